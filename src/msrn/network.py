@@ -149,7 +149,9 @@ class MSRN(nn.Module):
         return Outputs(torch.einsum("m,mnchw->nchw", self.ensemble, stacked), images)
 
 
-def initialise(network: MSRN, generator: torch.Generator, ensemble_weight: float = 1.0) -> None:
+def initialise(
+    network: MSRN, generator: torch.Generator, ensemble_weight: float = 1.0, zero_residual: bool = False
+) -> None:
     """Draw all parameters anew: He's normal (fan-in) for weights, zero biases, unit BatchNorms.
 
     Args:
@@ -157,6 +159,7 @@ def initialise(network: MSRN, generator: torch.Generator, ensemble_weight: float
         generator: the only source of randomness.
         ensemble_weight: where each w_m starts. The authors' Caffe layer starts at 1, which makes the first
             ensemble M times too bright; 1/M starts at the mean of the predictions.
+        zero_residual: start the reconstruction at zero instead, so that every y_m starts as the input.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -165,6 +168,8 @@ def initialise(network: MSRN, generator: torch.Generator, ensemble_weight: float
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
+    if zero_residual:
+        nn.init.zeros_(network.reconstruct.weight)
     if network.config.multi_supervised:
         nn.init.constant_(network.ensemble, ensemble_weight)
 
