@@ -23,9 +23,7 @@ Range = Literal["studio", "full"]
 _KR, _KG, _KB = 0.299, 0.587, 0.114
 
 # MATLAB's documented matrix, for RGB in [0, 1] and YCbCr in [0, 255].
-_STUDIO = np.array(
-    [[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]], dtype=np.float64
-)
+_STUDIO = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]], dtype=np.float64)
 _STUDIO_OFFSET = np.array([16.0, 128.0, 128.0])
 
 _FULL = np.array(
@@ -40,7 +38,7 @@ _FULL = np.array(
 _FULL_OFFSET = np.array([0.0, 128.0, 128.0])
 
 _FORWARD = {"studio": (_STUDIO / 255, _STUDIO_OFFSET / 255), "full": (_FULL, _FULL_OFFSET / 255)}
-_INVERSE = {name: (np.linalg.inv(matrix), offset) for name, (matrix, offset) in _FORWARD.items()}
+_INVERSE = {name: (np.linalg.inv(matrix).astype(np.float64), offset) for name, (matrix, offset) in _FORWARD.items()}
 
 
 def rgb_to_ycbcr(rgb: FloatArray, color_range: Range = "studio") -> FloatArray:
@@ -74,10 +72,10 @@ def _mix(planes: FloatArray, matrix: NDArray[np.float64]) -> FloatArray:
     """Multiply the channel axis by ``matrix`` plane by plane, which needs no transposed copy of the image."""
     weights = matrix.astype(planes.dtype)
     out = np.empty((len(weights), *planes.shape[1:]), dtype=planes.dtype)
-    for row, target in zip(weights, out, strict=True):
-        np.multiply(planes[0], row[0], out=target)
-        target += planes[1] * row[1]
-        target += planes[2] * row[2]
+    for index, row in enumerate(weights):
+        np.multiply(planes[0], row[0], out=out[index])
+        out[index] += planes[1] * row[1]
+        out[index] += planes[2] * row[2]
     return out
 
 

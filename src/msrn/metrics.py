@@ -1,0 +1,108 @@
+"""PSNR, SSIM and PSNR-B: pure functions, one score per image.
+
+Images are floating-point arrays on the scale of ``data_range`` (255 unless told otherwise), channel-first
+``(C, H, W)`` or one plane ``(H, W)``; everything is computed in float64.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msrn.errors import UsageError
+
+_Plane = NDArray[np.float64]
+
+
+def psnr(image: NDArray[Any], reference: NDArray[Any], data_range: float = 255) -> float:
+    """Peak signal-to-noise ratio in dB over all pixels and channels; infinite for equal images."""
+    image, reference = _pair(image, reference)
+    mean_squared_error = float(np.mean((image - reference) ** 2))
+    return _decibel(mean_squared_error, data_range)
+
+
+def ssim(image: NDArray[Any], reference: NDArray[Any], data_range: float = 255) -> float:
+    """Structural similarity of Wang et al. 2004, as their MATLAB code: 11×11 Gaussian window with σ = 1.5,
+    K = (0.01, 0.03), only windows that lie wholly inside the image; the mean over channels.
+
+    Raises:
+        UsageError: a side is shorter than the window.
+    """
+    image, reference = _pair(image, reference)
+    if min(image.shape[-2:]) < 11:
+        raise UsageError(f"SSIM needs at least 11×11 pixels, got {image.shape[-2]}×{image.shape[-1]}")
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    mean_x, mean_y = _window(image), _window(reference)
+    variance_x = _window(image * image) - mean_x**2
+    variance_y = _window(reference * reference) - mean_y**2
+    covariance = _window(image * reference) - mean_x * mean_y
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
+    return float(np.mean(luminance * structure))
+
+
+def psnr_b(image: NDArray[Any], reference: NDArray[Any], data_range: float = 255, block: int = 8) -> float:
+    """PSNR with blocking-effect factor (Yim and Bovik 2011, eqs. 5-10), on one channel.
+
+    The factor is measured on ``image``, the one that may show blocks; the block grid starts at its corner.
+
+    Raises:
+        UsageError: more than one channel.
+    """
+    image, reference = _pair(image, reference)
+    image, reference = _plane(image), _plane(reference)
+    mean_squared_error = float(np.mean((image - reference) ** 2))
+    return _decibel(mean_squared_error + _blocking_effect(image, block), data_range)
+
+
+def _blocking_effect(image: _Plane, block: int) -> float:
+    """How much more neighbours differ across block borders than inside blocks (eqs. 5-9)."""
+    squares = [np.diff(image, axis=axis) ** 2 for axis in (0, 1)]
+    at_border, inside, border_pairs, inside_pairs = 0.0, 0.0, 0, 0
+    for axis, square in enumerate(squares):
+        border = np.arange(square.shape[axis]) % block == block - 1
+        lines = np.moveaxis(square, axis, 0)
+        at_border += float(lines[border].sum())
+        inside += float(lines[~border].sum())
+        border_pairs += lines[border].size
+        inside_pairs += lines[~border].size
+    if border_pairs == 0 or inside_pairs == 0:
+        return 0.0
+    excess = at_border / border_pairs - inside / inside_pairs
+    if excess <= 0:
+        return 0.0
+    return excess * math.log2(block) / math.log2(min(image.shape))
+
+
+def _decibel(mean_squared_error: float, data_range: float) -> float:
+    return math.inf if mean_squared_error == 0 else 10 * math.log10(data_range**2 / mean_squared_error)
+
+
+def _window(image: _Plane) -> _Plane:
+    """Gaussian-weighted mean over every 11×11 window inside the last two axes (separable)."""
+    offsets = np.arange(11) - 5
+    taps = np.exp(-(offsets**2) / (2 * 1.5**2))
+    taps /= taps.sum()
+    for axis in (-2, -1):
+        length = image.shape[axis] - 10
+        blurred = np.zeros(1)
+        for k, tap in enumerate(taps):
+            part = image[..., k : k + length, :] if axis == -2 else image[..., k : k + length]
+            blurred = blurred + tap * part
+        image = blurred
+    return image
+
+
+def _pair(image: NDArray[Any], reference: NDArray[Any]) -> tuple[_Plane, _Plane]:
+    if image.shape != reference.shape:
+        raise UsageError(f"images to compare must have one size, got {image.shape} and {reference.shape}")
+    return image.astype(np.float64), reference.astype(np.float64)
+
+
+def _plane(image: _Plane) -> _Plane:
+    if image.ndim == 3 and image.shape[0] == 1:
+        return image[0]
+    if image.ndim != 2:
+        raise UsageError(f"PSNR-B is defined on one channel, got shape {image.shape}")
+    return image
