@@ -1,0 +1,185 @@
+"""Weights files: one network each, in safetensors, that rebuilds itself from its own metadata.
+
+The file name ends in the first eight hex digits of the file's SHA-256; the digits are checked whenever they
+are there. Loading is strict: every tensor must be present, of the right shape, and nothing else. Nothing is
+ever unpickled.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialise
+
+from msrn.color import Range
+from msrn.degrade import Task
+from msrn.errors import UsageError, WeightsError
+from msrn.files import write_atomically
+from msrn.network import MSRN, MSRNConfig
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a weights file says of itself."""
+
+    task: Task
+    config: MSRNConfig
+    luminance: Range
+    """Range of the luminance it was trained on (ignored by three-channel networks)."""
+    levels: tuple[float, ...]
+    """Scales, or lowest and highest σ or quality, it was trained for."""
+    data: str
+    """What it was trained on."""
+    licence: str = "Apache-2.0"
+    recipe: dict[str, Any] = field(default_factory=dict[str, Any])
+    """The resolved recipe."""
+    training: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Steps, patches, hours, machine."""
+    scores: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Mean PSNR by data set and level, as ``msrn evaluate`` printed them."""
+    commit: str = ""
+    """Revision of this project that made it."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the catalogue."""
+
+    name: str
+    """What ``--weights`` takes."""
+    task: Task
+    file: str
+    sha256: str
+    summary: str
+
+
+# The first row of a task is its default.
+CATALOGUE: tuple[Entry, ...] = ()
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network in evaluation mode, with its card, and the file's SHA-256."""
+
+    network: MSRN
+    card: Card
+    sha256: str
+    name: str
+
+
+def load(name_or_path: str | Path) -> Weights:
+    """Load weights by catalogue name, by task (its default), or from a file.
+
+    Names may be spelt as the project's (``msrn-m4r1-sr``) or the field's (``memnet_m4r1_sr``); case and the
+    choice of ``-`` or ``_`` do not matter.
+
+    Raises:
+        WeightsError: unknown name, missing or damaged file, wrong hash, or tensors that do not fit.
+    """
+    entry = find(name_or_path)
+    if entry is None:
+        path = Path(name_or_path)
+        if not path.is_file():
+            known = ", ".join(row.name for row in CATALOGUE) or "none"
+            raise WeightsError(f"no weights named {str(name_or_path)!r} and no such file; known names: {known}")
+        return load_file(path)
+    with resources.as_file(resources.files("msrn") / "embedded" / entry.file) as path:
+        weights = load_file(path)
+    if weights.sha256 != entry.sha256:
+        raise WeightsError(f"the embedded file {entry.file} has been altered; install the package again")
+    return weights
+
+
+def find(name: str | Path) -> Entry | None:
+    """Return the catalogue row of a name or task, or None."""
+    wanted = _canonical(str(name))
+    for entry in CATALOGUE:
+        if wanted in (_canonical(entry.name), _canonical(Path(entry.file).stem), entry.task):
+            return entry
+    return None
+
+
+def load_file(path: Path) -> Weights:
+    """Load a weights file; see :func:`load` for the errors."""
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise WeightsError(f"cannot read weights {path}: {error.strerror}") from error
+    named = re.search(r"-([0-9a-f]{8})$", path.stem)
+    if named and named[1] != digest[:8]:
+        raise WeightsError(f"{path} is damaged: its SHA-256 begins with {digest[:8]}, its name says {named[1]}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            tensors: dict[str, torch.Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path} is not a safetensors file: {error}") from error
+    card = _parse(metadata, path)
+    network = MSRN(card.config)
+    _check_tensors(network, tensors, path)
+    network.load_state_dict(tensors)
+    return Weights(network.eval().requires_grad_(False), card, digest, path.stem)
+
+
+def save(network: MSRN, card: Card, folder: Path, stem: str) -> Path:
+    """Write ``folder/stem-<hash>.safetensors`` and return its path.
+
+    Raises:
+        WeightsError: the network and the card disagree, or a tensor is not finite.
+        OutputError: the file cannot be written.
+    """
+    if network.config != card.config:
+        raise WeightsError(f"the card describes {card.config}, the network is {network.config}")
+    state = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
+    broken = [key for key, tensor in state.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise WeightsError(f"not publishing: {broken[0]} holds values that are not finite")
+    # One key only: safetensors writes several in random order, and the same network must give the same hash.
+    data = serialise(state, {"msrn": json.dumps({"format_version": FORMAT_VERSION, "card": asdict(card)})})
+    path = folder / f"{stem}-{hashlib.sha256(data).hexdigest()[:8]}.safetensors"
+    write: Callable[[Any], object] = lambda file: file.write(data)  # noqa: E731
+    write_atomically(path, write)
+    return path
+
+
+def _parse(metadata: dict[str, str], path: Path) -> Card:
+    if "msrn" not in metadata:
+        raise WeightsError(f"{path} was not published by this program (its metadata has no 'msrn')")
+    try:
+        values = cast(dict[str, Any], json.loads(metadata["msrn"]))
+        version = values["format_version"]
+        if version != FORMAT_VERSION:
+            raise WeightsError(f"{path} has format version {version}; this program reads {FORMAT_VERSION}")
+        card = cast(dict[str, Any], values["card"])
+        return Card(config=MSRNConfig(**card.pop("config")), levels=tuple(card.pop("levels")), **card)
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        raise WeightsError(f"{path} has a damaged card: {error!r}") from error
+
+
+def _check_tensors(network: MSRN, tensors: dict[str, torch.Tensor], path: Path) -> None:
+    expected = network.state_dict()
+    for key in sorted(expected.keys() | tensors.keys()):
+        if key not in tensors:
+            raise WeightsError(f"{path} lacks the tensor {key}")
+        if key not in expected:
+            raise WeightsError(f"{path} has a tensor {key} that its network does not")
+        if tensors[key].shape != expected[key].shape:
+            raise WeightsError(
+                f"{path}: {key} has shape {tuple(tensors[key].shape)}, expected {tuple(expected[key].shape)}"
+            )
+        if not torch.isfinite(tensors[key]).all():
+            raise WeightsError(f"{path}: {key} holds values that are not finite")
+
+
+def _canonical(name: str) -> str:
+    name = name.lower().replace("_", "-").replace("memnet", "msrn")
+    return name.removesuffix(".safetensors")

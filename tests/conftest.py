@@ -1,0 +1,23 @@
+"""Fixtures that several test files share."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Tests may share their machine with other work: how long one example takes proves nothing.
+settings.register_profile("msrn", deadline=None, derandomize=True)
+settings.load_profile("msrn")
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of evaluation images (``set5``, ``classic5``, …); tests that need it are skipped without."""
+    given = os.environ.get("MSRN_DATA")
+    for folder in [Path(given)] if given else [ROOT / "data", ROOT.parent / "shared" / "data"]:
+        if (folder / "set5").is_dir():
+            return folder
+    pytest.skip("no evaluation images; set MSRN_DATA to their folder")

@@ -1,0 +1,195 @@
+"""The engine: contract at the door, colour rule, sizes, precision and memory."""
+
+import numpy as np
+import pytest
+import torch
+from tests.tools import identity_weights, random_weights
+
+from msrn import engine
+from msrn.color import luminance, rgb_to_ycbcr
+from msrn.degrade import resize
+from msrn.engine import Restorer, automatic_tile, choose_device, choose_precision
+from msrn.errors import MSRNError, UsageError
+from msrn.network import MSRNConfig
+from msrn.picture import Picture
+
+
+def picture(channels: int = 3, height: int = 21, width: int = 17, alpha: bool = False) -> Picture:
+    rng = np.random.default_rng(0)
+    pixels = rng.random((channels, height, width), dtype=np.float32)
+    return Picture(pixels, rng.random((1, height, width), dtype=np.float32) if alpha else None)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("scale", [1, 1.5, 2, 2.37, 3, 4])
+def test_enlarging_by_a_network_that_returns_its_input_is_bicubic(channels, scale):
+    image = picture(channels)
+    result = Restorer(identity_weights("sr"), device="cpu")(image, scale=scale)
+    expected = resize(image.pixels, scale)
+    assert (result.height, result.width) == (int(np.ceil(21 * scale - 1e-9)), int(np.ceil(17 * scale - 1e-9)))
+    np.testing.assert_allclose(result.pixels, expected, atol=2e-5)
+
+
+def test_an_exact_size_is_met_exactly():
+    result = Restorer(identity_weights("sr"), device="cpu")(picture(), size=(50, 39))
+    assert result.pixels.shape == (3, 50, 39)
+
+
+@pytest.mark.parametrize("task", ["denoise", "jpeg"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_restoring_in_place_by_a_network_that_returns_its_input_changes_nothing(task, channels):
+    image = picture(channels, alpha=True)
+    result = Restorer(identity_weights(task), device="cpu")(image)
+    np.testing.assert_allclose(result.pixels, image.pixels, atol=2e-6)
+    assert result.alpha is image.alpha
+
+
+def test_super_resolution_touches_luminance_only():
+    image = picture()
+    weights = random_weights("sr", MSRNConfig(1, 1, 4))
+    restorer = Restorer(weights, device="cpu")
+    result = restorer(image, scale=2)
+    ycbcr = rgb_to_ycbcr(result.pixels)
+    np.testing.assert_allclose(ycbcr[1:], resize(rgb_to_ycbcr(image.pixels)[1:], 2), atol=2e-5)
+    y = restorer.restore_planes(resize(luminance(image.pixels), 2)[None])[0]
+    np.testing.assert_allclose(ycbcr[:1], y, atol=2e-5)
+
+
+@pytest.mark.parametrize("task", ["denoise", "jpeg"])
+def test_denoising_and_deblocking_treat_all_three_planes(task):
+    image = picture()
+    restorer = Restorer(random_weights(task, MSRNConfig(1, 1, 4)), device="cpu")
+    planes = rgb_to_ycbcr(image.pixels, "full")
+    expected = np.concatenate([restorer.restore_planes(plane[None, None])[0] for plane in planes])
+    np.testing.assert_allclose(rgb_to_ycbcr(restorer(image).pixels, "full"), expected, atol=2e-5)
+
+
+def test_a_three_channel_network_sees_rgb_and_gray_stays_gray():
+    restorer = Restorer(random_weights("denoise", MSRNConfig(1, 1, 4, in_channels=3)), device="cpu")
+    image = picture()
+    np.testing.assert_array_equal(restorer(image).pixels, restorer.restore_planes(image.pixels[None])[0])
+    assert restorer(picture(1)).pixels.shape == (1, 21, 17)
+
+
+def test_alpha_is_enlarged_and_stays_in_range():
+    result = Restorer(identity_weights("sr"), device="cpu")(picture(alpha=True), scale=3)
+    assert result.alpha is not None
+    assert result.alpha.shape == (1, 63, 51)
+    assert 0 <= result.alpha.min() <= result.alpha.max() <= 1
+
+
+def test_self_ensemble_is_the_mean_over_the_eight_symmetries():
+    restorer = Restorer(random_weights("sr", MSRNConfig(1, 1, 4)), device="cpu", tta=True)
+    planes = picture(1).pixels[None]
+    result = restorer.restore_planes(planes)
+    # A mean over the whole group commutes with every member of it.
+    np.testing.assert_allclose(
+        restorer.restore_planes(np.ascontiguousarray(np.rot90(planes, axes=(2, 3)))),
+        np.rot90(result, axes=(2, 3)),
+        atol=1e-6,
+    )
+    plain = Restorer(restorer.weights, device="cpu").restore_planes(planes)
+    assert np.abs(plain - result).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [
+        (np.zeros((3, 4, 4)), "float32"),
+        (np.zeros((4, 4, 3), np.float32), "channels come first"),
+        (np.zeros((2, 4, 4), np.float32), "shape"),
+        (np.zeros((1, 0, 4), np.float32), "shape"),
+        (torch.zeros(3, 4, 4), "numpy array"),
+    ],
+)
+def test_pixels_that_break_the_contract_are_named(pixels, words):
+    with pytest.raises(UsageError, match=words):
+        Picture(pixels)
+
+
+@pytest.mark.parametrize(
+    "how", [{"scale": 0.5}, {"scale": float("nan")}, {"size": (10, 10)}, {"scale": 2, "size": (50, 50)}]
+)
+def test_enlargements_that_do_not_fit_are_refused(how):
+    with pytest.raises(UsageError):
+        Restorer(identity_weights("sr"), device="cpu")(picture(), **how)
+
+
+def test_scale_is_refused_where_it_means_nothing():
+    with pytest.raises(UsageError, match="super-resolution"):
+        Restorer(identity_weights("jpeg"), device="cpu")(picture(), scale=2)
+
+
+def test_output_that_is_not_finite_is_an_error():
+    image = picture(1)
+    image.pixels[0, 3, 3] = np.nan
+    with pytest.raises(MSRNError, match="finite"):
+        Restorer(identity_weights("jpeg"), device="cpu")(image)
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "tpu", "vulkan", ""])
+def test_unusable_devices_are_named(name):
+    with pytest.raises(UsageError, match="device"):
+        choose_device(name)
+
+
+def test_precision_names():
+    cpu = torch.device("cpu")
+    assert choose_precision(cpu, "auto") == torch.float32
+    assert choose_precision(cpu, "bf16") == torch.bfloat16
+    with pytest.raises(UsageError, match="fp8"):
+        choose_precision(cpu, "fp8")
+
+
+def test_bf16_stays_near_fp32():
+    weights = random_weights("sr", MSRNConfig(1, 2, 8))
+    planes = picture(1).pixels[None]
+    exact = Restorer(weights, device="cpu", precision="fp32").restore_planes(planes)
+    rough = Restorer(weights, device="cpu", precision="bf16").restore_planes(planes)
+    assert rough.dtype == np.float32
+    assert 0 < np.abs(exact - rough).max() < 0.05
+
+
+def test_out_of_memory_halves_the_tile_and_goes_on(monkeypatch):
+    restorer = Restorer(random_weights("sr", MSRNConfig(1, 1, 4)), device="cpu", tile=64)
+    planes = np.random.default_rng(0).random((1, 1, 130, 130), dtype=np.float32)
+    expected = restorer.restore_planes(planes)
+    forward, seen = Restorer._forward, []
+
+    def tight(self, x):
+        seen.append(x.shape[-1])
+        if x.shape[-1] > 45:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+        return forward(self, x)
+
+    monkeypatch.setattr(Restorer, "_forward", tight)
+    np.testing.assert_allclose(restorer.restore_planes(planes), expected, atol=1e-5)
+    assert max(seen) > 45 >= seen[-1]
+
+
+def test_other_runtime_errors_are_not_taken_for_lack_of_memory(monkeypatch):
+    def broken(self, x):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(Restorer, "_forward", broken)
+    with pytest.raises(RuntimeError, match="something else"):
+        Restorer(identity_weights("sr"), device="cpu").restore_planes(np.zeros((1, 1, 8, 8), np.float32))
+
+
+def test_the_automatic_tile_shrinks_with_the_memory(monkeypatch):
+    cpu, paper = torch.device("cpu"), MSRNConfig()
+    monkeypatch.setattr(engine, "free_memory", lambda: 64 << 30)
+    large = automatic_tile(paper, 1, cpu)
+    monkeypatch.setattr(engine, "free_memory", lambda: 2 << 30)
+    small = automatic_tile(paper, 1, cpu)
+    assert 64 <= small < large <= 512
+    monkeypatch.setattr(engine, "free_memory", lambda: 0)
+    assert automatic_tile(paper, 1, cpu) == 64
+
+
+def test_progress_runs_to_one():
+    shares: list[float] = []
+    Restorer(identity_weights("sr"), device="cpu", tile=16)(picture(), scale=2, progress=shares.append)
+    assert shares == sorted(shares)
+    assert len(shares) > 3
+    assert shares[-1] == 1

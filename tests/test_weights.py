@@ -1,0 +1,147 @@
+"""Weights files: self-describing, strict, hashed."""
+
+import hashlib
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.tools import card_of, random_network
+
+from msrn import weights
+from msrn.errors import OutputError, WeightsError
+from msrn.network import MSRN, MSRNConfig
+
+CONFIG = MSRNConfig(2, 1, 4)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    return weights.save(random_network(CONFIG), card_of("sr", CONFIG), tmp_path, "MSRN_M2R1_sr-none")
+
+
+def metadata_of(path):
+    raw = path.read_bytes()
+    return json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
+
+
+def rewrite(path, tensors=None, **metadata):
+    """Write the file again, changed, under a name without a hash."""
+    target = path.with_name("changed.safetensors")
+    save_file(load_file(path) if tensors is None else tensors, target, metadata or metadata_of(path))
+    return target
+
+
+def test_a_file_rebuilds_the_same_network(saved):
+    loaded = weights.load(saved)
+    assert loaded.card == card_of("sr", CONFIG)
+    x = torch.rand(1, 1, 9, 9, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(loaded.network(x), random_network(CONFIG)(x))
+    assert not loaded.network.training
+
+
+def test_the_name_ends_in_the_hash_and_the_same_network_gives_the_same_file(saved, tmp_path):
+    digest = hashlib.sha256(saved.read_bytes()).hexdigest()
+    assert saved.name == f"MSRN_M2R1_sr-none-{digest[:8]}.safetensors"
+    again = weights.save(random_network(CONFIG), card_of("sr", CONFIG), tmp_path / "b", "MSRN_M2R1_sr-none")
+    assert again.read_bytes() == saved.read_bytes()
+
+
+def test_one_flipped_bit_is_found(saved):
+    data = bytearray(saved.read_bytes())
+    data[-5] ^= 1
+    saved.write_bytes(data)
+    with pytest.raises(WeightsError, match="damaged"):
+        weights.load(saved)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -1])
+def test_truncated_files_are_errors(saved, keep):
+    short = saved.with_name("short.safetensors")
+    short.write_bytes(saved.read_bytes()[:keep])
+    with pytest.raises(WeightsError, match="safetensors"):
+        weights.load(short)
+
+
+def test_a_pickle_is_never_opened(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return pytest.fail, ("unpickled",)
+
+    for name in ("weights.safetensors", "weights.pth"):
+        (tmp_path / name).write_bytes(pickle.dumps(Bomb()))
+        with pytest.raises(WeightsError):
+            weights.load(tmp_path / name)
+
+
+def test_loading_is_strict(saved):
+    tensors = load_file(saved)
+    first = next(iter(tensors))
+    with pytest.raises(WeightsError, match=f"lacks the tensor {first}"):
+        weights.load(rewrite(saved, {key: tensors[key] for key in tensors if key != first}))
+    with pytest.raises(WeightsError, match="tensor extra that its network does not"):
+        weights.load(rewrite(saved, tensors | {"extra": torch.zeros(1)}))
+    with pytest.raises(WeightsError, match=r"shape \(2,\), expected"):
+        weights.load(rewrite(saved, tensors | {"ensemble": torch.zeros(2), "extract.bias": torch.zeros(2)}))
+    with pytest.raises(WeightsError, match="not finite"):
+        weights.load(rewrite(saved, tensors | {"ensemble": torch.tensor([1.0, float("nan")])}))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"format": "pt"}, "not published by this program"),
+        ({"msrn": json.dumps({"format_version": 99, "card": {}})}, "format version 99"),
+        ({"msrn": "{"}, "damaged card"),
+        ({"msrn": "[]"}, "damaged card"),
+        ({"msrn": json.dumps({"format_version": 1, "card": {}})}, "damaged card"),
+        ({"msrn": json.dumps({"format_version": 1, "card": {"config": {"memory_blocks": 0}}})}, "damaged card"),
+    ],
+)
+def test_foreign_or_damaged_metadata_is_named(saved, metadata, words):
+    with pytest.raises(WeightsError, match=words):
+        weights.load(rewrite(saved, **metadata))
+
+
+def test_a_network_that_is_not_finite_is_not_published(tmp_path):
+    network = random_network(CONFIG)
+    network.extract.bias[0] = float("inf")
+    with pytest.raises(WeightsError, match=r"extract\.bias"):
+        weights.save(network, card_of("sr", CONFIG), tmp_path, "x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_card_must_describe_its_network(tmp_path):
+    with pytest.raises(WeightsError, match="card describes"):
+        weights.save(MSRN(CONFIG), card_of("sr", MSRNConfig(2, 2, 4)), tmp_path, "x")
+
+
+def test_an_unwritable_folder_is_an_output_error(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError):
+        weights.save(random_network(CONFIG), card_of("sr", CONFIG), tmp_path / "file", "x")
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(WeightsError) as caught:
+        weights.load("msrn-of-dreams")
+    for entry in weights.CATALOGUE:
+        assert entry.name in str(caught.value)
+
+
+@pytest.mark.parametrize("entry", weights.CATALOGUE, ids=lambda entry: entry.name)
+def test_embedded_files_load_under_all_their_names(entry):
+    stem = entry.file.removesuffix(".safetensors")
+    for name in (entry.name, entry.name.replace("msrn", "memnet").replace("-", "_"), entry.name.upper(), stem):
+        assert weights.find(name) is entry
+    loaded = weights.load(entry.name)
+    assert loaded.sha256 == entry.sha256
+    assert stem.endswith(entry.sha256[:8])
+    assert loaded.card.task == entry.task
+    assert loaded.card.scores
+    assert loaded.card.recipe
+
+
+def test_each_task_has_default_weights():
+    assert {weights.load(task).card.task for task in ("sr", "denoise", "jpeg")} == {"sr", "denoise", "jpeg"}
