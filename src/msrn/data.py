@@ -1,0 +1,125 @@
+"""Training pairs: folder of images -> clean crop -> degraded pair, every draw seeded by (run, epoch, index).
+
+Nothing here depends on how many processes or workers read: sample ``index`` of a run is the same pair always,
+so a run continues from any step by its number alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msrn import files
+from msrn.color import Range, luminance_uint8
+from msrn.degrade import Degradation, multiple_of, to_uint8
+from msrn.errors import UsageError
+
+
+def list_images(folders: Sequence[Path]) -> list[Path]:
+    """All image files of some folders, in a fixed order.
+
+    Raises:
+        UsageError: a folder is missing or holds no image.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"no such image folder: {folder}")
+        images = sorted(path for path in folder.iterdir() if path.suffix.lower() in files.FORMATS)
+        if not images:
+            raise UsageError(f"no images in {folder} (looked for {', '.join(sorted(files.FORMATS))})")
+        found += images
+    return found
+
+
+def load_plane(path: Path, channels: Literal[1, 3], color_range: Range) -> NDArray[np.uint8]:
+    """Read an image as 8-bit ``(channels, H, W)``; colour becomes luminance in ``color_range`` for one channel.
+
+    Raises:
+        ImageError: the file cannot be read as an image.
+    """
+    pixels = to_uint8(files.read(path).pixels)
+    if channels == len(pixels):
+        return pixels
+    return luminance_uint8(pixels, color_range) if channels == 1 else np.repeat(pixels, 3, axis=0)
+
+
+def split(paths: Sequence[Path], validation_every: int) -> tuple[list[Path], list[Path]]:
+    """Hold every n-th path out: (training, validation)."""
+    held_out = set(range(validation_every // 2, len(paths), validation_every))
+    training = [path for i, path in enumerate(paths) if i not in held_out]
+    return training, [paths[i] for i in sorted(held_out)]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Degraded and clean patches, float32 ``(N, C, P, P)`` in [0, 1]."""
+
+    degraded: NDArray[np.float32]
+    clean: NDArray[np.float32]
+
+
+class PatchSampler:
+    """Seeded random patches of images held in memory.
+
+    One epoch visits each image once for every patch's worth of pixels it has, in a random order of its own.
+
+    Args:
+        images: uint8 ``(C, H, W)`` each.
+        degradation: applied to each patch and its surroundings, at a level drawn per patch.
+        patch: side of the square patches in pixels.
+        seed: the run's.
+
+    Raises:
+        UsageError: no image is large enough for the patch and the surroundings it needs.
+    """
+
+    def __init__(self, images: Sequence[NDArray[np.uint8]], degradation: Degradation, patch: int, seed: int) -> None:
+        self.degradation = degradation
+        self.patch = patch
+        self.seed = seed
+        # Room for the patch at every phase of the grid, its context, and the cut to whole multiples.
+        side = self._side = patch + 2 * degradation.context + 2 * (degradation.period - 1)
+        self.images = [image for image in images if min(image.shape[1:]) >= side]
+        if not self.images:
+            raise UsageError(f"no training image has at least {side}×{side} pixels (patch {patch} and its context)")
+        visits = [max(1, image.shape[1] * image.shape[2] // patch**2) for image in self.images]
+        self._slots = np.repeat(np.arange(len(self.images)), visits)
+        self._order: tuple[int, NDArray[Any]] = (-1, self._slots)
+
+    @property
+    def samples_per_epoch(self) -> int:
+        """Patches after which every image has had its share."""
+        return len(self._slots)
+
+    def batch(self, first: int, size: int) -> Batch:
+        """Return the run's samples ``first`` to ``first + size - 1``."""
+        pairs = [self.sample(index) for index in range(first, first + size)]
+        return Batch(np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs]))
+
+    def sample(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return one (degraded, clean) pair, float32 ``(C, P, P)``."""
+        epoch, position = divmod(index, len(self._slots))
+        image = self.images[self._epoch_order(epoch)[position]]
+        rng = np.random.default_rng((self.seed, epoch, position))
+        side = self._side
+        top, left = (int(rng.integers(length - side + 1)) for length in image.shape[1:])
+        region = image[:, top : top + side, left : left + side]
+        region = np.rot90(region, k=int(rng.integers(4)), axes=(1, 2))
+        if rng.integers(2):
+            region = region[:, :, ::-1]
+        level = self.degradation.sample(rng)
+        clean = multiple_of(region, self.degradation.multiple(level)).astype(np.float32) / np.float32(255)
+        degraded = self.degradation.apply(clean, level, rng)
+        context, period = self.degradation.context, self.degradation.period
+        y, x = (int(start) for start in rng.integers(context, context + period, size=2))
+        window = (slice(None), slice(y, y + self.patch), slice(x, x + self.patch))
+        return np.ascontiguousarray(degraded[window]), np.ascontiguousarray(clean[window])
+
+    def _epoch_order(self, epoch: int) -> NDArray[Any]:
+        if self._order[0] != epoch:
+            self._order = (epoch, np.random.default_rng((self.seed, epoch)).permutation(self._slots))
+        return self._order[1]

@@ -1,0 +1,193 @@
+"""Recipes: everything needed to train a weights file again, typed and strict, read from TOML.
+
+An unknown key is an error that names the nearest known one. ``load(path, overrides)`` is the only way in;
+the command line's ``--set key=value`` goes through the same checks.
+"""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from msrn.color import Range
+from msrn.degrade import Task
+from msrn.errors import UsageError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NetworkRecipe(_Strict):
+    """The network's shape (see ``MSRNConfig``) and where it starts."""
+
+    memory_blocks: int = Field(default=6, ge=1)
+    recursions: int = Field(default=6, ge=1)
+    channels: int = Field(default=64, ge=1)
+    in_channels: Literal[1, 3] = 1
+    multi_supervised: bool = True
+    ensemble_start: float | None = None
+    """First value of each w_m; the paper's is 1, None stands for 1/M."""
+    zero_residual: bool = False
+    """Start the reconstruction convolution at zero, so that the untrained network returns its input."""
+    batchnorm_momentum: float = Field(default=0.01, gt=0, le=1)
+    """Weight of the new batch in the running statistics (the paper's Caffe files: 0.001)."""
+
+
+class GrowthRecipe(_Strict):
+    """Train with fewer recursions first: the same function goes on with all of them from ``step`` on."""
+
+    start: int = Field(default=1, ge=1)
+    step: int = Field(gt=0)
+
+
+class DataRecipe(_Strict):
+    """Which images, and what is cut from them."""
+
+    folders: tuple[str, ...]
+    """Image folders, relative to ``--data-root``."""
+    patch: int = Field(default=40, ge=8)
+    luminance: Range = "studio"
+    levels: tuple[float, ...] = ()
+    """Scales for super-resolution; lowest and highest σ or quality for the others. Empty: the task's usual."""
+    validation_every: int = Field(default=20, ge=2)
+    """Every n-th image is held out of training and scores the run."""
+    validation_crop: int = Field(default=128, ge=32)
+    validation_levels: tuple[float, ...]
+
+
+class LossRecipe(_Strict):
+    """The objective: the final image's loss plus the intermediate ones', normalised to weight one."""
+
+    kind: Literal["l1", "l2", "charbonnier"] = "l1"
+    intermediate_weight: float = Field(default=1.0, ge=0)
+    """Weight of each intermediate image against the final one; 1 is the paper's α = 1/(M+1)."""
+
+
+class OptimiserRecipe(_Strict):
+    """AdamW and its learning-rate schedule: warm-up, hold, then decay to zero.
+
+    The rate before the decay does not depend on ``steps``, so a run may be prolonged until the decay begins.
+    """
+
+    rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    batch: int = Field(default=16, ge=1)
+    steps: int = Field(gt=0)
+    warmup_steps: int = Field(default=200, ge=0)
+    decay_steps: int = Field(ge=0)
+    """Length of the final cosine from ``rate`` to zero; equal to ``steps`` it is plain cosine."""
+    clip_norm: float = Field(default=1.0, gt=0)
+    freeze_batchnorm_step: int | None = None
+    """From this step on, BatchNorms use their running statistics, as at inference."""
+    ema_decay: float = Field(default=0.999, ge=0, lt=1)
+
+
+class Recipe(_Strict):
+    """One training run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    task: Task
+    seed: int = 0
+    network: NetworkRecipe = NetworkRecipe()
+    growth: GrowthRecipe | None = None
+    data: DataRecipe
+    loss: LossRecipe = LossRecipe()
+    optimiser: OptimiserRecipe
+    checkpoint_minutes: float = Field(default=5, gt=0)
+    evaluate_every: int = Field(default=500, gt=0)
+    """Steps between scores on the held-out images."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        o = self.optimiser
+        if o.warmup_steps + o.decay_steps > o.steps + o.warmup_steps:
+            raise ValueError(f"optimiser.decay_steps ({o.decay_steps}) must not exceed optimiser.steps ({o.steps})")
+        if self.growth and self.growth.start > self.network.recursions:
+            raise ValueError("growth.start must not exceed network.recursions")
+        return self
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file and apply ``section.key=value`` overrides (values in TOML syntax, or bare words).
+
+    Raises:
+        UsageError: the file cannot be read, or a key or value does not fit.
+    """
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read recipe {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"recipe {path} is not valid TOML: {error}") from error
+    for override in overrides:
+        _override(values, override)
+    return validate(values, str(path))
+
+
+def validate(values: dict[str, Any], source: str) -> Recipe:
+    """Turn plain values (from TOML or a checkpoint) into a recipe."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(dict(item)) for item in error.errors()]
+        raise UsageError(f"recipe {source}: " + "; ".join(lines)) from error
+
+
+def differences(old: Recipe, new: Recipe) -> list[str]:
+    """Name the fields in which two recipes differ, as ``section.key: old -> new``."""
+    before, after = _flatten(old.model_dump(mode="json")), _flatten(new.model_dump(mode="json"))
+    return [
+        f"{key}: {json.dumps(before.get(key))} -> {json.dumps(after.get(key))}"
+        for key in sorted(before | after)
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"--set takes key=value, got {override!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *sections, leaf = key.strip().split(".")
+    table = values
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise UsageError(f"--set {override}: {section!r} is not a section")
+    table[leaf] = value
+
+
+def _explain(error: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] != "extra_forbidden":
+        return f"{where}: {error['msg']}" if where else str(error["msg"])
+    known: list[str] = list(_flatten(_known_keys(Recipe)))
+    near = difflib.get_close_matches(where, known, n=1, cutoff=0.0)
+    return f"unknown key {where!r}; did you mean {near[0]!r}?"
+
+
+def _known_keys(model: type[BaseModel]) -> dict[str, Any]:
+    keys: dict[str, Any] = {}
+    for name, info in model.model_fields.items():
+        options = getattr(info.annotation, "__args__", (info.annotation,))
+        section = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+        keys[name] = _known_keys(section) if section else None
+    return keys
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
