@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from msrn.console import Bar, print_scores, say, table
 from msrn.errors import ImageError, MSRNError, UsageError
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def upscale(
     if scale is not None and not 1 <= scale < float("inf"):
         raise UsageError(f"--scale must be a number of at least 1, got {scale:g}")
     if scale is not None and scale > 4 and not quiet:
-        _say(f"msrn: note: the weights are trained for factors up to 4, not {scale:g}")
+        say(f"msrn: note: the weights are trained for factors up to 4, not {scale:g}")
     _restore("sr", locals() | {"size": size})
 
 
@@ -178,14 +179,14 @@ def evaluate(
         from msrn.engine import Restorer
 
         restorer = Restorer(weights or task.value, device=device, precision=precision.value, tile=tile, tta=tta)
-    with _Bar(quiet) as bar:
+    with Bar(quiet) as bar:
         result = evaluation.evaluate(
             task.value, level, data, restorer, progress=lambda done, total: bar.show("images", done / total)
         )
     if as_json:
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
     else:
-        _print_scores(result)
+        print_scores(result)
 
 
 @app.command()
@@ -221,7 +222,7 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     initial = weights.load(init_from).network.requires_grad_(True) if init_from else None
-    with _Bar(quiet) as bar:
+    with Bar(quiet) as bar:
 
         def report(now: Progress) -> None:
             bar.show(f"loss {now.loss:.5f}  {now.patches_per_second:.0f} patches/s", now.step / now.steps)
@@ -262,7 +263,7 @@ def publish(
     typer.echo(str(path))
     for name, levels in card.scores.items():
         for at, scores in levels.items():
-            _say(f"{name} {at}: {scores['mean']['psnr']:.2f} dB (degraded {scores['baseline']['psnr']:.2f})")
+            say(f"{name} {at}: {scores['mean']['psnr']:.2f} dB (degraded {scores['baseline']['psnr']:.2f})")
 
 
 @app.command()
@@ -277,7 +278,7 @@ def weights(
 
     if name is None:
         rows = [asdict(entry) for entry in catalogue.CATALOGUE]
-        typer.echo(json.dumps(rows, indent=2) if as_json else _table(rows, ("name", "task", "summary")))
+        typer.echo(json.dumps(rows, indent=2) if as_json else table(rows, ("name", "task", "summary")))
         return
     loaded = catalogue.load(name)
     card = asdict(loaded.card) | {"sha256": loaded.sha256, "file": loaded.name}
@@ -317,13 +318,13 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except typer.TyperException as error:
-        _say(f"msrn: error: {error.format_message()} (see msrn --help)")
+        say(f"msrn: error: {error.format_message()} (see msrn --help)")
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        _say("msrn: interrupted")
+        say("msrn: interrupted")
         sys.exit(130)
     except MSRNError as error:
-        _say(f"msrn: error: {error}")
+        say(f"msrn: error: {error}")
         sys.exit(error.exit_code)
 
 
@@ -357,7 +358,7 @@ def _restore(task: str, options: dict[str, Any]) -> None:
         raise UsageError(f"weights {options['weights']!r} are for {restorer.weights.card.task!r}, not for {task!r}")
     existing = "overwrite" if options["overwrite"] else "skip" if options["skip_existing"] else "refuse"
     order = {id(job): index for index, job in enumerate(jobs)}
-    with _Bar(options["quiet"]) as bar:
+    with Bar(options["quiet"]) as bar:
 
         def advance(job: "Job", share: float) -> None:
             bar.show(job.source.name, (order[id(job)] + share) / len(jobs))
@@ -396,52 +397,8 @@ def _restore(task: str, options: dict[str, Any]) -> None:
         # One file with one reason keeps that reason's code; a batch says that some images failed.
         code = failed[0].error.exit_code if len(jobs) == 1 and failed[0].error else ImageError.exit_code
         if len(jobs) > 1:
-            _say(f"msrn: {len(failed)} of {len(jobs)} images failed")
+            say(f"msrn: {len(failed)} of {len(jobs)} images failed")
         raise typer.Exit(code)
-
-
-class _Bar:
-    """A progress bar on stderr, shown on terminals only."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._shown = not quiet and sys.stderr.isatty()
-        self._progress: Any = None
-
-    def __enter__(self) -> "_Bar":
-        if self._shown:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TaskProgressColumn(),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-            )
-            self._task = self._progress.add_task("", total=1.0)
-            self._progress.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-
-    def show(self, text: str, share: float) -> None:
-        """Set the description and the share done."""
-        if self._progress is not None:
-            self._progress.update(self._task, description=text, completed=share)
-
-    def say(self, text: str) -> None:
-        """Print a line above the bar."""
-        if self._progress is not None:
-            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
-        else:
-            _say(text)
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
 
 
 def _parse_size(text: str) -> tuple[int, int]:
@@ -449,27 +406,6 @@ def _parse_size(text: str) -> tuple[int, int]:
     if match is None:
         raise UsageError(f"--to takes WIDTHxHEIGHT, for example 1920x1080, got {text!r}")
     return int(match[2]), int(match[1])
-
-
-def _print_scores(result: dict[str, Any]) -> None:
-    rows = [{"image": row["name"], **{key: row[key] for key in result["mean"]}} for row in result["images"]]
-    rows.append({"image": "mean", **result["mean"]})
-    if result["weights"] is not None:
-        rows.append({"image": "degraded", **result["baseline"]})
-    formats = {"psnr": "{:.2f}", "ssim": "{:.4f}", "psnr_b": "{:.2f}"}
-    shown = [
-        {key: formats[key].format(value) if key in formats else value for key, value in row.items()} for row in rows
-    ]
-    typer.echo(_table(shown, tuple(shown[0])))
-    _say(f"{result['task']} {result['level']:g}: {result['protocol']}")
-
-
-def _table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
-    cells = [list(columns)] + [[str(row[column]) for column in columns] for row in rows]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
-    )
 
 
 if __name__ == "__main__":

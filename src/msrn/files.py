@@ -16,6 +16,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -43,6 +44,9 @@ MAX_PIXELS = 500_000_000
 _LARGEST_SIDE = {"JPEG": 65_535, "WEBP": 16_383}
 _READABLE = sorted(set(FORMATS.values()))
 _pillow_limit = threading.Lock()
+
+_Decoded = tuple[NDArray[Any], int, Metadata]
+"""Samples ``(H, W)`` or ``(H, W, C)`` as stored, the orientation still to apply, and what else the file said."""
 
 # What each EXIF orientation does to (C, H, W) pixels to stand them upright.
 _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
@@ -103,37 +107,46 @@ def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Picture:
 
 
 def _decode(data: bytes, path: Path, max_pixels: int) -> Picture:
-    with _limited(max_pixels):
-        image = Image.open(io.BytesIO(data), formats=_READABLE)
-    with image:
-        # Phones store gain maps and depth beside the photograph as MPO: there, the first frame is the photograph.
-        frames = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
-        if frames > 1:
-            raise ImageError(f"{path} has {frames} frames or pages; animated and multi-page files are not handled")
-        depth = _bits(image, data)
-        exif = image.getexif()
-        orientation = int(exif.get(ExifTags.Base.Orientation, 1))
-        metadata = Metadata(
-            bits=8 if depth <= 8 else 16,
-            icc_profile=image.info.get("icc_profile"),
-            exif=_kept_exif(image, exif),
-            dpi=_dpi(image),
-            source=str(path),
-        )
-        if depth > 8:
-            samples = _decode_deep(image, data, path)
-        else:
-            if image.mode in ("CMYK", "LAB"):
-                image, metadata = _to_srgb(image, metadata, path), _without_profile(metadata)
-            samples = _decode_8bit(image)
+    try:
+        with _limited(max_pixels):
+            image = Image.open(io.BytesIO(data), formats=_READABLE)
+    except Image.UnidentifiedImageError:
+        if data[:4] not in (b"II*\0", b"MM\0*"):
+            raise
+        # A TIFF that Pillow has no mode for, such as 16-bit gray with alpha.
+        samples, orientation, metadata = _decode_tiff(data, path, max_pixels)
+    else:
+        with image:
+            samples, orientation, metadata = _decode_opened(image, data, path, max_pixels)
     planes = np.moveaxis(samples if samples.ndim == 3 else samples[:, :, None], -1, 0)
     planes = _UPRIGHT.get(orientation, lambda a: a)(planes)
-    if len(planes) not in (1, 2, 3, 4):
+    if len(planes) > 4:
         raise ImageError(f"{path} has {len(planes)} channels; gray, RGB and alpha are handled")
     floating = _to_float(planes, path)
     colors = 3 if len(planes) >= 3 else 1
     alpha = floating[colors:] if len(planes) > colors else None
     return Picture(floating[:colors], alpha, metadata)
+
+
+def _decode_opened(image: Image.Image, data: bytes, path: Path, max_pixels: int) -> _Decoded:
+    # Phones store gain maps and depth beside the photograph as MPO: there, the first frame is the photograph.
+    _refuse_frames(1 if image.format == "MPO" else int(getattr(image, "n_frames", 1)), path)
+    exif = image.getexif()
+    orientation = int(exif.get(ExifTags.Base.Orientation, 1))
+    metadata = Metadata(8, image.info.get("icc_profile"), _kept_exif(image, exif), _dpi(image), str(path))
+    depth = _bits(image, data)
+    if depth > 8 and image.format == "TIFF":
+        samples, orientation, deep = _decode_tiff(data, path, max_pixels)
+        return samples, orientation, replace(deep, exif=metadata.exif)
+    if depth > 8:
+        import imagecodecs
+
+        return imagecodecs.png_decode(data), orientation, replace(metadata, bits=16)
+    if image.mode in ("CMYK", "LAB"):
+        image, metadata = _to_srgb(image, metadata, path), replace(metadata, icc_profile=None)
+    samples = _decode_8bit(image)
+    # Pillow turns TIFFs upright by itself when it loads them.
+    return samples, 1 if image.format == "TIFF" else orientation, metadata
 
 
 def _decode_8bit(image: Image.Image) -> NDArray[np.uint8]:
@@ -144,20 +157,32 @@ def _decode_8bit(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(image if image.mode == mode else image.convert(mode))
 
 
-def _decode_deep(image: Image.Image, data: bytes, path: Path) -> NDArray[Any]:
-    """More than 8 bits per sample: ``(H, W)`` or ``(H, W, C)``, uint16 or floating point."""
-    if image.format == "PNG":
-        import imagecodecs
-
-        return imagecodecs.png_decode(data)
+def _decode_tiff(data: bytes, path: Path, max_pixels: int) -> _Decoded:
+    """A TIFF of any depth: samples ``(H, W)`` or ``(H, W, C)``, not upright."""
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:
+        _refuse_frames(len(file.pages), path)
         page = cast(tifffile.TiffPage, file.pages[0])
+        if page.imagelength * page.imagewidth > max_pixels:
+            raise Image.DecompressionBombError
         if page.photometric not in (1, 2):  # black is zero, RGB
-            raise ImageError(f"{path}: TIFF of kind {page.photometric!r} at this depth is not handled")
+            raise ImageError(f"{path}: a TIFF of kind {page.photometric!r} at this depth is not handled")
         samples = page.asarray()
-        return np.moveaxis(samples, 0, -1) if samples.ndim == 3 and page.planarconfig == 2 else samples
+        tags: Any = page.tags
+        per_unit = [tags.valueof(code) for code in (282, 283)]
+        per_inch = {2: 1.0, 3: 2.54}.get(int(tags.valueof(296, 2)))
+        dpi = tuple(x[0] / x[1] * per_inch for x in per_unit) if per_inch and all(per_unit) else None
+        metadata = Metadata(16, tags.valueof(34675), None, cast(Any, dpi), str(path))
+        orientation = int(tags.valueof(274, 1))
+    if samples.ndim == 3 and page.planarconfig == 2:
+        samples = np.moveaxis(samples, 0, -1)
+    return samples, orientation, metadata
+
+
+def _refuse_frames(frames: int, path: Path) -> None:
+    if frames > 1:
+        raise ImageError(f"{path} has {frames} frames or pages; animated and multi-page files are not handled")
 
 
 def _to_float(planes: NDArray[Any], path: Path) -> NDArray[np.float32]:
@@ -204,10 +229,6 @@ def _to_srgb(image: Image.Image, metadata: Metadata, path: Path) -> Image.Image:
     converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     assert converted is not None
     return converted
-
-
-def _without_profile(metadata: Metadata) -> Metadata:
-    return Metadata(metadata.bits, None, metadata.exif, metadata.dpi, metadata.source)
 
 
 @contextmanager

@@ -57,22 +57,24 @@ def psnr_b(image: NDArray[Any], reference: NDArray[Any], data_range: float = 255
 
 
 def _blocking_effect(image: _Plane, block: int) -> float:
-    """How much more neighbours differ across block borders than inside blocks (eqs. 5-9)."""
-    squares = [np.diff(image, axis=axis) ** 2 for axis in (0, 1)]
-    at_border, inside, border_pairs, inside_pairs = 0.0, 0.0, 0, 0
-    for axis, square in enumerate(squares):
-        border = np.arange(square.shape[axis]) % block == block - 1
-        lines = np.moveaxis(square, axis, 0)
-        at_border += float(lines[border].sum())
-        inside += float(lines[~border].sum())
-        border_pairs += lines[border].size
-        inside_pairs += lines[~border].size
-    if border_pairs == 0 or inside_pairs == 0:
+    """How much more neighbours differ across block borders than inside blocks (eqs. 5-9).
+
+    The numbers of pairs are the ones the paper prints (eq. 6), which count the image's outer edge as a border;
+    published scores use them.
+    """
+    at_border, inside, border_pairs, inside_pairs = 0.0, 0.0, 0.0, 0.0
+    for axis in (0, 1):
+        squares = np.moveaxis(np.diff(image, axis=axis) ** 2, axis, 0)
+        is_border = np.arange(len(squares)) % block == block - 1
+        at_border += float(squares[is_border].sum())
+        inside += float(squares[~is_border].sum())
+        pairs = image.size / block - 1
+        border_pairs += pairs
+        inside_pairs += squares.size - pairs
+    if border_pairs <= 0 or inside_pairs <= 0:
         return 0.0
     excess = at_border / border_pairs - inside / inside_pairs
-    if excess <= 0:
-        return 0.0
-    return excess * math.log2(block) / math.log2(min(image.shape))
+    return excess * math.log2(block) / math.log2(min(image.shape)) if excess > 0 else 0.0
 
 
 def _decibel(mean_squared_error: float, data_range: float) -> float:

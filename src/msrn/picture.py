@@ -83,9 +83,7 @@ def check_pixels(pixels: object) -> None:
         raise UsageError(f"pixels must be a numpy array of shape (C, H, W), got {type(pixels).__name__}")
     array: NDArray[Any] = pixels
     if array.dtype != np.float32:
-        raise UsageError(
-            f"pixels must be float32 in [0, 1], got {array.dtype}; divide 8-bit values by 255 first"
-        )
+        raise UsageError(f"pixels must be float32 in [0, 1], got {array.dtype}; divide 8-bit values by 255 first")
     if array.ndim != 3 or array.shape[0] not in (1, 3) or 0 in array.shape:
         hint = " (channels come first here)" if array.ndim == 3 and array.shape[2] in (1, 3, 4) else ""
         raise UsageError(f"pixels must have shape (1, H, W) or (3, H, W), got {array.shape}{hint}")

@@ -6,8 +6,11 @@ equals one that was not, bit for bit, on the same machine.
 
 import json
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -143,6 +146,7 @@ def fit(
         UsageError: the run folder is in use, or the recipe does not fit its checkpoint.
         WeightsError: the checkpoint cannot be read.
         OutputError: the run folder cannot be written.
+        KeyboardInterrupt: SIGINT or SIGTERM came; the step at hand was finished and a checkpoint left.
     """
     target = choose_device(device)
     dtype = choose_training_precision(target, precision)
@@ -159,7 +163,7 @@ def fit(
     seconds_before = run.seconds
     forward: Callable[[Tensor], Outputs] | None = None
     options = recipe.optimiser
-    with (run_folder / "log.jsonl").open("a", encoding="utf-8") as log:
+    with _signals() as asked, (run_folder / "log.jsonl").open("a", encoding="utf-8") as log:
         while run.step < options.steps:
             if recipe.growth and run.step >= recipe.growth.step and _recursions(run) < recipe.network.recursions:
                 run = _grown(run, recipe, target)
@@ -193,16 +197,45 @@ def fit(
                 run.seconds,
                 scores,
             )
-            report(progress)
             if scores is not None or run.step % 50 == 0:
                 log.write(json.dumps({key: value for key, value in vars(progress).items() if value is not None}) + "\n")
                 log.flush()
-            if finished or timed_out or now - last_saved >= 60 * recipe.checkpoint_minutes:
+            stopping = asked.stop
+            if finished or timed_out or stopping or now - last_saved >= 60 * recipe.checkpoint_minutes:
                 checkpoint.save(run_folder, run.step, _state(run, recipe))
                 last_saved = time.monotonic()
+            report(progress)
+            if stopping and not finished:
+                raise KeyboardInterrupt
             if timed_out:
                 break
     return run
+
+
+@dataclass
+class _Asked:
+    """Whether a signal has asked the run to stop."""
+
+    stop: bool = False
+
+
+@contextmanager
+def _signals() -> Generator[_Asked]:
+    """Turn SIGINT and SIGTERM into a wish that the loop reads between steps, when its state is whole."""
+    asked = _Asked()
+
+    def ask(number: int, frame: object) -> None:
+        asked.stop = True
+
+    if threading.current_thread() is not threading.main_thread():  # where signals cannot be caught
+        yield asked
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def averaged(run: Run) -> MSRN:

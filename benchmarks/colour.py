@@ -1,0 +1,87 @@
+"""What the colour rule is worth: colour PSNR (over R, G and B) of the alternatives, on images held out of training.
+
+    python benchmarks/colour.py DATA_ROOT [--images N]
+
+Prints a Markdown table; docs/colour.md keeps it.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import msrn
+from msrn import degrade
+from msrn.color import Range, rgb_to_ycbcr, ycbcr_to_rgb
+from msrn.data import list_images, load_plane, split
+from msrn.metrics import psnr
+
+Image = np.ndarray
+Method = Callable[[msrn.Restorer, Image], Image]
+
+
+def planes(color_range: Range, restored: tuple[int, ...]) -> Method:
+    """Restore some of the planes Y, Cb, Cr and keep the others."""
+
+    def method(restorer: msrn.Restorer, image: Image) -> Image:
+        ycbcr = rgb_to_ycbcr(image, color_range)
+        for index in restored:
+            ycbcr[index] = restorer.restore_planes(ycbcr[None, index : index + 1])[0, 0]
+        return ycbcr_to_rgb(ycbcr, color_range)
+
+    return method
+
+
+def rgb(restorer: msrn.Restorer, image: Image) -> Image:
+    """Restore R, G and B apart."""
+    return restorer.restore_planes(image[:, None])[:, 0]
+
+
+METHODS: dict[str, Method] = {
+    "Y, studio range": planes("studio", (0,)),
+    "Y, full range": planes("full", (0,)),
+    "Y, Cb and Cr, studio range": planes("studio", (0, 1, 2)),
+    "Y, Cb and Cr, full range": planes("full", (0, 1, 2)),
+    "R, G and B": rgb,
+}
+CASES = [("sr", 2), ("sr", 4), ("denoise", 15), ("denoise", 30), ("denoise", 50), ("jpeg", 10), ("jpeg", 30)]
+
+
+def degraded(task: str, clean: Image, level: float, rng: np.random.Generator) -> Image:
+    """As a user's 8-bit file would hold it."""
+    if task == "sr":
+        low = degrade.to_uint8(degrade.resize(clean, 1 / level)) / np.float32(255)
+        return degrade.resize(low, size=clean.shape[1:])
+    image = degrade.degradation_for(task).apply(clean, level, rng)
+    return degrade.to_uint8(image) / np.float32(255)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("data_root", type=Path)
+    parser.add_argument("--images", type=int, default=14)
+    arguments = parser.parse_args()
+    _, held_out = split(list_images([arguments.data_root / name for name in ("t91", "bsd200")]), 20)
+    print("| | " + " | ".join(f"{task} {level}" for task, level in CASES) + " |")
+    print("|---" * (len(CASES) + 1) + "|")
+    table = {name: [] for name in ("degraded", *METHODS)}
+    for task, level in CASES:
+        restorer = msrn.Restorer(task, device="cpu", precision="fp32")
+        scores: dict[str, list[float]] = {name: [] for name in table}
+        for index, path in enumerate(held_out[: arguments.images]):
+            clean = load_plane(path, 3, "full").astype(np.float32) / np.float32(255)
+            clean = degrade.multiple_of(clean, 4)
+            bad = degraded(task, clean, level, np.random.default_rng(index))
+            scores["degraded"].append(psnr(bad, clean, 1))
+            for name, method in METHODS.items():
+                scores[name].append(psnr(method(restorer, bad.copy()).clip(0, 1), clean, 1))
+        for name, values in scores.items():
+            table[name].append(float(np.mean(values)))
+    for name, values in table.items():
+        print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in values) + " |")
+
+
+if __name__ == "__main__":
+    main()

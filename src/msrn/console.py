@@ -1,0 +1,74 @@
+"""What the command line shows: a progress bar and messages on stderr, tables on stdout."""
+
+import sys
+from typing import Any
+
+import typer
+
+
+class Bar:
+    """A progress bar on stderr, shown on terminals only."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._shown = not quiet and sys.stderr.isatty()
+        self._progress: Any = None
+
+    def __enter__(self) -> "Bar":
+        if self._shown:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self._task = self._progress.add_task("", total=1.0)
+            self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def show(self, text: str, share: float) -> None:
+        """Set the description and the share done."""
+        if self._progress is not None:
+            self._progress.update(self._task, description=text, completed=share)
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        if self._progress is not None:
+            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            say(text)
+
+
+def say(text: str) -> None:
+    """Print a message on stderr."""
+    typer.echo(text, err=True)
+
+
+def print_scores(result: dict[str, Any]) -> None:
+    """Print what ``evaluate`` returned as a table."""
+    rows = [{"image": row["name"], **{key: row[key] for key in result["mean"]}} for row in result["images"]]
+    rows.append({"image": "mean", **result["mean"]})
+    if result["weights"] is not None:
+        rows.append({"image": "degraded", **result["baseline"]})
+    formats = {"psnr": "{:.2f}", "ssim": "{:.4f}", "psnr_b": "{:.2f}"}
+    shown = [
+        {key: formats[key].format(value) if key in formats else value for key, value in row.items()} for row in rows
+    ]
+    typer.echo(table(shown, tuple(shown[0])))
+    say(f"{result['task']} {result['level']:g}: {result['protocol']}")
+
+
+def table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
+    """Align some columns of some rows under their names."""
+    cells = [list(columns)] + [[str(row[column]) for column in columns] for row in rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )

@@ -1,0 +1,136 @@
+"""Degradations: MATLAB's resize bit for bit, noise, JPEG."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from msrn import files
+from msrn.degrade import Bicubic, GaussianNoise, Jpeg, degradation_for, enlarged_size, multiple_of, resize, to_uint8
+from msrn.errors import UsageError
+
+NAMES = ["baby", "bird", "butterfly", "head", "woman"]
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("name", NAMES)
+def test_resize_equals_matlab_bit_for_bit(data_root, name, scale):
+    clean = multiple_of(to_uint8(files.read(data_root / "set5" / f"{name}.png").pixels), scale)
+    (published,) = (data_root / "matlab_bicubic" / f"x{scale}").glob(f"*{name}*")
+    assert np.array_equal(resize(clean, 1 / scale), to_uint8(files.read(published).pixels))
+
+
+def slow_imresize(image, sizes, scales):
+    """MATLAB's documented algorithm pixel by pixel, for floating point."""
+
+    def kernel(x):
+        x = abs(x)
+        if x <= 1:
+            return 1.5 * x**3 - 2.5 * x**2 + 1
+        return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0
+
+    for axis in sorted((0, 1), key=lambda a: scales[a]):
+        lines, scale = np.moveaxis(image, axis, 0), scales[axis]
+        shrink = min(scale, 1)
+        out = np.zeros((sizes[axis], *lines.shape[1:]))
+        for i in range(sizes[axis]):
+            centre = (i + 1) / scale + 0.5 * (1 - 1 / scale)
+            total = 0
+            for j in range(math.floor(centre - 2 / shrink) - 2, math.ceil(centre + 2 / shrink) + 3):
+                weight = kernel(shrink * (centre - j))
+                period = (j - 1) % (2 * len(lines))
+                out[i] += weight * lines[period if period < len(lines) else 2 * len(lines) - 1 - period]
+                total += weight
+            out[i] /= total
+        image = np.moveaxis(out, 0, axis)
+    return image
+
+
+@given(st.integers(1, 14), st.integers(1, 14), st.floats(0.2, 4).map(lambda x: round(x, 3)), st.integers(0, 2**32 - 1))
+def test_resize_equals_the_slow_algorithm(height, width, scale, seed):
+    image = np.random.default_rng(seed).random((height, width))
+    sizes = tuple(math.ceil(side * scale - 1e-9) for side in image.shape)
+    ours = resize(image[None], scale)[0]
+    assert ours.shape == sizes
+    np.testing.assert_allclose(ours, slow_imresize(image, sizes, (scale, scale)), atol=1e-12)
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 40), st.integers(1, 40))
+def test_resize_meets_any_size_and_keeps_constants_and_types(height, width, new_height, new_width):
+    for dtype, value in ((np.float32, 0.25), (np.float64, 0.25), (np.uint8, 77)):
+        result = resize(np.full((2, height, width), value, dtype), size=(new_height, new_width))
+        assert result.dtype == dtype
+        assert result.shape == (2, new_height, new_width)
+        np.testing.assert_allclose(result, value, atol=1e-6)
+
+
+def test_resize_commutes_with_flips():
+    image = np.random.default_rng(0).random((1, 12, 16))  # whole sizes: MATLAB's rounding up is one-sided
+    flipped = resize(image[:, :, ::-1], 2.5)[:, :, ::-1]
+    np.testing.assert_allclose(flipped, resize(image, 2.5), atol=1e-12)
+
+
+def test_a_decimal_scale_does_not_gain_a_pixel():
+    assert resize(np.zeros((1, 10, 100)), 1.1).shape == (1, 11, 110)
+
+
+@pytest.mark.parametrize("how", [{}, {"scale": 2, "size": (2, 2)}, {"scale": -1}, {"scale": 0}, {"size": (0, 3)}])
+def test_resizes_that_cannot_be_are_refused(how):
+    with pytest.raises(UsageError):
+        resize(np.zeros((1, 4, 4)), **how)
+
+
+def test_enlarged_size():
+    assert enlarged_size((10, 20)) == (20, 40)
+    assert enlarged_size((10, 20), scale=1.33) == (14, 27)
+    assert enlarged_size((10, 20), size=(10, 33)) == (10, 33)
+
+
+def test_noise_is_white_unclipped_and_seeded():
+    clean = np.full((1, 200, 200), 0.5)
+    noisy = GaussianNoise().apply(clean, 50, np.random.default_rng(0))
+    assert np.array_equal(noisy, GaussianNoise().apply(clean, 50, np.random.default_rng(0)))
+    assert (noisy - clean).std() * 255 == pytest.approx(50, rel=0.02)
+    assert abs((noisy - clean).mean() * 255) < 1
+    assert noisy.min() < 0 < 1 < noisy.max()
+    assert GaussianNoise().apply(clean.astype(np.float32), 1, np.random.default_rng(0)).dtype == np.float32
+
+
+def test_jpeg_is_libjpegs():
+    image = np.random.default_rng(0).integers(0, 255, (1, 30, 41), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(image[0]).save(file, "JPEG", quality=20)
+    with Image.open(file) as decoded:
+        expected = np.asarray(decoded)
+    assert np.array_equal(to_uint8(Jpeg().apply(image / 255, 20))[0], expected)
+
+
+def test_jpeg_in_colour_subsamples_chroma_as_asked():
+    image = np.random.default_rng(0).random((3, 32, 32), dtype=np.float32)
+    coarse, fine = (Jpeg().apply(image, 95, subsampling=mode) for mode in ("4:2:0", "4:4:4"))
+    assert coarse.shape == fine.shape == image.shape
+    assert coarse.dtype == np.float32
+    assert np.abs(coarse - image).mean() > 2 * np.abs(fine - image).mean()
+
+
+@pytest.mark.parametrize(("task", "levels"), [("sr", (2, 3)), ("denoise", (5, 20)), ("jpeg", (10, 30))])
+def test_levels_are_drawn_from_their_range(task, levels):
+    degradation = degradation_for(task, levels)
+    rng = np.random.default_rng(0)
+    drawn = [degradation.sample(rng) for _ in range(200)]
+    assert min(levels) <= min(drawn) <= max(drawn) <= max(levels)
+    assert len(set(drawn)) > (1 if task == "sr" else 10)
+
+
+def test_bicubic_is_reduction_and_enlargement():
+    image = np.random.default_rng(0).random((1, 12, 24))
+    expected = resize(resize(image, 1 / 3), 3)
+    np.testing.assert_allclose(Bicubic().apply(image, 3), expected, atol=1e-12)
+
+
+def test_rounding_is_half_up():
+    assert to_uint8(np.array([-1, 0.5 / 255, 1.5 / 255, 2.4999 / 255, 2.0])).tolist() == [0, 1, 2, 2, 255]

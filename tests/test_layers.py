@@ -1,0 +1,55 @@
+"""The architecture is what the folder says: a level imports only from lower levels, siblings never each other."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCES = Path(__file__).parents[1] / "src" / "msrn"
+LEVELS = [
+    ["errors"],
+    ["picture", "console"],
+    ["color"],
+    ["network", "degrade", "metrics", "tiling", "files", "machine"],
+    ["recipe", "weights", "data", "checkpoint"],
+    ["engine"],
+    ["evaluate", "batch"],
+    ["train"],
+    ["publish"],
+    ["cli"],
+]
+LEVEL = {module: number for number, modules in enumerate(LEVELS) for module in modules}
+
+
+def imported(path):
+    """Names of this package's modules that a file imports, at the top or inside functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "msrn":
+            yield from (alias.name for alias in node.names if alias.name != "__version__")
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("msrn."):
+            yield node.module.split(".")[1]
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("msrn."))
+
+
+@pytest.mark.parametrize("path", sorted(SOURCES.glob("*.py")), ids=lambda path: path.stem)
+def test_imports_go_down(path):
+    if path.stem == "__init__":
+        return
+    assert path.stem in LEVEL, f"{path.name} has no level yet: give it one in this test"
+    for module in imported(path):
+        assert LEVEL[module] < LEVEL[path.stem], f"{path.stem} must not import {module}"
+
+
+def test_files_stay_small():
+    for path in SOURCES.glob("*.py"):
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        assert lines <= (300 if path.stem == "network" else 420), f"{path.name} has {lines} lines"
+
+
+@pytest.mark.parametrize("module", ["msrn", "msrn.cli", "msrn.files", "msrn.degrade", "msrn.batch", "msrn.recipe"])
+def test_light_modules_do_not_import_torch(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

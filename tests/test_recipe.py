@@ -1,0 +1,79 @@
+"""Recipes are typed and strict."""
+
+from pathlib import Path
+
+import pytest
+
+from msrn.errors import UsageError
+from msrn.recipe import differences, load, validate
+
+RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
+SMALL = {
+    "name": "small",
+    "task": "sr",
+    "data": {"folders": ["a"], "validation_levels": [2]},
+    "optimiser": {"steps": 10, "decay_steps": 5},
+}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_published_recipes_load_and_are_named_after_their_file(path):
+    assert load(path).name == path.stem
+
+
+@pytest.mark.parametrize(
+    ("override", "nearest"),
+    [
+        ("network.chanels=3", "network.channels"),
+        ("optimizer.rate=1", "optimiser.rate"),
+        ("data.patch_size=3", "data.patch"),
+        ("sed=3", "seed"),
+        ("growth.stp=3", "growth.step"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest_known_one(override, nearest):
+    with pytest.raises(UsageError, match=f"did you mean '{nearest}"):
+        load(RECIPES[0], [override])
+
+
+def test_overrides_take_toml_values_and_bare_words():
+    recipe = load(RECIPES[0], ["network.channels=8", "loss.kind=l2", "data.levels=[2, 4]", "name='other'"])
+    assert recipe.network.channels == 8
+    assert recipe.loss.kind == "l2"
+    assert recipe.data.levels == (2, 4)
+    assert recipe.name == "other"
+
+
+@pytest.mark.parametrize(
+    "override", ["", "seed", "=3", "name.x=3", "network.channels=0", "network.channels=many", "loss.kind=l3"]
+)
+def test_overrides_that_do_not_fit_are_refused(override):
+    with pytest.raises(UsageError):
+        load(RECIPES[0], [override])
+
+
+def test_files_that_are_no_recipe_are_named(tmp_path):
+    broken = tmp_path / "broken.toml"
+    broken.write_text("name = ")
+    for path in (broken, tmp_path / "nowhere.toml", tmp_path):
+        with pytest.raises(UsageError, match=path.name):
+            load(path)
+    (tmp_path / "empty.toml").write_text("")
+    with pytest.raises(UsageError, match="name: Field required"):
+        load(tmp_path / "empty.toml")
+
+
+def test_contradictions_are_refused():
+    with pytest.raises(UsageError, match="decay_steps"):
+        validate(SMALL | {"optimiser": {"steps": 10, "decay_steps": 11}}, "here")
+    with pytest.raises(UsageError, match=r"growth\.start"):
+        validate(SMALL | {"network": {"recursions": 2}, "growth": {"start": 3, "step": 5}}, "here")
+
+
+def test_differences_name_the_fields():
+    old = validate(SMALL, "old")
+    new = validate(SMALL | {"seed": 4, "growth": {"step": 2}}, "new")
+    assert differences(old, old) == []
+    named = differences(old, new)
+    assert "seed: 0 -> 4" in named
+    assert any(line.startswith("growth") for line in named)

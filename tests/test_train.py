@@ -1,0 +1,302 @@
+"""Training: the objective, one step, and runs that resume bit for bit."""
+
+import math
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests.tools import random_network
+
+from msrn import checkpoint
+from msrn.errors import MSRNError, OutputError, UsageError, WeightsError
+from msrn.network import MSRN, MSRNConfig, Outputs
+from msrn.publish import publish
+from msrn.recipe import LossRecipe, OptimiserRecipe, validate
+from msrn.train import averaged, fit, learning_rate, objective, restore_run, train_step
+from msrn.weights import load
+
+
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(4):
+        small = Image.fromarray(rng.integers(0, 256, (12, 12), dtype=np.uint8))
+        small.resize((72, 72), Image.Resampling.BICUBIC).save(folder / f"{index}.png")
+    return folder.parent
+
+
+def recipe(**changes):
+    values = {
+        "name": "tiny",
+        "task": "denoise",
+        "network": {"memory_blocks": 2, "recursions": 2, "channels": 3},
+        "growth": {"start": 1, "step": 4},
+        "data": {"folders": ["images"], "patch": 12, "validation_every": 4, "validation_levels": [20]},
+        "optimiser": {"batch": 2, "steps": 12, "decay_steps": 4, "warmup_steps": 2, "freeze_batchnorm_step": 7},
+        "evaluate_every": 5,
+    }
+    for key, value in changes.items():
+        section, _, leaf = key.partition("__")
+        values[section] = values[section] | {leaf: value} if leaf else value
+    return validate(values, "test")
+
+
+def state_of(run):
+    return {"network": run.network.state_dict(), "average": run.average.state_dict(), **run.optimiser.state_dict()}
+
+
+def assert_same(one, other, path=""):
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), path
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), path
+        for key in one:
+            assert_same(one[key], other[key], f"{path}/{key}")
+    elif isinstance(one, list):
+        for index, pair in enumerate(zip(one, other, strict=True)):
+            assert_same(*pair, f"{path}/{index}")
+    else:
+        assert one == other, path
+
+
+# --- the objective -------------------------------------------------------------------------------------------
+
+
+def test_with_equal_weights_the_objective_is_the_papers():
+    """Equation (12): every one of the M+1 terms weighs α = 1/(M+1), halves of squared errors."""
+    rng = torch.Generator().manual_seed(0)
+    images = [torch.rand(2, 1, 3, 3, generator=rng) for _ in range(4)]
+    clean = torch.rand(2, 1, 3, 3, generator=rng)
+    outputs = Outputs(images[0], images[1:])
+    expected = sum(((image - clean) ** 2).mean() / 2 for image in images) / 4
+    loss = objective(outputs, clean, LossRecipe(kind="l2", intermediate_weight=1))
+    assert loss.item() == pytest.approx(float(expected))
+    final_only = objective(outputs, clean, LossRecipe(kind="l1", intermediate_weight=0))
+    assert final_only.item() == pytest.approx((images[0] - clean).abs().mean().item())
+
+
+def test_the_basic_variants_single_image_counts_once():
+    image, clean = torch.rand(1, 1, 4, 4), torch.rand(1, 1, 4, 4)
+    loss = objective(Outputs(image, [image]), clean, LossRecipe())
+    assert loss.item() == pytest.approx((image - clean).abs().mean().item())
+
+
+@pytest.mark.parametrize("kind", ["l2", "charbonnier", "l1"])
+def test_gradients_equal_finite_differences(kind):
+    network = random_network(MSRNConfig(2, 2, 2)).double().train().requires_grad_(True)
+    rng = torch.Generator().manual_seed(0)
+    x, clean = (torch.rand(2, 1, 6, 6, generator=rng, dtype=torch.double) for _ in range(2))
+
+    def loss():
+        return objective(network.all_outputs(x), clean, LossRecipe(kind=kind, intermediate_weight=0.3))
+
+    loss().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        flat, index, step = parameter.data.view(-1), parameter.numel() // 2, 1e-6
+        kept = flat[index].item()
+        flat[index] = kept + step
+        above = loss().item()
+        flat[index] = kept - step
+        below = loss().item()
+        flat[index] = kept
+        measured = (above - below) / (2 * step)
+        assert parameter.grad.view(-1)[index].item() == pytest.approx(measured, abs=2e-6, rel=1e-3), name
+
+
+# --- schedule and step ---------------------------------------------------------------------------------------
+
+
+def test_the_rate_warms_up_holds_and_falls_to_zero():
+    options = OptimiserRecipe(rate=1, steps=100, warmup_steps=9, decay_steps=50)
+    rates = [learning_rate(options, step) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9:51] == [1] * 42
+    assert rates[75] == pytest.approx(0.5)
+    assert rates[100] == 0
+    assert rates[50:] == sorted(rates[50:], reverse=True)
+    longer = options.model_copy(update={"steps": 300})
+    assert [learning_rate(longer, step) for step in range(50)] == rates[:50]
+
+
+def test_steps_lower_the_loss_on_one_batch():
+    network = MSRN(MSRNConfig(1, 1, 8))
+    plan = recipe()
+    optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    rng = torch.Generator().manual_seed(0)
+    clean = torch.rand(2, 1, 12, 12, generator=rng)
+    degraded = clean + 0.2 * torch.randn(clean.shape, generator=rng)
+    losses = [train_step(network.all_outputs, network, optimiser, degraded, clean, plan)[0] for _ in range(40)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_parameters_change():
+    network = MSRN(MSRNConfig(1, 1, 2))
+    before = [parameter.clone() for parameter in network.parameters()]
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1.0)
+    bad = torch.full((1, 1, 8, 8), float("nan"))
+    with pytest.raises(MSRNError, match="diverged"):
+        train_step(network.all_outputs, network, optimiser, bad, bad, recipe())
+    for old, new in zip(before, network.parameters(), strict=True):
+        assert torch.equal(old, new)
+
+
+# --- runs ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole(data_folder, tmp_path_factory):
+    """An uninterrupted run: growth after step 4, BatchNorms frozen from step 7, 12 steps."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    return fit(recipe(), data_folder, folder, device="cpu", precision="fp32"), folder
+
+
+@pytest.mark.parametrize("stops", [(1, 4), (5, 7, 8), (11,)])
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(stops, whole, data_folder, tmp_path):
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    for number, stop in enumerate([*stops, None]):
+
+        def report(now, stop=stop):
+            if now.step == stop:
+                raise Stop
+
+        plan = recipe(checkpoint_minutes=1e-9)  # a checkpoint after every step
+        try:
+            run = fit(plan, data_folder, tmp_path, resume=number > 0, device="cpu", precision="fp32", report=report)
+        except Stop:
+            continue
+    assert run.step == 12
+    assert_same(state_of(run), state_of(whole[0]))
+
+
+def test_a_run_leaves_a_log_its_recipe_and_a_few_checkpoints(whole):
+    run, folder = whole
+    assert run.network.config == MSRNConfig(2, 2, 3)
+    assert len(list(folder.glob("*.ckpt"))) <= checkpoint.KEEP
+    assert (folder / "recipe.json").is_file()
+    assert '"scores": {"20"' in (folder / "log.jsonl").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_step_and_leaves_a_checkpoint(number, whole, data_folder, tmp_path):
+    def report(now):
+        if now.step == 3:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(recipe(), data_folder, tmp_path, device="cpu", precision="fp32", report=report)
+    assert checkpoint.latest(tmp_path) == checkpoint.path_of(tmp_path, 4)
+    run = fit(recipe(), data_folder, tmp_path, resume=True, device="cpu", precision="fp32")
+    assert_same(state_of(run), state_of(whole[0]))
+
+
+def test_training_does_not_touch_the_global_generators(data_folder, tmp_path):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    fit(recipe(optimiser__steps=1, optimiser__decay_steps=1), data_folder, tmp_path, device="cpu")
+    torch.manual_seed(6)
+    other = fit(recipe(optimiser__steps=1, optimiser__decay_steps=1), data_folder, tmp_path / "b", device="cpu")
+    again, _ = restore_run(checkpoint.latest(tmp_path))[1], before
+    assert_same(other.network.state_dict(), again.network.state_dict())
+
+
+def test_prolonging_before_the_decay_equals_planning_longer(whole, data_folder, tmp_path):
+    shorter = recipe(optimiser__steps=9, checkpoint_minutes=1e-9)
+    fit(shorter, data_folder, tmp_path, minutes=1e-9, device="cpu", precision="fp32")
+    run = fit(recipe(), data_folder, tmp_path, resume=True, device="cpu", precision="fp32")
+    assert_same(state_of(run), state_of(whole[0]))
+
+
+def test_prolonging_during_the_decay_is_refused(whole, data_folder, tmp_path):
+    (tmp_path / "checkpoint-00000012.ckpt").write_bytes(checkpoint.latest(whole[1]).read_bytes())
+    with pytest.raises(UsageError, match=r"optimiser\.steps: 12 -> 20"):
+        fit(recipe(optimiser__steps=20), data_folder, tmp_path, resume=True, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"optimiser__batch": 3}, {"data__patch": 16}, {"loss": {"kind": "l2"}}]
+)
+def test_resuming_with_another_recipe_names_the_field(whole, data_folder, change):
+    field = next(iter(change)).replace("__", ".")
+    with pytest.raises(UsageError, match=field):
+        fit(recipe(**change), data_folder, whole[1], resume=True, device="cpu")
+
+
+def test_starting_over_a_run_or_resuming_nothing_is_refused(whole, data_folder, tmp_path):
+    with pytest.raises(UsageError, match="--resume"):
+        fit(recipe(), data_folder, whole[1], device="cpu")
+    with pytest.raises(UsageError, match="nothing to resume"):
+        fit(recipe(), data_folder, tmp_path, resume=True, device="cpu")
+
+
+def test_fine_tuning_starts_from_given_weights_and_checks_their_shape(data_folder, tmp_path):
+    initial = random_network(MSRNConfig(2, 1, 3)).requires_grad_(True)
+    plan = recipe(growth=None, network__zero_residual=True, optimiser__steps=1, optimiser__decay_steps=1)
+    grown = fit(plan, data_folder, tmp_path / "a", initial=initial, device="cpu")
+    assert grown.network.config.recursions == 2
+    wrong = random_network(replace(initial.config, channels=4))
+    with pytest.raises(UsageError, match="channels=4"):
+        fit(plan, data_folder, tmp_path / "b", initial=wrong, device="cpu")
+
+
+# --- checkpoints and publishing --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 half a zip"])
+def test_damaged_checkpoints_are_named(content, tmp_path):
+    path = tmp_path / "checkpoint-00000001.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="checkpoint-00000001"):
+        checkpoint.load(path)
+    with pytest.raises(WeightsError):
+        checkpoint.load(tmp_path / "nowhere.ckpt")
+
+
+def test_truncated_and_foreign_checkpoints_are_named(whole, tmp_path):
+    data = checkpoint.latest(whole[1]).read_bytes()
+    (tmp_path / "short.ckpt").write_bytes(data[: len(data) // 2])
+    torch.save({"other": 1}, tmp_path / "foreign.ckpt")
+    for name in ("short.ckpt", "foreign.ckpt"):
+        with pytest.raises(WeightsError, match=name):
+            checkpoint.load(tmp_path / name)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 1, {"recipe": {}})
+
+    def full(state, file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OutputError, match="No space left"):
+        checkpoint.save(tmp_path, 2, {"recipe": {}})
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000001.ckpt"]
+
+
+def test_publishing_gives_the_averaged_network_with_its_card(whole, data_folder, tmp_path):
+    run, folder = whole
+    path, card = publish(folder, tmp_path, data_name="toy", scores_on=[data_folder / "images"], levels=[15])
+    assert path.name.startswith("MSRN_M2R2C3_denoise-toy-")
+    loaded = load(path)
+    assert loaded.card == card
+    assert card.training["patches"] == 24
+    assert card.recipe["optimiser"]["steps"] == 12
+    assert math.isfinite(card.scores["images"]["15"]["mean"]["psnr"])
+    for key, tensor in averaged(run).state_dict().items():
+        assert torch.equal(loaded.network.state_dict()[key], tensor), key
+    assert any(not torch.equal(a, b) for a, b in zip(averaged(run).parameters(), run.network.parameters(), strict=True))
+
+
+def test_a_run_that_has_not_grown_is_not_published(data_folder, tmp_path):
+    fit(recipe(), data_folder, tmp_path, minutes=1e-9, device="cpu")
+    with pytest.raises(WeightsError, match="not grown"):
+        publish(tmp_path, tmp_path)
