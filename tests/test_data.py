@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msrn.data import PatchSampler, list_images, load_plane, split
+from msrn.data import Pack, PatchSampler, list_images, load_pack, load_plane, save_pack, split
 from msrn.degrade import Bicubic, GaussianNoise, Jpeg
 from msrn.errors import ImageError, UsageError
 
@@ -24,9 +24,9 @@ def test_a_sample_depends_on_seed_and_index_alone(degradation):
             assert a.dtype == np.float32
             assert np.array_equal(a, b)
     assert np.array_equal(later[0], one.sample(50)[0])
-    batch = one.batch(48, 4)
-    assert np.array_equal(batch.degraded[2], later[0])
-    assert np.array_equal(batch.clean[2], later[1])
+    degraded, clean = one.batch(48, 4)
+    assert np.array_equal(degraded[2], later[0])
+    assert np.array_equal(clean[2], later[1])
     assert not np.array_equal(PatchSampler(images(), degradation, 16, seed=4).sample(50)[1], later[1])
 
 
@@ -112,3 +112,17 @@ def test_planes_are_gray_as_they_are_and_colour_as_asked(tmp_path):
     assert load_plane(color, 1, "full")[0, 0, 0] == 255
     with pytest.raises(ImageError, match=r"missing\.png"):
         load_plane(tmp_path / "missing.png", 1, "full")
+
+
+def test_a_pack_comes_back_and_other_files_are_refused(tmp_path):
+    path = tmp_path / "set.npz"
+    save_pack(Pack(images(), "full"), path)
+    back = load_pack(path)
+    assert back.color_range == "full"
+    assert all(np.array_equal(a, b) for a, b in zip(back.images, images(), strict=True))
+    (tmp_path / "short.npz").write_bytes(path.read_bytes()[:500])
+    (tmp_path / "text.npz").write_text("hello")
+    np.savez(tmp_path / "pickle.npz", np.array([object()], dtype=object))
+    for name in ("short.npz", "text.npz", "pickle.npz", "nowhere.npz"):
+        with pytest.raises(ImageError, match=name):
+            load_pack(tmp_path / name)

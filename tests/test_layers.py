@@ -10,14 +10,14 @@ import pytest
 SOURCES = Path(__file__).parents[1] / "src" / "msrn"
 LEVELS = [
     ["errors"],
-    ["picture", "console"],
+    ["picture"],
     ["color"],
     ["network", "degrade", "metrics", "tiling", "files", "machine"],
-    ["recipe", "weights", "data", "checkpoint"],
+    ["recipe", "weights", "data", "resident", "checkpoint"],
     ["engine"],
-    ["evaluate", "batch"],
-    ["train"],
-    ["publish"],
+    ["evaluate", "batch", "run"],
+    ["train", "publish"],
+    ["console"],
     ["cli"],
 ]
 LEVEL = {module: number for number, modules in enumerate(LEVELS) for module in modules}

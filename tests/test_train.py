@@ -12,11 +12,13 @@ from PIL import Image
 from tests.tools import random_network
 
 from msrn import checkpoint
+from msrn.data import read_folders, save_pack
 from msrn.errors import MSRNError, OutputError, UsageError, WeightsError
 from msrn.network import MSRN, MSRNConfig, Outputs
 from msrn.publish import publish
 from msrn.recipe import LossRecipe, OptimiserRecipe, validate
-from msrn.train import averaged, fit, learning_rate, objective, restore_run, train_step
+from msrn.run import read_run
+from msrn.train import fit, objective, train_step
 from msrn.weights import load
 
 
@@ -115,14 +117,14 @@ def test_gradients_equal_finite_differences(kind):
 
 def test_the_rate_warms_up_holds_and_falls_to_zero():
     options = OptimiserRecipe(rate=1, steps=100, warmup_steps=9, decay_steps=50)
-    rates = [learning_rate(options, step) for step in range(101)]
+    rates = [options.rate_at(step) for step in range(101)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[9:51] == [1] * 42
     assert rates[75] == pytest.approx(0.5)
     assert rates[100] == 0
     assert rates[50:] == sorted(rates[50:], reverse=True)
     longer = options.model_copy(update={"steps": 300})
-    assert [learning_rate(longer, step) for step in range(50)] == rates[:50]
+    assert [longer.rate_at(step) for step in range(50)] == rates[:50]
 
 
 def test_steps_lower_the_loss_on_one_batch():
@@ -132,7 +134,7 @@ def test_steps_lower_the_loss_on_one_batch():
     rng = torch.Generator().manual_seed(0)
     clean = torch.rand(2, 1, 12, 12, generator=rng)
     degraded = clean + 0.2 * torch.randn(clean.shape, generator=rng)
-    losses = [train_step(network.all_outputs, network, optimiser, degraded, clean, plan)[0] for _ in range(40)]
+    losses = [train_step(network.all_outputs, network, optimiser, degraded, clean, plan)[0].item() for _ in range(40)]
     assert losses[-1] < 0.5 * losses[0]
 
 
@@ -204,7 +206,7 @@ def test_training_does_not_touch_the_global_generators(data_folder, tmp_path):
     fit(recipe(optimiser__steps=1, optimiser__decay_steps=1), data_folder, tmp_path, device="cpu")
     torch.manual_seed(6)
     other = fit(recipe(optimiser__steps=1, optimiser__decay_steps=1), data_folder, tmp_path / "b", device="cpu")
-    again, _ = restore_run(checkpoint.latest(tmp_path))[1], before
+    again, _ = read_run(checkpoint.latest(tmp_path))[1], before
     assert_same(other.network.state_dict(), again.network.state_dict())
 
 
@@ -245,6 +247,29 @@ def test_fine_tuning_starts_from_given_weights_and_checks_their_shape(data_folde
     wrong = random_network(replace(initial.config, channels=4))
     with pytest.raises(UsageError, match="channels=4"):
         fit(plan, data_folder, tmp_path / "b", initial=wrong, device="cpu")
+
+
+def test_a_resident_set_from_a_pack_trains_and_resumes(data_folder, tmp_path):
+    plan = recipe(data__resident=True, data__luminance="full")
+    pack = tmp_path / "pack.npz"
+    save_pack(read_folders([data_folder / "images"], 1, "full"), pack)
+    whole = fit(plan, pack, tmp_path / "whole", device="cpu", precision="fp32")
+    fit(plan, pack, tmp_path / "parts", minutes=1e-9, device="cpu", precision="fp32")
+    run = fit(plan, data_folder, tmp_path / "parts", resume=True, device="cpu", precision="fp32")
+    assert_same(state_of(run), state_of(whole))
+    with pytest.raises(UsageError, match="full range"):
+        fit(recipe(data__resident=True), pack, tmp_path / "other", device="cpu")
+
+
+def test_bf16_training_keeps_fp32_parameters_near_the_fp32_run(whole, data_folder, tmp_path):
+    run = fit(recipe(), data_folder, tmp_path, device="cpu", precision="bf16")
+    for half, single in zip(run.network.parameters(), whole[0].network.parameters(), strict=True):
+        assert half.dtype == torch.float32
+        assert torch.allclose(half, single, atol=0.05)
+    assert any(
+        not torch.equal(half, single)
+        for half, single in zip(run.network.parameters(), whole[0].network.parameters(), strict=True)
+    )
 
 
 # --- checkpoints and publishing --------------------------------------------------------------------------------
@@ -291,9 +316,9 @@ def test_publishing_gives_the_averaged_network_with_its_card(whole, data_folder,
     assert card.training["patches"] == 24
     assert card.recipe["optimiser"]["steps"] == 12
     assert math.isfinite(card.scores["images"]["15"]["mean"]["psnr"])
-    for key, tensor in averaged(run).state_dict().items():
+    for key, tensor in run.average.state_dict().items():
         assert torch.equal(loaded.network.state_dict()[key], tensor), key
-    assert any(not torch.equal(a, b) for a, b in zip(averaged(run).parameters(), run.network.parameters(), strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(run.average.parameters(), run.network.parameters(), strict=True))
 
 
 def test_a_run_that_has_not_grown_is_not_published(data_folder, tmp_path):

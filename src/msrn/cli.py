@@ -10,13 +10,12 @@ writable, 130 interrupted.
 import json
 import re
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from msrn.console import Bar, print_scores, say, table
+from msrn.console import Bar, print_card, print_scores, say, table
 from msrn.errors import ImageError, MSRNError, UsageError
 
 if TYPE_CHECKING:
@@ -31,21 +30,8 @@ app = typer.Typer(
 )
 
 
-class Task(StrEnum):
-    """The three degradations."""
-
-    SR = "sr"
-    DENOISE = "denoise"
-    JPEG = "jpeg"
-
-
-class Precision(StrEnum):
-    """Computing types."""
-
-    AUTO = "auto"
-    FP32 = "fp32"
-    BF16 = "bf16"
-
+Task = Literal["sr", "denoise", "jpeg"]
+Precision = Literal["auto", "fp32", "bf16"]
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Images, or folders of images.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Output file (for one image) or folder.")]
@@ -65,7 +51,9 @@ FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first i
 Strip = Annotated[bool, typer.Option("--strip-metadata", help="Do not copy EXIF, ICC profile and resolution.")]
 AsJSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no messages but errors.")]
-DataRoot = Annotated[Path, typer.Option("--data-root", help="Where the recipe's image folders are.")]
+DataRoot = Annotated[
+    Path, typer.Option("--data-root", help="Where the recipe's image folders are, or a file from `msrn pack`.")
+]
 
 
 @app.command()
@@ -77,7 +65,7 @@ def upscale(
     weights: WeightsName = "sr",
     tile: Tile = 0,
     device: Device = "auto",
-    precision: PrecisionOption = Precision.AUTO,
+    precision: PrecisionOption = "auto",
     tta: TTA = False,
     recursive: Recursive = False,
     suffix: Suffix = "",
@@ -109,7 +97,7 @@ def denoise(
     weights: WeightsName = "denoise",
     tile: Tile = 0,
     device: Device = "auto",
-    precision: PrecisionOption = Precision.AUTO,
+    precision: PrecisionOption = "auto",
     tta: TTA = False,
     recursive: Recursive = False,
     suffix: Suffix = "",
@@ -134,7 +122,7 @@ def dejpeg(
     weights: WeightsName = "jpeg",
     tile: Tile = 0,
     device: Device = "auto",
-    precision: PrecisionOption = Precision.AUTO,
+    precision: PrecisionOption = "auto",
     tta: TTA = False,
     recursive: Recursive = False,
     suffix: Suffix = "",
@@ -163,7 +151,7 @@ def evaluate(
     baseline: Annotated[bool, typer.Option("--baseline", help="Score the degraded input only.")] = False,
     tile: Tile = 0,
     device: Device = "auto",
-    precision: PrecisionOption = Precision.FP32,
+    precision: PrecisionOption = "fp32",
     tta: TTA = False,
     as_json: AsJSON = False,
     quiet: Quiet = False,
@@ -173,15 +161,15 @@ def evaluate(
 
     if baseline and weights is not None:
         raise UsageError("--baseline scores the degraded input; it takes no --weights")
-    evaluation.check_level(task.value, level)
+    evaluation.check_level(task, level)
     restorer = None
     if not baseline:
         from msrn.engine import Restorer
 
-        restorer = Restorer(weights or task.value, device=device, precision=precision.value, tile=tile, tta=tta)
+        restorer = Restorer(weights or task, device=device, precision=precision, tile=tile, tta=tta)
     with Bar(quiet) as bar:
         result = evaluation.evaluate(
-            task.value, level, data, restorer, progress=lambda done, total: bar.show("images", done / total)
+            task, level, data, restorer, progress=lambda done, total: bar.show("images", done / total)
         )
     if as_json:
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
@@ -200,7 +188,7 @@ def train(
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe.")] = None,
     init_from: Annotated[str | None, typer.Option("--init-from", help="Start from weights (fine-tuning).")] = None,
     device: Device = "auto",
-    precision: PrecisionOption = Precision.AUTO,
+    precision: PrecisionOption = "auto",
     compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
     minutes: Annotated[float | None, typer.Option("--minutes", help="Stop after this long, with a checkpoint.")] = None,
     threads: Annotated[int, typer.Option("--threads", min=0, help="Processor threads; 0 = all.")] = 0,
@@ -237,12 +225,30 @@ def train(
             resume=resume is not None,
             initial=initial,
             device=device,
-            precision=precision.value,
+            precision=precision,
             compiled=compiled,
             minutes=minutes,
             report=report,
         )
     typer.echo(str(run))
+
+
+@app.command()
+def pack(
+    recipe: Annotated[Path, typer.Argument(help="Recipe whose images to pack.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The pack, an .npz file.")],
+    data_root: DataRoot = Path("data"),
+) -> None:
+    """Put a recipe's training images into one file, ready to carry to another machine."""
+    from msrn import recipe as recipes
+    from msrn.data import read_folders, save_pack
+
+    wanted = recipes.load(recipe)
+    packed = read_folders(
+        [data_root / folder for folder in wanted.data.folders], wanted.network.in_channels, wanted.data.luminance
+    )
+    save_pack(packed, output)
+    say(f"{len(packed.images)} images -> {output}")
 
 
 @app.command()
@@ -285,18 +291,7 @@ def weights(
     if as_json:
         typer.echo(json.dumps(card, indent=2))
         return
-    network = loaded.card.config
-    typer.echo(f"{loaded.name}\n  sha256   {loaded.sha256}\n  task     {loaded.card.task}")
-    typer.echo(f"  network  {network}, {network.multiply_adds_per_pixel:,} multiply-adds per pixel")
-    typer.echo(f"  levels   {', '.join(f'{level:g}' for level in loaded.card.levels)}")
-    typer.echo(f"  data     {loaded.card.data}\n  training {loaded.card.training}\n  licence  {loaded.card.licence}")
-    for data, levels in loaded.card.scores.items():
-        for at, scores in levels.items():
-            mean, base = scores["mean"], scores["baseline"]
-            typer.echo(
-                f"  {data:<9}{at:>4}  {mean['psnr']:.2f} dB / {mean['ssim']:.4f}"
-                f"   (degraded {base['psnr']:.2f} / {base['ssim']:.4f})"
-            )
+    print_card(loaded)
 
 
 @app.callback(invoke_without_command=True)
@@ -350,7 +345,7 @@ def _restore(task: str, options: dict[str, Any]) -> None:
     restorer = Restorer(
         options["weights"],
         device=options["device"],
-        precision=options["precision"].value,
+        precision=options["precision"],
         tile=options["tile"],
         tta=options["tta"],
     )

@@ -1,9 +1,12 @@
 """What the command line shows: a progress bar and messages on stderr, tables on stdout."""
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from msrn.weights import Weights
 
 
 class Bar:
@@ -63,6 +66,22 @@ def print_scores(result: dict[str, Any]) -> None:
     ]
     typer.echo(table(shown, tuple(shown[0])))
     say(f"{result['task']} {result['level']:g}: {result['protocol']}")
+
+
+def print_card(weights: "Weights") -> None:
+    """Print what a weights file says of itself."""
+    card, network = weights.card, weights.card.config
+    typer.echo(f"{weights.name}\n  sha256   {weights.sha256}\n  task     {card.task}")
+    typer.echo(f"  network  {network}, {network.multiply_adds_per_pixel:,} multiply-adds per pixel")
+    typer.echo(f"  levels   {', '.join(f'{level:g}' for level in card.levels)}")
+    typer.echo(f"  data     {card.data}\n  training {card.training}\n  licence  {card.licence}")
+    for data, levels in card.scores.items():
+        for level, scores in levels.items():
+            mean, base = scores["mean"], scores["baseline"]
+            typer.echo(
+                f"  {data:<9}{level:>4}  {mean['psnr']:.2f} dB / {mean['ssim']:.4f}"
+                f"   (degraded {base['psnr']:.2f} / {base['ssim']:.4f})"
+            )
 
 
 def table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> str:

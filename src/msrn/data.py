@@ -4,10 +4,11 @@ Nothing here depends on how many processes or workers read: sample ``index`` of 
 so a run continues from any step by its number alone.
 """
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 from msrn import files
 from msrn.color import Range, luminance_uint8
 from msrn.degrade import Degradation, multiple_of, to_uint8
-from msrn.errors import UsageError
+from msrn.errors import ImageError, UsageError
+
+Item = TypeVar("Item")
 
 
 def list_images(folders: Sequence[Path]) -> list[Path]:
@@ -47,19 +50,51 @@ def load_plane(path: Path, channels: Literal[1, 3], color_range: Range) -> NDArr
     return luminance_uint8(pixels, color_range) if channels == 1 else np.repeat(pixels, 3, axis=0)
 
 
-def split(paths: Sequence[Path], validation_every: int) -> tuple[list[Path], list[Path]]:
-    """Hold every n-th path out: (training, validation)."""
-    held_out = set(range(validation_every // 2, len(paths), validation_every))
-    training = [path for i, path in enumerate(paths) if i not in held_out]
-    return training, [paths[i] for i in sorted(held_out)]
-
-
 @dataclass(frozen=True)
-class Batch:
-    """Degraded and clean patches, float32 ``(N, C, P, P)`` in [0, 1]."""
+class Pack:
+    """A training set in one file: 8-bit images as the network will see them, in a fixed order."""
 
-    degraded: NDArray[np.float32]
-    clean: NDArray[np.float32]
+    images: list[NDArray[np.uint8]]
+    """``(C, H, W)`` each."""
+    color_range: Range
+    """Of the luminance, for one channel."""
+
+
+def read_folders(folders: Sequence[Path], channels: Literal[1, 3], color_range: Range) -> Pack:
+    """Read all images of some folders; see :func:`list_images` and :func:`load_plane` for the errors."""
+    return Pack([load_plane(path, channels, color_range) for path in list_images(folders)], color_range)
+
+
+def save_pack(pack: Pack, path: Path) -> None:
+    """Write a pack as one uncompressed ``.npz`` file.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    arrays = {f"{index:06d}": image for index, image in enumerate(pack.images)}
+    arrays["color_range"] = np.array(pack.color_range)
+    files.write_atomically(path, lambda file: np.savez(file, **arrays))  # pyright: ignore[reportArgumentType]
+
+
+def load_pack(path: Path) -> Pack:
+    """Read a pack; nothing is unpickled.
+
+    Raises:
+        ImageError: the file is not a pack.
+    """
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            names = sorted(name for name in file.files if name.isdigit())
+            return Pack([file[name] for name in names], str(file["color_range"]))  # pyright: ignore
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ImageError(f"{path} is not a packed training set: {error}") from error
+
+
+def split(items: Sequence[Item], validation_every: int) -> tuple[list[Item], list[Item]]:
+    """Hold every n-th image out: (training, validation)."""
+    held_out = set(range(validation_every // 2, len(items), validation_every))
+    training = [item for i, item in enumerate(items) if i not in held_out]
+    return training, [items[i] for i in sorted(held_out)]
 
 
 class PatchSampler:
@@ -95,10 +130,10 @@ class PatchSampler:
         """Patches after which every image has had its share."""
         return len(self._slots)
 
-    def batch(self, first: int, size: int) -> Batch:
-        """Return the run's samples ``first`` to ``first + size - 1``."""
-        pairs = [self.sample(index) for index in range(first, first + size)]
-        return Batch(np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs]))
+    def batch(self, first: int, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return samples ``first`` to ``first + size - 1`` as (degraded, clean), float32 ``(N, C, P, P)``."""
+        degraded, clean = zip(*(self.sample(index) for index in range(first, first + size)), strict=True)
+        return np.stack(degraded), np.stack(clean)
 
     def sample(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return one (degraded, clean) pair, float32 ``(C, P, P)``."""

@@ -12,7 +12,7 @@ from msrn.engine import Restorer
 from msrn.errors import WeightsError
 from msrn.evaluate import evaluate
 from msrn.recipe import Recipe
-from msrn.train import averaged, network_config, restore_run
+from msrn.run import is_grown, read_run
 from msrn.weights import Card, Weights, save
 
 
@@ -42,9 +42,9 @@ def publish(
     path = checkpoint.latest(run) if run.is_dir() else run
     if path is None:
         raise WeightsError(f"{run} holds no checkpoint")
-    recipe, state = restore_run(path)
-    network = averaged(state).eval()
-    if network.config != network_config(recipe.network):
+    recipe, state = read_run(path)
+    network = state.average.eval()
+    if not is_grown(state, recipe):
         raise WeightsError(f"{run} has not grown to {recipe.network.recursions} recursions yet; go on training")
     card = Card(
         task=recipe.task,

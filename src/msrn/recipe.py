@@ -6,6 +6,7 @@ the command line's ``--set key=value`` goes through the same checks.
 
 import difflib
 import json
+import math
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,6 +52,8 @@ class DataRecipe(_Strict):
     folders: tuple[str, ...]
     """Image folders, relative to ``--data-root``."""
     patch: int = Field(default=40, ge=8)
+    resident: bool = False
+    """Keep all images on the device, degraded beforehand; needs the memory, spares the processor."""
     luminance: Range = "studio"
     levels: tuple[float, ...] = ()
     """Scales for super-resolution; lowest and highest σ or quality for the others. Empty: the task's usual."""
@@ -86,6 +89,16 @@ class OptimiserRecipe(_Strict):
     """From this step on, BatchNorms use their running statistics, as at inference."""
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
 
+    def rate_at(self, step: int) -> float:
+        """Linear warm-up, hold, cosine to zero over the last ``decay_steps``."""
+        warm = min(1.0, (step + 1) / (self.warmup_steps + 1))
+        left = (self.steps - step) / self.decay_steps if self.decay_steps else 1.0
+        return self.rate * warm * 0.5 * (1 - math.cos(math.pi * min(1.0, max(0.0, left))))
+
+    def frozen_at(self, step: int) -> bool:
+        """Whether BatchNorms use their running statistics in this step."""
+        return self.freeze_batchnorm_step is not None and step >= self.freeze_batchnorm_step
+
 
 class Recipe(_Strict):
     """One training run."""
@@ -105,7 +118,7 @@ class Recipe(_Strict):
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
         o = self.optimiser
-        if o.warmup_steps + o.decay_steps > o.steps + o.warmup_steps:
+        if o.decay_steps > o.steps:
             raise ValueError(f"optimiser.decay_steps ({o.decay_steps}) must not exceed optimiser.steps ({o.steps})")
         if self.growth and self.growth.start > self.network.recursions:
             raise ValueError("growth.start must not exceed network.recursions")

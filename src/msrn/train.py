@@ -11,48 +11,36 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel
 
 from msrn import checkpoint
-from msrn.data import Batch, PatchSampler, list_images, load_plane, split
+from msrn.data import PatchSampler, load_pack, read_folders, split
 from msrn.degrade import Degradation, degradation_for, multiple_of
 from msrn.engine import choose_device, choose_training_precision
 from msrn.errors import MSRNError, UsageError
 from msrn.metrics import psnr
-from msrn.network import MSRN, MSRNConfig, Outputs, grow, initialise
-from msrn.recipe import LossRecipe, NetworkRecipe, OptimiserRecipe, Recipe, differences, validate
-
-
-@dataclass
-class Run:
-    """What changes while training."""
-
-    step: int
-    network: MSRN
-    average: AveragedModel
-    optimiser: torch.optim.Optimizer
-    seconds: float = 0.0
-    """Time spent training so far, over all resumptions."""
+from msrn.network import MSRN, Outputs
+from msrn.recipe import LossRecipe, Recipe
+from msrn.resident import ResidentSampler
+from msrn.run import Run, grown, restore, start, state_of, update_average
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What :func:`fit` reports after every step (``scores`` only when it evaluated)."""
+    """What :func:`fit` reports: after every step on a CPU, at times on a GPU; ``scores`` when it evaluated."""
 
     step: int
     steps: int
     loss: float
-    rate: float
     gradient_norm: float
+    rate: float
     patches_per_second: float
     seconds: float
     scores: dict[str, float] | None = None
@@ -79,14 +67,6 @@ def _distance(image: Tensor, clean: Tensor, kind: str) -> Tensor:
     return torch.sqrt((image - clean) ** 2 + 1e-6).mean()
 
 
-def learning_rate(recipe: OptimiserRecipe, step: int) -> float:
-    """Linear warm-up, hold, cosine to zero over the last ``decay_steps``."""
-    warm = min(1.0, (step + 1) / (recipe.warmup_steps + 1))
-    left = (recipe.steps - step) / recipe.decay_steps if recipe.decay_steps else 1.0
-    decay = 0.5 * (1 - math.cos(math.pi * min(1.0, max(0.0, left))))
-    return recipe.rate * warm * decay
-
-
 def train_step(
     forward: Callable[[Tensor], Outputs],
     network: MSRN,
@@ -95,11 +75,12 @@ def train_step(
     clean: Tensor,
     recipe: Recipe,
     precision: torch.dtype = torch.float32,
-) -> tuple[float, float]:
+) -> tuple[Tensor, Tensor]:
     """One forward pass, one backward pass, one optimiser step; returns (loss, gradient norm before clipping).
 
     Raises:
-        MSRNError: the loss is not finite; the parameters are untouched.
+        MSRNError: the loss is not finite; the parameters are untouched. On a GPU, where looking at the loss would
+            stall the queue, :func:`fit` looks from time to time instead, and always before it saves.
     """
     with torch.autocast(degraded.device.type, dtype=precision, enabled=precision != torch.float32):
         outputs = forward(degraded)
@@ -108,11 +89,18 @@ def train_step(
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(network.parameters(), recipe.optimiser.clip_norm)
-    loss_value = float(loss.detach())
-    if not math.isfinite(loss_value) or not math.isfinite(float(norm)):
-        raise MSRNError(f"training diverged: loss {loss_value}, gradient norm {float(norm)}; lower optimiser.rate")
+    loss = loss.detach()
+    if loss.device.type == "cpu":
+        _check_finite(loss, norm)
     optimiser.step()
-    return loss_value, float(norm)
+    return loss, norm
+
+
+def _check_finite(loss: Tensor, norm: Tensor) -> tuple[float, float]:
+    values = float(loss), float(norm)
+    if not all(map(math.isfinite, values)):
+        raise MSRNError(f"training diverged: loss {values[0]}, gradient norm {values[1]}; lower optimiser.rate")
+    return values
 
 
 def fit(
@@ -155,54 +143,53 @@ def fit(
         raise UsageError(f"{run_folder} already holds a run; add --resume to continue it, or choose another folder")
     if resume and not newest:
         raise UsageError(f"nothing to resume in {run_folder}: it holds no checkpoint")
-    run = _restore(checkpoint.load(newest), recipe, target) if newest else _start(recipe, initial, target)
-    sampler, validation = load_data(recipe, data_root)
+    run = restore(checkpoint.load(newest), recipe, target) if newest else start(recipe, initial, target)
+    sampler, validation = load_data(recipe, data_root, target)
     run_folder.mkdir(parents=True, exist_ok=True)
     (run_folder / "recipe.json").write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    begun = last_saved = time.monotonic()
-    seconds_before = run.seconds
+    begun = last_saved = looked = time.monotonic()
+    seconds_before, looked_at = run.seconds, run.step
     forward: Callable[[Tensor], Outputs] | None = None
     options = recipe.optimiser
     with _signals() as asked, (run_folder / "log.jsonl").open("a", encoding="utf-8") as log:
         while run.step < options.steps:
-            if recipe.growth and run.step >= recipe.growth.step and _recursions(run) < recipe.network.recursions:
-                run = _grown(run, recipe, target)
-                forward = None
+            if (
+                recipe.growth
+                and run.step >= recipe.growth.step
+                and run.network.config.recursions < recipe.network.recursions
+            ):
+                run, forward = grown(run, recipe, target), None
             if forward is None:
                 forward = torch.compile(run.network.all_outputs) if compiled else run.network.all_outputs
-            started = time.monotonic()
-            rate = learning_rate(options, run.step)
+            rate = options.rate_at(run.step)
             for group in run.optimiser.param_groups:
                 group["lr"] = rate
-            frozen = options.freeze_batchnorm_step is not None and run.step >= options.freeze_batchnorm_step
-            _set_training(run.network, batchnorm=not frozen)
-            degraded, clean = _tensors(sampler.batch(run.step * options.batch, options.batch), target)
+            _set_training(run.network, batchnorm=not options.frozen_at(run.step))
+            pair = sampler.batch(run.step * options.batch, options.batch)
+            degraded, clean = (_tensor(part, target) for part in pair)
             loss, norm = train_step(forward, run.network, run.optimiser, degraded, clean, recipe, dtype)
-            run.average.update_parameters(run.network)
+            update_average(run.average, run.network, run.step, options.ema_decay)
             run.step += 1
+
             now = time.monotonic()
             run.seconds = seconds_before + now - begun
-            finished = run.step == options.steps
+            finished, stopping = run.step == options.steps, asked.stop
             timed_out = minutes is not None and now - begun >= 60 * minutes
-            scores = None
-            if run.step % recipe.evaluate_every == 0 or finished:
-                scores = validate_network(averaged(run), validation, recipe)
-            progress = Progress(
-                run.step,
-                options.steps,
-                loss,
-                rate,
-                norm,
-                options.batch / (now - started),
-                run.seconds,
-                scores,
-            )
-            if scores is not None or run.step % 50 == 0:
+            saving = finished or stopping or timed_out or now - last_saved >= 60 * recipe.checkpoint_minutes
+            evaluating = finished or run.step % recipe.evaluate_every == 0
+            logging = evaluating or run.step % 50 == 0
+            if not (saving or logging or target.type == "cpu"):
+                continue
+            values = _check_finite(loss, norm)
+            scores = validate_network(run.average, validation, recipe) if evaluating else None
+            speed = (run.step - looked_at) * options.batch / (now - looked)
+            progress = Progress(run.step, options.steps, *values, rate, speed, run.seconds, scores)
+            looked, looked_at = time.monotonic(), run.step
+            if logging:
                 log.write(json.dumps({key: value for key, value in vars(progress).items() if value is not None}) + "\n")
                 log.flush()
-            stopping = asked.stop
-            if finished or timed_out or stopping or now - last_saved >= 60 * recipe.checkpoint_minutes:
-                checkpoint.save(run_folder, run.step, _state(run, recipe))
+            if saving:
+                checkpoint.save(run_folder, run.step, state_of(run, recipe))
                 last_saved = time.monotonic()
             report(progress)
             if stopping and not finished:
@@ -238,29 +225,39 @@ def _signals() -> Generator[_Asked]:
             signal.signal(number, handler)
 
 
-def averaged(run: Run) -> MSRN:
-    """The exponential moving average of the network, the one that is evaluated and published."""
-    network: Any = run.average.module
-    return network
+def load_data(
+    recipe: Recipe, data_root: Path, device: torch.device
+) -> tuple[PatchSampler | ResidentSampler, list[NDArray[np.uint8]]]:
+    """Read the recipe's images: a sampler over the training part, and centre crops of the held-out part.
+
+    ``data_root`` is the folder of the recipe's folders, or a file made by ``msrn pack`` from them.
+    """
+    images = _read_images(recipe, data_root)
+    training, held_out = split(images, recipe.data.validation_every)
+    degradation = degradation_for(recipe.task, recipe.data.levels)
+    if recipe.data.resident:
+        sampler = ResidentSampler(training, degradation, recipe.data.patch, recipe.seed, device)
+    else:
+        sampler = PatchSampler(training, degradation, recipe.data.patch, recipe.seed)
+    side = recipe.data.validation_crop
+    corners = [[max(0, (length - side) // 2) for length in image.shape[1:]] for image in held_out]
+    return sampler, [
+        image[:, top : top + side, left : left + side] for image, (top, left) in zip(held_out, corners, strict=True)
+    ]
 
 
-def load_data(recipe: Recipe, data_root: Path) -> tuple[PatchSampler, list[NDArray[np.uint8]]]:
-    """Read the recipe's images: a sampler over the training part, and centre crops of the held-out part."""
-    paths = list_images([data_root / folder for folder in recipe.data.folders])
-    training, held_out = split(paths, recipe.data.validation_every)
+def _read_images(recipe: Recipe, data_root: Path) -> list[NDArray[np.uint8]]:
     channels, color_range = recipe.network.in_channels, recipe.data.luminance
-    sampler = PatchSampler(
-        [load_plane(path, channels, color_range) for path in training],
-        degradation_for(recipe.task, recipe.data.levels),
-        recipe.data.patch,
-        recipe.seed,
-    )
-    crops: list[NDArray[np.uint8]] = []
-    for path in held_out:
-        image = load_plane(path, channels, color_range)
-        top, left = (max(0, (side - recipe.data.validation_crop) // 2) for side in image.shape[1:])
-        crops.append(image[:, top : top + recipe.data.validation_crop, left : left + recipe.data.validation_crop])
-    return sampler, crops
+    if not data_root.is_file():
+        folders = [data_root / folder for folder in recipe.data.folders]
+        return read_folders(folders, channels, color_range).images
+    pack = load_pack(data_root)
+    if len(pack.images[0]) != channels or (channels == 1 and pack.color_range != color_range):
+        raise UsageError(
+            f"{data_root} holds {len(pack.images[0])} channels in {pack.color_range} range, "
+            f"the recipe wants {channels} in {color_range} range"
+        )
+    return pack.images
 
 
 @torch.no_grad()
@@ -281,115 +278,6 @@ def validate_network(network: MSRN, images: list[NDArray[np.uint8]], recipe: Rec
     return scores
 
 
-def restore_run(path: Path) -> tuple[Recipe, Run]:
-    """Read a checkpoint file as (recipe, run) on the CPU, for publishing and inspection."""
-    state = checkpoint.load(path)
-    recipe = validate(state["recipe"], str(path))
-    return recipe, _restore(state, recipe, torch.device("cpu"))
-
-
-def network_config(recipe: NetworkRecipe, recursions: int | None = None) -> MSRNConfig:
-    """The network a recipe ends with, or with other recursions while it grows."""
-    return MSRNConfig(
-        recipe.memory_blocks,
-        recursions or recipe.recursions,
-        recipe.channels,
-        recipe.in_channels,
-        recipe.multi_supervised,
-    )
-
-
-def _recursions(run: Run) -> int:
-    return run.network.config.recursions
-
-
-def _start(recipe: Recipe, initial: MSRN | None, device: torch.device) -> Run:
-    wanted = network_config(recipe.network, recipe.growth.start if recipe.growth else None)
-    if initial is None:
-        network = MSRN(wanted)
-        start = recipe.network.ensemble_start
-        weight = 1 / recipe.network.memory_blocks if start is None else start
-        generator = torch.Generator().manual_seed(recipe.seed)
-        initialise(network, generator, weight, recipe.network.zero_residual)
-    else:
-        smaller = initial.config.recursions <= wanted.recursions
-        if not smaller or replace(initial.config, recursions=wanted.recursions) != wanted:
-            raise UsageError(f"the recipe's network is {wanted}, the initial weights are {initial.config}")
-        network = grow(initial, wanted.recursions)
-    return _assemble(0, network, recipe, device)
-
-
-def _grown(run: Run, recipe: Recipe, device: torch.device) -> Run:
-    """Go on with all recursions: same function, fresh optimiser moments."""
-    bigger = _assemble(run.step, grow(run.network, recipe.network.recursions), recipe, device)
-    bigger.average.module.load_state_dict(grow(averaged(run), recipe.network.recursions).state_dict())
-    bigger.average.n_averaged.copy_(run.average.n_averaged)
-    return replace(bigger, seconds=run.seconds)
-
-
-def _assemble(step: int, network: MSRN, recipe: Recipe, device: torch.device) -> Run:
-    network = network.to(device)
-    if device.type != "cpu" or choose_training_precision(device, "auto") != torch.float32:
-        network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = recipe.network.batchnorm_momentum
-    average = AveragedModel(network, multi_avg_fn=_moving_average(recipe.optimiser.ema_decay), use_buffers=True)
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=recipe.optimiser.rate, weight_decay=recipe.optimiser.weight_decay, fused=True
-    )
-    return Run(step, network, average, optimiser)
-
-
-def _moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
-    """Exponential average whose memory grows with the run, so that the first steps are soon forgotten."""
-
-    def update(averages: list[Tensor], values: list[Tensor], count: Tensor | int) -> None:
-        weight = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
-        for average, value in zip(averages, values, strict=True):
-            if average.is_floating_point():
-                average.lerp_(value, weight)
-            else:  # BatchNorm's batch counter
-                average.copy_(value)
-
-    return update
-
-
-def _state(run: Run, recipe: Recipe) -> dict[str, Any]:
-    return {
-        "recipe": recipe.model_dump(mode="json"),
-        "step": run.step,
-        "seconds": run.seconds,
-        "recursions": _recursions(run),
-        "network": run.network.state_dict(),
-        "average": run.average.state_dict(),
-        "optimiser": run.optimiser.state_dict(),
-    }
-
-
-def _restore(state: dict[str, Any], recipe: Recipe, device: torch.device) -> Run:
-    changed = differences(_prolonged(validate(state["recipe"], "of the checkpoint"), recipe, state["step"]), recipe)
-    if changed:
-        raise UsageError("cannot resume, the recipe has changed: " + "; ".join(changed))
-    run = _assemble(state["step"], MSRN(network_config(recipe.network, state["recursions"])), recipe, device)
-    run.network.load_state_dict(state["network"])
-    run.average.load_state_dict(state["average"])
-    run.optimiser.load_state_dict(state["optimiser"])
-    run.seconds = state["seconds"]
-    return run
-
-
-def _prolonged(old: Recipe, new: Recipe, step: int) -> Recipe:
-    """Take over from ``new`` what may change without changing the steps already made."""
-    options = old.optimiser
-    before = (learning_rate(options, step), learning_rate(options, 0))
-    changed = options.model_copy(update={"steps": new.optimiser.steps, "decay_steps": new.optimiser.decay_steps})
-    if (learning_rate(changed, step), learning_rate(changed, 0)) != before:
-        return old
-    freely = {"checkpoint_minutes": new.checkpoint_minutes, "evaluate_every": new.evaluate_every}
-    return old.model_copy(update={"optimiser": changed, **freely})
-
-
 def _set_training(network: MSRN, batchnorm: bool) -> None:
     network.train()
     if not batchnorm:
@@ -398,5 +286,5 @@ def _set_training(network: MSRN, batchnorm: bool) -> None:
                 module.eval()
 
 
-def _tensors(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(batch.degraded).to(device), torch.from_numpy(batch.clean).to(device)
+def _tensor(values: Tensor | NDArray[np.float32], device: torch.device) -> Tensor:
+    return values if isinstance(values, Tensor) else torch.from_numpy(values).to(device)

@@ -1,0 +1,145 @@
+"""A training run: its state, how it starts, grows, is saved and goes on."""
+
+import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from msrn import checkpoint
+from msrn.errors import UsageError
+from msrn.machine import has_bf16
+from msrn.network import MSRN, MSRNConfig, grow, initialise
+from msrn.recipe import NetworkRecipe, Recipe, differences, validate
+
+
+@dataclass
+class Run:
+    """What changes while training."""
+
+    step: int
+    network: MSRN
+    average: MSRN
+    """Exponential moving average of the network: the one that is evaluated and published."""
+    optimiser: torch.optim.Optimizer
+    seconds: float = 0.0
+    """Time spent training so far, over all resumptions."""
+
+
+def start(recipe: Recipe, initial: MSRN | None, device: torch.device) -> Run:
+    """Begin a run, from ``initial`` weights or from the recipe's seed."""
+    wanted = network_config(recipe.network, recipe.growth.start if recipe.growth else None)
+    if initial is None:
+        network = MSRN(wanted)
+        start = recipe.network.ensemble_start
+        weight = 1 / recipe.network.memory_blocks if start is None else start
+        generator = torch.Generator().manual_seed(recipe.seed)
+        initialise(network, generator, weight, recipe.network.zero_residual)
+    else:
+        smaller = initial.config.recursions <= wanted.recursions
+        if not smaller or replace(initial.config, recursions=wanted.recursions) != wanted:
+            raise UsageError(f"the recipe's network is {wanted}, the initial weights are {initial.config}")
+        network = grow(initial, wanted.recursions)
+    return _assemble(0, network, recipe, device)
+
+
+def is_grown(run: Run, recipe: Recipe) -> bool:
+    """Whether the network already has all its recursions."""
+    return run.network.config.recursions == recipe.network.recursions
+
+
+def grown(run: Run, recipe: Recipe, device: torch.device) -> Run:
+    """Go on with all recursions: same function, fresh optimiser moments."""
+    bigger = _assemble(run.step, grow(run.network, recipe.network.recursions), recipe, device)
+    bigger.average.load_state_dict(grow(run.average, recipe.network.recursions).state_dict())
+    return replace(bigger, seconds=run.seconds)
+
+
+def restore(state: dict[str, Any], recipe: Recipe, device: torch.device) -> Run:
+    """Go on from a checkpoint's state.
+
+    Raises:
+        UsageError: the recipe differs from the checkpoint's in more than may change; the fields are named.
+    """
+    changed = differences(_prolonged(validate(state["recipe"], "of the checkpoint"), recipe, state["step"]), recipe)
+    if changed:
+        raise UsageError("cannot resume, the recipe has changed: " + "; ".join(changed))
+    run = _assemble(state["step"], MSRN(network_config(recipe.network, state["recursions"])), recipe, device)
+    run.network.load_state_dict(state["network"])
+    run.average.load_state_dict(state["average"])
+    run.optimiser.load_state_dict(state["optimiser"])
+    run.seconds = state["seconds"]
+    return run
+
+
+def read_run(path: Path) -> tuple[Recipe, Run]:
+    """Read a checkpoint file as (recipe, run) on the CPU, for publishing and inspection."""
+    state = checkpoint.load(path)
+    recipe = validate(state["recipe"], str(path))
+    return recipe, restore(state, recipe, torch.device("cpu"))
+
+
+def state_of(run: Run, recipe: Recipe) -> dict[str, Any]:
+    """Everything a checkpoint holds, in plain values and tensors."""
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "step": run.step,
+        "seconds": run.seconds,
+        "recursions": run.network.config.recursions,
+        "network": run.network.state_dict(),
+        "average": run.average.state_dict(),
+        "optimiser": run.optimiser.state_dict(),
+    }
+
+
+@torch.no_grad()
+def update_average(average: MSRN, network: MSRN, step: int, decay: float) -> None:
+    """Move the averaged network towards the trained one, BatchNorm statistics included.
+
+    The memory grows with the run up to ``decay``, so that the first steps are soon forgotten.
+    """
+    weight = 1 - min(decay, (1 + step) / (10 + step))
+    pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
+    floating = [pair for pair in pairs if pair[0].is_floating_point()]
+    counters = [pair for pair in pairs if not pair[0].is_floating_point()]  # of BatchNorm's batches
+    torch._foreach_lerp_([old for old, _ in floating], [new for _, new in floating], weight)  # pyright: ignore
+    torch._foreach_copy_([old for old, _ in counters], [new for _, new in counters])  # pyright: ignore
+
+
+def network_config(recipe: NetworkRecipe, recursions: int | None = None) -> MSRNConfig:
+    """The network a recipe ends with, or with other recursions while it grows."""
+    return MSRNConfig(
+        recipe.memory_blocks,
+        recursions or recipe.recursions,
+        recipe.channels,
+        recipe.in_channels,
+        recipe.multi_supervised,
+    )
+
+
+def _assemble(step: int, network: MSRN, recipe: Recipe, device: torch.device) -> Run:
+    network = network.to(device)
+    if device.type != "cpu" or has_bf16():  # where it was measured to pay
+        network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = recipe.network.batchnorm_momentum
+    average = copy.deepcopy(network).requires_grad_(False)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=recipe.optimiser.rate, weight_decay=recipe.optimiser.weight_decay, fused=True
+    )
+    return Run(step, network, average, optimiser)
+
+
+def _prolonged(old: Recipe, new: Recipe, step: int) -> Recipe:
+    """Take over from ``new`` what may change without changing the steps already made."""
+    free = {"checkpoint_minutes": new.checkpoint_minutes, "evaluate_every": new.evaluate_every}
+    keys = ("steps", "decay_steps", "freeze_batchnorm_step")
+    options = old.optimiser.model_copy(update={key: getattr(new.optimiser, key) for key in keys})
+    same_rate = all(options.rate_at(at) == old.optimiser.rate_at(at) for at in (0, step))
+    same_freeze = options.frozen_at(step - 1) == old.optimiser.frozen_at(step - 1)
+    if not (same_rate and same_freeze):
+        options = old.optimiser
+    return old.model_copy(update={"optimiser": options, **free})

@@ -1,0 +1,75 @@
+"""A training set on the device gives the same kind of pairs as one on disk, without decoding anything."""
+
+import numpy as np
+import pytest
+import torch
+
+from msrn.degrade import Bicubic, GaussianNoise, Jpeg
+from msrn.errors import UsageError
+from msrn.resident import ResidentSampler
+
+CPU = torch.device("cpu")
+
+
+def images(channels=1):
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (channels, *side), dtype=np.uint8) for side in ((48, 60), (36, 49), (70, 40))]
+
+
+def symmetries(image):
+    for k in range(8):
+        turned = np.rot90(image, k % 4, axes=(1, 2))
+        yield turned[:, :, ::-1] if k >= 4 else turned
+
+
+@pytest.mark.parametrize("degradation", [Bicubic((2, 3)), Jpeg((10, 40)), GaussianNoise((5, 30))])
+def test_batches_depend_on_seed_and_position_alone(degradation):
+    one, other = (ResidentSampler(images(), degradation, 16, 1, CPU) for _ in range(2))
+    one.batch(0, 4)
+    for a, b in zip(one.batch(64, 4), other.batch(64, 4), strict=True):
+        assert a.shape == (4, 1, 16, 16)
+        assert a.dtype == torch.float32
+        assert torch.equal(a, b)
+    assert not torch.equal(one.batch(64, 4)[1], one.batch(68, 4)[1])
+    assert not torch.equal(ResidentSampler(images(), degradation, 16, 2, CPU).batch(64, 4)[1], one.batch(64, 4)[1])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pairs_are_patches_of_a_whole_image_degraded_whole_at_any_symmetry(channels):
+    degradation = Bicubic((3,))
+    sampler = ResidentSampler(images(channels), degradation, 12, 0, CPU)
+    wholes = []
+    for image in images(channels):
+        clean = image[:, : image.shape[1] // 3 * 3, : image.shape[2] // 3 * 3] / np.float32(255)
+        wholes.append(np.concatenate([clean, degradation.apply(clean, 3)]))
+    seen = set()
+    for degraded, clean in zip(*(part.numpy() for part in sampler.batch(0, 40)), strict=True):
+        pair, found = np.concatenate([clean, degraded]), []
+        for number, whole in enumerate(wholes):
+            for k, turned in enumerate(symmetries(whole)):
+                windows = np.lib.stride_tricks.sliding_window_view(turned, (12, 12), axis=(1, 2))
+                close = np.abs(windows - pair[:, None, None]).max((0, 3, 4)) < 1e-3
+                found += [(number, k)] * int(close.sum())
+        assert len(found) == 1
+        seen.add(found[0])
+    assert {number for number, _ in seen} == {0, 1, 2}
+    assert {k for _, k in seen} == set(range(8))
+
+
+def test_noise_covers_its_range():
+    degraded, clean = ResidentSampler(images(), GaussianNoise((10, 50)), 32, 0, CPU).batch(0, 200)
+    levels = (degraded - clean).std(dim=(1, 2, 3)) * 255
+    assert 9 < levels.min() < 14
+    assert 46 < levels.max() < 53
+
+
+def test_jpeg_levels_spread_over_the_range():
+    sampler = ResidentSampler(images(), Jpeg((5, 95)), 16, 0, CPU)
+    assert sampler.degraded is not None
+    assert 15 < len(sampler.degraded) <= 24
+
+
+def test_images_smaller_than_the_patch_are_left_out_or_refused():
+    assert len(ResidentSampler(images(), GaussianNoise(), 40, 0, CPU).offsets) == 2
+    with pytest.raises(UsageError, match="99×99"):
+        ResidentSampler(images(), GaussianNoise(), 99, 0, CPU)
