@@ -178,13 +178,19 @@ def test_other_runtime_errors_are_not_taken_for_lack_of_memory(monkeypatch):
 
 def test_the_automatic_tile_shrinks_with_the_memory(monkeypatch):
     cpu, paper = torch.device("cpu"), MSRNConfig()
+    sides = []
+    for gibibytes in (64, 4, 2, 1, 0):
+        monkeypatch.setattr(engine, "free_memory", lambda gibibytes=gibibytes: gibibytes << 30)
+        sides.append(automatic_tile(paper, 1, cpu))
+    assert sides == sorted(sides, reverse=True)
+    assert sides[0] > sides[-1] == 64
+
+
+def test_the_automatic_tile_stays_in_the_caches_where_the_halo_is_small(monkeypatch):
     monkeypatch.setattr(engine, "free_memory", lambda: 64 << 30)
-    large = automatic_tile(paper, 1, cpu)
-    monkeypatch.setattr(engine, "free_memory", lambda: 2 << 30)
-    small = automatic_tile(paper, 1, cpu)
-    assert 64 <= small < large <= 512
-    monkeypatch.setattr(engine, "free_memory", lambda: 0)
-    assert automatic_tile(paper, 1, cpu) == 64
+    small_halo, large_halo = MSRNConfig(4, 1, 32), MSRNConfig(6, 6, 64)
+    assert 128 <= automatic_tile(small_halo, 1, torch.device("cpu")) <= 256
+    assert automatic_tile(large_halo, 1, torch.device("cpu")) > 400
 
 
 def test_progress_runs_to_one():
