@@ -83,6 +83,11 @@ def test_restoring_with_an_identity_network_returns_the_pixels(photo, identity, 
     assert np.array_equal(files.read(out).pixels, files.read(photo).pixels)
 
 
+def test_verbose_says_what_was_chosen(photo, identity, tmp_path):
+    process = msrn("denoise", photo, "-o", tmp_path / "x.png", "-w", identity["denoise"], "-v", "-g", "cpu")
+    assert "on cpu, float32, tiles of" in process.stderr
+
+
 def test_a_folder_goes_to_a_folder_and_failures_cost_one_file(photo, identity, tmp_path):
     folder = tmp_path / "in"
     (folder / "deep").mkdir(parents=True)
@@ -125,7 +130,6 @@ def test_bad_images_give_one_line_and_code_3(photo, identity, tmp_path):
         process = msrn("denoise", bad, "-o", tmp_path / "x.png", "-w", identity["denoise"])
         assert_refused(process, 3, bad.name)
         assert not (tmp_path / "x.png").exists()
-    assert_refused(msrn("upscale", tmp_path / "nowhere", "-o", tmp_path / "x"), 3, "nowhere")
 
 
 def test_bad_weights_give_one_line_and_code_4(photo, tmp_path):
@@ -141,6 +145,8 @@ def test_unwritable_outputs_give_code_5(photo, identity, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
+        (("upscale", "nowhere", "-o", "out"), "nowhere"),
+        (("upscale", "photo.png", "nowhere.png", "-o", "out"), "nowhere.png"),
         (("upscale", "photo.png", "-o", "x.png", "-s", "0.5"), "0.5"),
         (("upscale", "photo.png", "-o", "x.png", "--to", "big"), "big"),
         (("upscale", "photo.png", "-o", "x.png", "--to", "9x9", "-s", "2"), "--to"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msrn import files
 from msrn.degrade import enlarged_size
-from msrn.errors import ImageError, MSRNError, OutputError, UsageError
+from msrn.errors import MSRNError, OutputError, UsageError
 from msrn.picture import Picture
 
 if TYPE_CHECKING:  # naming outputs needs no network
@@ -49,8 +49,8 @@ def plan_outputs(
     among the inputs stand for the images in them; with ``recursive``, their tree is mirrored.
 
     Raises:
-        ImageError: an input does not exist.
-        UsageError: two inputs would be written to one output, or an output would overwrite an input.
+        UsageError: an input does not exist, a folder holds no image, two inputs would be written to one output, or
+            an output would overwrite an input.
     """
     single = len(inputs) == 1 and not inputs[0].is_dir() and output.suffix.lower() in files.FORMATS
     jobs: list[Job] = []
@@ -69,10 +69,10 @@ def _expand(given: Path, output: Path, recursive: bool) -> Iterable[tuple[Path, 
         # An output folder inside the input folder must not feed on itself.
         inside = [path for path in images if not path.is_relative_to(output) or given.is_relative_to(output)]
         if not inside:
-            raise ImageError(f"no images in {given}" + ("" if recursive else " (add -r to search its subfolders)"))
+            raise UsageError(f"no images in {given}" + ("" if recursive else " (add -r to search its subfolders)"))
         return [(path, path.relative_to(given)) for path in inside]
     if not given.exists():
-        raise ImageError(f"no such file or folder: {given}")
+        raise UsageError(f"no such file or folder: {given}")
     return [(given, Path(given.name))]
 
 

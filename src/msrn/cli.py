@@ -50,6 +50,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be 
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first image that fails.")]
 Strip = Annotated[bool, typer.Option("--strip-metadata", help="Do not copy EXIF, ICC profile and resolution.")]
 AsJSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say which weights, device, precision and tiles.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no messages but errors.")]
 DataRoot = Annotated[
     Path, typer.Option("--data-root", help="Where the recipe's image folders are, or a file from `msrn pack`.")
@@ -78,6 +79,7 @@ def upscale(
     strip_metadata: Strip = False,
     as_json: AsJSON = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Enlarge images by any factor from 1 to 4, or to an exact size."""
     size = None if to is None else _parse_size(to)
@@ -110,6 +112,7 @@ def denoise(
     strip_metadata: Strip = False,
     as_json: AsJSON = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Remove noise; the level is judged from the image itself."""
     _restore("denoise", locals())
@@ -135,6 +138,7 @@ def dejpeg(
     strip_metadata: Strip = False,
     as_json: AsJSON = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Remove JPEG blocks and ringing; the quality is judged from the image itself."""
     _restore("jpeg", locals())
@@ -351,6 +355,8 @@ def _restore(task: str, options: dict[str, Any]) -> None:
     )
     if restorer.weights.card.task != task:
         raise UsageError(f"weights {options['weights']!r} are for {restorer.weights.card.task!r}, not for {task!r}")
+    if options["verbose"]:
+        say(f"msrn: {restorer}")
     existing = "overwrite" if options["overwrite"] else "skip" if options["skip_existing"] else "refuse"
     order = {id(job): index for index, job in enumerate(jobs)}
     with Bar(options["quiet"]) as bar:

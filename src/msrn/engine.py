@@ -85,6 +85,12 @@ class Restorer:
         """The network's configuration."""
         return self.weights.card.config
 
+    def __str__(self) -> str:
+        """What was chosen, for ``-v``."""
+        tile = self.tile or automatic_tile(self.config, 1, self.device)
+        precision = str(self.precision).removeprefix("torch.")
+        return f"{self.weights.name} on {self.device}, {precision}, tiles of {tile}" + (", 8-fold" if self.tta else "")
+
     def __call__(
         self,
         picture: Picture,
@@ -169,6 +175,7 @@ class Restorer:
 
     def _tiled(self, planes: Planes, report: Callable[[float], None]) -> Planes:
         # A processor keeps one plane's tile in its caches, but not three; a GPU would rather have more at once.
+        height, width = planes.shape[2:]
         together = 1 if self.device.type == "cpu" else len(planes)
         tile = self.tile or automatic_tile(self.config, together, self.device)
         out = np.empty_like(planes)
@@ -177,7 +184,7 @@ class Restorer:
                 parts = [
                     (slice(first, first + together), part)
                     for first in range(0, len(planes), together)
-                    for part in plan(*planes.shape[2:], tile, self.config.receptive_radius)
+                    for part in plan(height, width, tile, self.config.receptive_radius)
                 ]
                 for done, (chosen, part) in enumerate(parts, start=1):
                     source, kept = (chosen, slice(None), *part.source.slices), (..., *part.kept.slices)
