@@ -13,7 +13,7 @@ LEVELS = [
     ["picture"],
     ["color"],
     ["network", "degrade", "metrics", "tiling", "files", "machine"],
-    ["recipe", "weights", "data", "resident", "checkpoint"],
+    ["recipe", "weights", "fuse", "data", "resident", "checkpoint"],
     ["engine"],
     ["evaluate", "batch", "run"],
     ["train", "publish"],

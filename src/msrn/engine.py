@@ -27,6 +27,7 @@ from msrn import weights as weights_module
 from msrn.color import rgb_to_ycbcr, ycbcr_to_rgb
 from msrn.degrade import enlarged_size, resize
 from msrn.errors import MSRNError, UsageError
+from msrn.fuse import fuse
 from msrn.machine import free_memory, has_bf16
 from msrn.network import MSRNConfig
 from msrn.picture import Picture, check_pixels
@@ -76,7 +77,7 @@ class Restorer:
         self.precision = choose_precision(self.device, precision)
         loaded = weights if isinstance(weights, weights_module.Weights) else weights_module.load(weights)
         self.weights = loaded
-        self.network = loaded.network.to(self.device)
+        self.network = fuse(loaded.network).to(self.device)
         self.tile = tile
         self.tta = tta
 
@@ -245,8 +246,8 @@ def automatic_tile(config: MSRNConfig, count: int, device: torch.device) -> int:
     on_cpu = device.type == "cpu"
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
     feature_map = 4 * config.channels * count
-    # The widest gate holds all memories three times: apart, concatenated, and normalised.
-    memories = config.memory_blocks + config.recursions + 1
+    # Long-term memories, one short-term memory, the gate's sum, and what a unit has in flight.
+    maps = config.memory_blocks + 6
 
     def cost(tile: int) -> float:
         area = (tile + 2 * config.receptive_radius) ** 2
@@ -256,7 +257,7 @@ def automatic_tile(config: MSRNConfig, count: int, device: torch.device) -> int:
     fitting = [
         tile
         for tile in _TILES
-        if (tile + 2 * config.receptive_radius) ** 2 * feature_map * (3 * memories + 4) <= free * _MEMORY_SHARE
+        if (tile + 2 * config.receptive_radius) ** 2 * feature_map * maps <= free * _MEMORY_SHARE
     ]
     return min(fitting, key=cost, default=_TILES[0])
 
