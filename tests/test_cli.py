@@ -182,6 +182,37 @@ def test_evaluate_prints_one_json_object(photo, identity):
     assert "mean" in table
 
 
+def test_evaluate_scores_several_levels_and_compares_weights(photo, identity):
+    arguments = ("evaluate", "--task", "sr", "--level", "2", "--level", "3", "--data", photo.parent)
+    both = (*arguments, "-w", identity["sr"], "-w", identity["sr"])
+    results = json.loads(msrn(*both, "--json").stdout)
+    assert [result["level"] for result in results] == [2, 3, 2, 3]
+    assert "+0.000 dB, 95 % interval" in msrn(*both).stdout
+    markdown = msrn(*arguments, "--baseline", "--markdown").stdout.splitlines()
+    assert len(markdown) == 4
+    assert markdown[2].startswith("| degraded input |")
+    csv = msrn(*arguments, "--baseline", "--csv").stdout.splitlines()
+    assert [line.split(",")[4] for line in csv] == ["image", "photo.png", "mean", "photo.png", "mean"]
+
+
+def test_evaluate_scores_what_something_else_restored(photo, identity, tmp_path):
+    saved = tmp_path / "saved"
+    arguments = ("evaluate", "--task", "sr", "--level", "2", "--data", photo.parent, "--json")
+    first = json.loads(msrn(*arguments, "-w", identity["sr"], "--save", saved).stdout)
+    second = json.loads(msrn(*arguments, "--restored", saved).stdout)
+    assert first["mean"] == second["mean"]
+    (saved / "photo.png").unlink()
+    assert_refused(msrn(*arguments, "--restored", saved), 3, "photo.png")
+
+
+def test_evaluate_names_what_failed_and_goes_on(photo, tmp_path):
+    (tmp_path / "broken.png").write_text("no picture")
+    process = msrn("evaluate", "--task", "jpeg", "--level", "10", "--data", tmp_path, "--baseline")
+    assert process.returncode == 3
+    assert "broken.png" in process.stderr
+    assert "mean" in process.stdout
+
+
 def test_weights_lists_and_describes():
     listing = msrn("weights").stdout
     for entry in weights.CATALOGUE:

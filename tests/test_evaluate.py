@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 from PIL import Image
-from tests.tools import identity_weights
+from tests.tools import identity_weights, random_weights
 
 from msrn.degrade import to_uint8
 from msrn.engine import Restorer
 from msrn.errors import ImageError, UsageError
-from msrn.evaluate import evaluate, load_pair, score
+from msrn.evaluate import compare, evaluate, load_pair, score
+from msrn.methods import CallableMethod, FolderMethod, WeightsMethod
+from msrn.network import MSRNConfig
 
 BASELINES = [
     ("sr", 2, "set5", 33.66, 0.9299),
@@ -21,7 +23,7 @@ BASELINES = [
 
 @pytest.mark.parametrize(("task", "level", "folder", "psnr", "ssim"), BASELINES)
 def test_baselines_equal_the_published_ones(data_root, task, level, folder, psnr, ssim):
-    result = evaluate(task, level, [data_root / folder])
+    result = evaluate(task, level, data_root / folder)
     assert round(result["mean"]["psnr"], 2) == psnr
     assert round(result["mean"]["ssim"], 4) == ssim
     assert result["mean"] == result["baseline"]
@@ -39,9 +41,12 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize(("task", "level"), [("sr", 2), ("sr", 3), ("denoise", 25), ("jpeg", 15)])
 def test_a_network_that_returns_its_input_scores_as_the_baseline(folder, task, level):
-    result = evaluate(task, level, [folder], Restorer(identity_weights(task), device="cpu"))
+    result = evaluate(task, level, folder, WeightsMethod(Restorer(identity_weights(task), device="cpu")))
     assert result["mean"] == pytest.approx(result["baseline"], abs=1e-4)
-    assert {"task", "level", "data", "images", "mean", "baseline", "protocol", "weights"} == set(result)
+    contract = {"task", "level", "data", "images", "mean", "baseline", "protocol", "weights"}
+    assert contract <= set(result)
+    assert result["data"] == folder.name
+    assert result["failures"] == []
 
 
 def test_ten_lines_of_numpy_give_the_same_row(folder):
@@ -75,19 +80,81 @@ def test_super_resolution_crops_to_whole_multiples(folder):
 )
 def test_impossible_levels_are_refused(folder, task, level):
     with pytest.raises(UsageError):
-        evaluate(task, level, [folder])
+        evaluate(task, level, folder)
 
 
 def test_weights_for_another_task_are_refused(folder):
     with pytest.raises(UsageError, match="'jpeg', not for 'sr'"):
-        evaluate("sr", 2, [folder], Restorer(identity_weights("jpeg"), device="cpu"))
+        evaluate("sr", 2, folder, WeightsMethod(Restorer(identity_weights("jpeg"), device="cpu")))
 
 
-def test_missing_empty_and_broken_inputs_are_named(folder, tmp_path_factory):
+def test_missing_and_empty_folders_are_named(folder, tmp_path_factory):
     with pytest.raises(UsageError, match="no such image folder"):
-        evaluate("sr", 2, [folder / "nowhere"])
+        evaluate("sr", 2, folder / "nowhere")
     with pytest.raises(UsageError, match="no images"):
-        evaluate("sr", 2, [tmp_path_factory.mktemp("empty")])
+        evaluate("sr", 2, tmp_path_factory.mktemp("empty"))
+
+
+def test_an_image_that_cannot_be_scored_costs_only_its_row(folder):
     (folder / "broken.png").write_bytes(b"not an image")
+    Image.new("L", (8, 8)).save(folder / "tiny.png")
+    result = evaluate("sr", 2, folder)
+    assert [row["name"] for row in result["images"]] == ["image0.png", "image1.png", "image2.png"]
+    assert [row["name"] for row in result["failures"]] == ["broken.png", "tiny.png"]
+    assert "11×11" in result["failures"][1]["error"]
+    for path in folder.glob("image*"):
+        path.unlink()
     with pytest.raises(ImageError, match=r"broken\.png"):
-        evaluate("sr", 2, [folder])
+        evaluate("sr", 2, folder)
+
+
+def test_saved_planes_score_the_same_as_a_folder_of_restored_images(folder, tmp_path_factory):
+    saved = tmp_path_factory.mktemp("saved")
+    method = WeightsMethod(Restorer(random_weights("sr", MSRNConfig(1, 1, 4)), device="cpu"))
+    first = evaluate("sr", 3, folder, method, save_to=saved)
+    second = evaluate("sr", 3, folder, FolderMethod(saved, "studio"))
+    assert second["mean"] == first["mean"]  # the protocol rounds to 8 bits, as the files do
+
+
+def test_missing_and_wrongly_sized_restored_images_are_failures(folder, tmp_path_factory):
+    saved = tmp_path_factory.mktemp("saved")
+    Image.new("L", (42, 36)).save(saved / "image0.png")
+    Image.new("L", (41, 36)).save(saved / "image1.png")
+    result = evaluate("sr", 3, folder, FolderMethod(saved, "studio"))
+    assert len(result["images"]) == 1
+    assert "41×36" in result["failures"][0]["error"]
+    assert "no restored image for image2.png" in result["failures"][1]["error"]
+
+
+def halve(plane):
+    return plane / 2
+
+
+def not_finite(plane):
+    return plane * np.nan
+
+
+def too_small(plane):
+    return plane[1:]
+
+
+def test_any_python_function_can_be_scored(folder):
+    result = evaluate("denoise", 10, folder, CallableMethod("tests.test_evaluate:halve"))
+    assert result["mean"]["psnr"] < result["baseline"]["psnr"]
+    for function, words in (("not_finite", "not finite"), ("too_small", "returned shape")):
+        with pytest.raises(ImageError, match=words):
+            evaluate("denoise", 10, folder, CallableMethod(f"tests.test_evaluate:{function}"))
+    for wrong in ("nowhere:f", "tests.test_evaluate:nothing", "tests.test_evaluate", ""):
+        with pytest.raises(UsageError, match="module:function"):
+            CallableMethod(wrong)
+
+
+def test_differences_come_with_an_interval_that_covers_them(folder):
+    plain = evaluate("denoise", 30, folder)
+    better = {**plain, "images": [{**row, "psnr": row["psnr"] + 1 + k} for k, row in enumerate(plain["images"])]}
+    verdict = compare(better, plain)
+    assert verdict["difference"] == pytest.approx(2)
+    assert 1 <= verdict["low"] < 2 < verdict["high"] <= 3
+    assert compare(plain, plain) == {"difference": 0, "low": 0, "high": 0}
+    with pytest.raises(UsageError, match="one task"):
+        compare(plain, evaluate("denoise", 20, folder))

@@ -2,8 +2,8 @@
 
 import torch
 
-from msrn.degrade import Task
 from msrn.network import MSRN, MSRNConfig
+from msrn.picture import Task
 from msrn.weights import Card, Weights
 
 

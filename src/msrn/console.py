@@ -1,4 +1,4 @@
-"""What the command line shows: a progress bar and messages on stderr, tables on stdout."""
+"""What the command line shows: a progress bar and messages on stderr, a card on stdout."""
 
 import sys
 from typing import TYPE_CHECKING, Any
@@ -54,20 +54,6 @@ def say(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def print_scores(result: dict[str, Any]) -> None:
-    """Print what ``evaluate`` returned as a table."""
-    rows = [{"image": row["name"], **{key: row[key] for key in result["mean"]}} for row in result["images"]]
-    rows.append({"image": "mean", **result["mean"]})
-    if result["weights"] is not None:
-        rows.append({"image": "degraded", **result["baseline"]})
-    formats = {"psnr": "{:.2f}", "ssim": "{:.4f}", "psnr_b": "{:.2f}"}
-    shown = [
-        {key: formats[key].format(value) if key in formats else value for key, value in row.items()} for row in rows
-    ]
-    typer.echo(table(shown, tuple(shown[0])))
-    say(f"{result['task']} {result['level']:g}: {result['protocol']}")
-
-
 def print_card(weights: "Weights") -> None:
     """Print what a weights file says of itself."""
     card, network = weights.card, weights.card.config
@@ -82,12 +68,3 @@ def print_card(weights: "Weights") -> None:
                 f"  {data:<9}{level:>4}  {mean['psnr']:.2f} dB / {mean['ssim']:.4f}"
                 f"   (degraded {base['psnr']:.2f} / {base['ssim']:.4f})"
             )
-
-
-def table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
-    """Align some columns of some rows under their names."""
-    cells = [list(columns)] + [[str(row[column]) for column in columns] for row in rows]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
-    )

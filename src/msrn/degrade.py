@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from msrn.errors import UsageError
-from msrn.picture import FloatArray
-
-Task = Literal["sr", "denoise", "jpeg"]
+from msrn.picture import FloatArray, Task
 
 
 class Degradation(Protocol):

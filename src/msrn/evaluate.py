@@ -10,19 +10,21 @@ jpeg      Luminance (studio), a gray JPEG of the given quality; scored unrounded
 
 import hashlib
 import math
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from msrn import files
 from msrn.color import Range
 from msrn.data import list_images, load_plane
-from msrn.degrade import Bicubic, GaussianNoise, Jpeg, Task, multiple_of, to_uint8
-from msrn.engine import Restorer
-from msrn.errors import UsageError
+from msrn.degrade import Bicubic, GaussianNoise, Jpeg, multiple_of, to_uint8
+from msrn.errors import ImageError, MSRNError, UsageError
+from msrn.methods import Method, WeightsMethod, check_output
 from msrn.metrics import psnr, psnr_b, ssim
-from msrn.picture import FloatArray
+from msrn.picture import FloatArray, Picture, Task
 
 Result = dict[str, Any]
 
@@ -50,10 +52,14 @@ def check_level(task: Task, level: float) -> None:
         raise UsageError(f"the JPEG quality must be a whole number from 1 to 100, got {level:g}")
 
 
+def color_range(task: Task) -> Range:
+    """Range of the luminance that colour images are scored on."""
+    return "full" if task == "denoise" else "studio"
+
+
 def load_pair(path: Path, task: Task, level: float) -> Pair:
     """Read a clean image and degrade it as the task's protocol says."""
-    color_range: Range = "full" if task == "denoise" else "studio"
-    plane = load_plane(path, 1, color_range)
+    plane = load_plane(path, 1, color_range(task))
     if task == "sr":
         clean = multiple_of(plane, int(level)).astype(np.float64) / 255
         return Pair(Bicubic().apply(clean, level), clean)
@@ -81,57 +87,91 @@ def score(image: FloatArray, clean: FloatArray, task: Task, level: float) -> dic
 def evaluate(
     task: Task,
     level: float,
-    folders: Sequence[Path],
-    restorer: Restorer | None = None,
+    folder: Path,
+    method: Method | None = None,
     progress: Callable[[int, int], None] | None = None,
+    save_to: Path | None = None,
 ) -> Result:
-    """Score a restorer (or, without one, the degraded input itself) on all images of some folders.
+    """Score a method (or, without one, the degraded input itself) on all images of a folder.
 
     Args:
         task: which degradation and protocol.
         level: scale, σ or quality.
-        folders: clean images.
-        restorer: what restores; its weights must be for the task.
+        folder: clean images.
+        method: what restores; weights must be for the task.
         progress: called with (images done, images in all).
+        save_to: folder that receives the restored planes as 8-bit gray PNG files.
 
     Returns:
         ``{"task", "level", "data", "images": [{"name", "psnr", "ssim", …}], "mean": {…}, "baseline": {…},
-        "protocol", "weights"}``; ``baseline`` is the mean of the degraded input.
+        "protocol", "weights", "failures": [{"name", "error"}], "seconds", "megapixels_per_second"}``; ``baseline`` is
+        the mean of the degraded input, ``seconds`` what restoring alone took. An image that cannot be scored is a
+        failure; the means are over the others.
 
     Raises:
-        UsageError: the level, the weights or a folder does not fit.
-        ImageError: an image cannot be read.
+        UsageError: the level, the weights or the folder does not fit.
+        ImageError: not one image could be scored.
     """
     check_level(task, level)
-    if restorer is not None and restorer.weights.card.task != task:
-        raise UsageError(f"these weights are for {restorer.weights.card.task!r}, not for {task!r}")
+    if isinstance(method, WeightsMethod) and method.restorer.weights.card.task != task:
+        raise UsageError(f"these weights are for {method.restorer.weights.card.task!r}, not for {task!r}")
     images: list[dict[str, Any]] = []
-    baselines: list[dict[str, float]] = []
-    paths = list_images(folders)
+    failures: list[dict[str, str]] = []
+    seconds, pixels = 0.0, 0
+    paths = list_images([folder])
     for done, path in enumerate(paths, start=1):
-        degraded, clean = load_pair(path, task, level)
-        baseline = score(degraded, clean, task, level)
-        restored = degraded if restorer is None else _restore(restorer, degraded)
-        images.append({"name": path.name, **score(restored, clean, task, level)})
-        baselines.append(baseline)
+        try:
+            degraded, clean = load_pair(path, task, level)
+            started = time.perf_counter()
+            restored = degraded if method is None else method(degraded, path.name)
+            seconds += time.perf_counter() - started
+            pixels += degraded.size
+            if method is not None:
+                check_output(restored, degraded, method, path.name)
+            baseline = score(degraded, clean, task, level)
+            images.append({"name": path.name, **score(restored, clean, task, level), "baseline": baseline})
+            if save_to is not None:
+                files.write(Picture(restored.astype(np.float32)), save_to / f"{path.stem}.png")
+        except MSRNError as error:
+            failures.append({"name": path.name, "error": str(error)})
         if progress:
             progress(done, len(paths))
+    if not images:
+        raise ImageError(f"no image of {folder} could be scored: {failures[0]['error']}")
     return {
         "task": task,
         "level": level,
-        "data": [folder.name for folder in folders],
+        "data": folder.resolve().name,
         "images": images,
         "mean": _mean(images),
-        "baseline": _mean(baselines),
+        "baseline": _mean([row["baseline"] for row in images]),
         "protocol": PROTOCOL[task],
-        "weights": None if restorer is None else f"{restorer.weights.name} (sha256 {restorer.weights.sha256})",
+        "weights": None if method is None else method.name,
+        "failures": failures,
+        "seconds": seconds,
+        "megapixels_per_second": pixels / 1e6 / seconds if method is not None and seconds else None,
     }
 
 
-def _restore(restorer: Restorer, degraded: FloatArray) -> FloatArray:
-    planes = np.repeat(degraded[None].astype(np.float32), restorer.config.in_channels, axis=1)
-    return restorer.restore_planes(planes)[0].mean(axis=0, keepdims=True).astype(np.float64)
+def compare(first: Result, second: Result, metric: str = "psnr", draws: int = 10_000) -> dict[str, float]:
+    """Mean difference (first minus second) with its 95 % bootstrap interval over the images both have.
+
+    Raises:
+        UsageError: the results are not of one task, level and data set, or share no image.
+    """
+    keys = ("task", "level", "data")
+    if any(first[key] != second[key] for key in keys):
+        raise UsageError("only results of one task, level and data set can be compared")
+    other = {row["name"]: row[metric] for row in second["images"]}
+    pairs = [row[metric] - other[row["name"]] for row in first["images"] if row["name"] in other]
+    if not pairs:
+        raise UsageError("the results have no image in common")
+    differences = np.array(pairs)
+    rng = np.random.default_rng(0)
+    means = differences[rng.integers(len(pairs), size=(draws, len(pairs)))].mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return {"difference": float(differences.mean()), "low": float(low), "high": float(high)}
 
 
-def _mean(rows: list[Any]) -> dict[str, float]:
-    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key != "name"}
+def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key not in ("name", "baseline")}

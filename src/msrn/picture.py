@@ -10,12 +10,15 @@ as tensors without copying.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msrn.errors import UsageError
+
+Task = Literal["sr", "denoise", "jpeg"]
+"""What there is to restore."""
 
 FloatArray = NDArray[np.floating[Any]]
 """An array of float32 or float64; functions keep the type they are given."""

@@ -11,6 +11,7 @@ from msrn import checkpoint
 from msrn.engine import Restorer
 from msrn.errors import WeightsError
 from msrn.evaluate import evaluate
+from msrn.methods import WeightsMethod
 from msrn.recipe import Recipe
 from msrn.run import is_grown, read_run
 from msrn.weights import Card, Weights, save
@@ -61,7 +62,7 @@ def publish(
     scores: dict[str, Any] = {}
     for data in scores_on:
         for level in levels:
-            result = evaluate(recipe.task, level, [data], restorer)
+            result = evaluate(recipe.task, level, data, WeightsMethod(restorer))
             scores.setdefault(data.name, {})[f"{level:g}"] = {
                 key: {name: round(value, 4) for name, value in result[key].items()} for key in ("mean", "baseline")
             }

@@ -15,8 +15,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from msrn.color import Range
-from msrn.degrade import Task
 from msrn.errors import UsageError
+from msrn.picture import Task
 
 
 class _Strict(BaseModel):

@@ -19,10 +19,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 
 from msrn.color import Range
-from msrn.degrade import Task
 from msrn.errors import UsageError, WeightsError
 from msrn.files import write_atomically
 from msrn.network import MSRN, MSRNConfig
+from msrn.picture import Task
 
 FORMAT_VERSION = 1
 

@@ -1,0 +1,32 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Task = Literal["sr", "denoise", "jpeg"]
+Precision = Literal["auto", "fp32", "bf16"]
+
+Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Images, or folders of images.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Output file (for one image) or folder.")]
+WeightsName = Annotated[str, typer.Option("--weights", "-w", help="Weights: a name from `msrn weights`, or a file.")]
+Tile = Annotated[int, typer.Option("--tile", "-t", min=0, help="Tile side in output pixels; 0 = automatic.")]
+Device = Annotated[str, typer.Option("--device", "-g", help="auto, cpu, cuda, cuda:1, mps.")]
+PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Computing type of the network.")]
+TTA = Annotated[bool, typer.Option("--tta", "-x", help="Average eight flips and rotations (8× the time).")]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search folders recursively.")]
+Suffix = Annotated[str, typer.Option("--suffix", help="Added to output names, for example _restored.")]
+Extension = Annotated[str | None, typer.Option("--ext", help="Output format: png, jpg, webp, tif, bmp.")]
+Quality = Annotated[int, typer.Option("--quality", min=1, max=100, help="Quality of JPEG and WebP output.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
+SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave existing outputs as they are.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be written.")]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first image that fails.")]
+Strip = Annotated[bool, typer.Option("--strip-metadata", help="Do not copy EXIF, ICC profile and resolution.")]
+AsJSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say which weights, device, precision and tiles.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no messages but errors.")]
+DataRoot = Annotated[
+    Path, typer.Option("--data-root", help="Where the recipe's image folders are, or a file from `msrn pack`.")
+]
