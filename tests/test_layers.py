@@ -17,7 +17,7 @@ LEVELS = [
     ["engine"],
     ["methods"],
     ["evaluate", "batch", "run", "tables"],
-    ["train", "publish"],
+    ["train", "publish", "report"],
     ["console"],
     ["cli"],
 ]

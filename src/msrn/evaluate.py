@@ -17,14 +17,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msrn import files
 from msrn.color import Range
 from msrn.data import list_images, load_plane
 from msrn.degrade import Bicubic, GaussianNoise, Jpeg, multiple_of, to_uint8
 from msrn.errors import ImageError, MSRNError, UsageError
 from msrn.methods import Method, WeightsMethod, check_output
 from msrn.metrics import psnr, psnr_b, ssim
-from msrn.picture import FloatArray, Picture, Task
+from msrn.picture import FloatArray, Task
 
 Result = dict[str, Any]
 
@@ -90,7 +89,7 @@ def evaluate(
     folder: Path,
     method: Method | None = None,
     progress: Callable[[int, int], None] | None = None,
-    save_to: Path | None = None,
+    observe: Callable[[Path, FloatArray, FloatArray, FloatArray], None] | None = None,
 ) -> Result:
     """Score a method (or, without one, the degraded input itself) on all images of a folder.
 
@@ -100,7 +99,7 @@ def evaluate(
         folder: clean images.
         method: what restores; weights must be for the task.
         progress: called with (images done, images in all).
-        save_to: folder that receives the restored planes as 8-bit gray PNG files.
+        observe: called with (path, degraded, restored, clean) of each image that was scored.
 
     Returns:
         ``{"task", "level", "data", "images": [{"name", "psnr", "ssim", …}], "mean": {…}, "baseline": {…},
@@ -130,8 +129,8 @@ def evaluate(
                 check_output(restored, degraded, method, path.name)
             baseline = score(degraded, clean, task, level)
             images.append({"name": path.name, **score(restored, clean, task, level), "baseline": baseline})
-            if save_to is not None:
-                files.write(Picture(restored.astype(np.float32)), save_to / f"{path.stem}.png")
+            if observe is not None:
+                observe(path, degraded, restored, clean)
         except MSRNError as error:
             failures.append({"name": path.name, "error": str(error)})
         if progress:

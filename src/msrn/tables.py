@@ -39,9 +39,9 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
             reference = f"{paper.psnr:.2f} / {ssim}"
             difference = f"{result['mean']['psnr'] - paper.psnr:+.2f}"
         cells = [
-            (result["weights"] or "degraded input").partition(" (sha256")[0],
+            method_name(result),
             result["data"],
-            _LEVEL[result["task"]].format(result["level"]),
+            level_name(result),
             pair(result["baseline"]),
             f"**{pair(result['mean'])}**",
             reference,
@@ -69,6 +69,16 @@ def comma_separated(results: Sequence[dict[str, Any]]) -> str:
 def pair(scores: dict[str, float]) -> str:
     """PSNR / SSIM as the literature prints them."""
     return f"{scores['psnr']:.2f} / {scores['ssim']:.4f}"
+
+
+def level_name(result: dict[str, Any]) -> str:
+    """The level as the literature writes it: ×3, σ 30, q10."""
+    return _LEVEL[result["task"]].format(result["level"])
+
+
+def method_name(result: dict[str, Any]) -> str:
+    """What was scored, without its hash."""
+    return str(result["weights"] or "degraded input").partition(" (sha256")[0]
 
 
 def align(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:

@@ -1,6 +1,8 @@
 """The commands for networks: evaluate, train, pack, publish, weights."""
 
 import json
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +34,7 @@ def evaluate(
     restored: Annotated[Path | None, typer.Option("--restored", help="Score images that something else wrote.")] = None,
     function: Annotated[str | None, typer.Option("--callable", help="Score a Python function, module:name.")] = None,
     save_to: Annotated[Path | None, typer.Option("--save", help="Folder for the restored images.")] = None,
+    report_to: Annotated[Path | None, typer.Option("--report", help="Folder for a page to look at.")] = None,
     tile: Tile = 0,
     device: Device = "auto",
     precision: PrecisionOption = "fp32",
@@ -43,7 +46,8 @@ def evaluate(
 ) -> None:
     """Score weights on folders of clean images, by the literature's exact protocol."""
     from msrn import evaluate as evaluation
-    from msrn import tables
+    from msrn import files, report, tables
+    from msrn.picture import Picture
 
     if sum((baseline, restored is not None, function is not None, bool(weights))) > 1:
         raise UsageError("give only one of --weights, --baseline, --restored and --callable")
@@ -65,16 +69,30 @@ def evaluate(
         )
     cases = [(method, folder, each) for method in methods for folder in data for each in level]
     results: list[dict[str, Any]] = []
+    gallery = report.Gallery()
     with Bar(quiet) as bar:
         for number, (method, folder, each) in enumerate(cases):
 
             def advance(done: int, total: int, number: int = number, name: str = folder.name) -> None:
                 bar.show(name, (number + done / total) / len(cases))
 
-            target = save_to if save_to is None or len(cases) == 1 else save_to / f"{number}-{folder.name}-{each:g}"
-            results.append(evaluation.evaluate(task, each, folder, method, advance, target))
+            gallery.start()
+            several = "" if len(cases) == 1 else f"{number}-{folder.name}-{each:g}"
+
+            def observe(path: Path, *planes: Any, folder: str = several) -> None:
+                if save_to is not None:
+                    restored = Picture(planes[1].astype("float32"))
+                    files.write(restored, save_to / folder / f"{path.stem}.png")
+                if report_to is not None:
+                    gallery.add(path.name, *planes)
+
+            results.append(evaluation.evaluate(task, each, folder, method, advance, observe))
             for failure in results[-1]["failures"]:
                 bar.say(f"msrn: error: {failure['name']}: {failure['error']}")
+    if report_to is not None:
+        costs = {m.name: m.restorer.config.multiply_adds_per_pixel for m in methods if hasattr(m, "restorer")}
+        command = shlex.join(["msrn", *sys.argv[1:]])
+        say(f"report: {report.write(report_to, report.page(results, gallery, costs, command))}")
     if as_json:
         typer.echo(json.dumps(results[0] if len(results) == 1 else results, indent=2, ensure_ascii=False))
     elif as_markdown:
