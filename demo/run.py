@@ -20,8 +20,8 @@ from msrn.metrics import psnr
 PHOTOGRAPHS = Path(__file__).parent / "photographs"
 # photograph, task, level, what to call it, corner of the crop on the sheet (as shares of height and width)
 CASES = [
-    ("chelsea", "sr", 3.0, "enlarged ×3", (0.14, 0.22)),
-    ("coffee", "denoise", 30.0, "noise, σ = 30", (0.20, 0.12)),
+    ("chelsea", "sr", 3.0, "enlarged 3 times", (0.14, 0.22)),
+    ("coffee", "denoise", 30.0, "noise, sigma 30", (0.20, 0.12)),
     ("astronaut", "jpeg", 10.0, "JPEG, quality 10", (0.06, 0.27)),
 ]
 CROP, ZOOM, GAP, HEAD, FOOT = 150, 2, 12, 34, 30

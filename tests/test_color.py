@@ -45,6 +45,25 @@ def test_the_way_back_leads_back(color_range, dtype):
     np.testing.assert_array_equal(luminance(rgb, color_range), ycbcr[:1])
 
 
+@pytest.mark.parametrize(("color_range", "y"), [("studio", (16, 235)), ("full", (0, 255))])
+def test_eight_bit_luminance_is_the_exact_value_rounded(color_range, y):
+    """Against whole-number arithmetic, over a grid of colours that holds black, white and no exact half."""
+    weights, scale = ((65481, 128553, 24966), 255_000) if color_range == "studio" else ((299, 587, 114), 1000)
+    rgb = np.stack(np.meshgrid(*[np.arange(0, 256, 5)] * 3, indexing="ij")).reshape(3, 52, -1).astype(np.uint8)
+    thousandths = sum(weight * plane.astype(np.int64) for weight, plane in zip(weights, rgb, strict=True))
+    apart = 2 * thousandths % (2 * scale) != scale
+    expected = (2 * thousandths + scale) // (2 * scale) + y[0]
+    ours = luminance_uint8(rgb, color_range)[0]
+    assert np.array_equal(ours[apart], expected[apart])
+    assert np.abs(ours.astype(int) - expected).max() <= 1
+    assert (ours.min(), ours.max()) == y
+
+
+def test_full_range_white_is_white_and_its_chroma_zero_is_128():
+    ycbcr = rgb_to_ycbcr(pixel((1, 1, 1)), "full") * 255
+    np.testing.assert_allclose(ycbcr.ravel(), [255, 128, 128], atol=1e-12)
+
+
 def test_gray_has_no_chroma():
     gray = np.full((3, 2, 2), 0.4)
     for color_range in ("studio", "full"):
@@ -52,5 +71,7 @@ def test_gray_has_no_chroma():
 
 
 def test_other_shapes_are_refused():
-    with pytest.raises(UsageError, match=r"\(1, 4, 4\)"):
-        rgb_to_ycbcr(np.zeros((1, 4, 4)))
+    for convert in (rgb_to_ycbcr, ycbcr_to_rgb, luminance):
+        for shape in ((1, 4, 4), (4, 4, 4), (3, 4), (4, 4, 3)):
+            with pytest.raises(UsageError, match="three channels"):
+                convert(np.zeros(shape))

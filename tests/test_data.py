@@ -69,6 +69,96 @@ def test_a_patch_is_degraded_as_inside_the_whole_image(scale):
     assert len(phases) > scale  # not always the same corner of the grid
 
 
+class Coordinates:
+    """A degradation whose result tells where in its input each pixel lay: 100·row + column, in 255ths."""
+
+    context, period = 5, 3
+
+    def multiple(self, level):
+        return 2
+
+    def sample(self, rng):
+        return 1.0
+
+    def apply(self, clean, level, rng):
+        self.size = clean.shape[1:]
+        rows, columns = np.indices(self.size)
+        return (100 * rows + columns)[None].astype(clean.dtype)
+
+
+def test_patches_come_at_every_phase_alike_and_never_without_their_context():
+    degradation = Coordinates()
+    sampler = PatchSampler([np.zeros((1, 40, 50), np.uint8)], degradation, 8, seed=0)
+    corners = []
+    for index in range(900):
+        degraded, _ = sampler.sample(index)
+        top, left = divmod(int(degraded[0, 0, 0]), 100)
+        bottom, right = divmod(int(degraded[0, -1, -1]), 100)
+        assert min(top, left) >= 5
+        assert max(bottom - degradation.size[0], right - degradation.size[1]) < -5
+        corners.append((top, left))
+    counts = [corners.count((5 + y, 5 + x)) for y in range(3) for x in range(3)]
+    assert sum(counts) == 900
+    assert 70 < min(counts) <= max(counts) < 130
+
+
+@pytest.mark.parametrize("degradation", [GaussianNoise((0, 0)), Bicubic((2,))])
+def test_patches_come_in_all_eight_orientations_and_from_everywhere(degradation):
+    rows, columns = np.divmod(np.arange(48 * 60).reshape(48, 60), 60)
+    orientations, places = set(), set()
+    for number, plane in enumerate((rows, columns)):
+        sampler = PatchSampler([(plane * 4).astype(np.uint8)[None]], degradation, 8, seed=0)
+        for index in range(400):
+            _, clean = sampler.sample(index)
+            down, right = clean[0, 1, 0] - clean[0, 0, 0], clean[0, 0, 1] - clean[0, 0, 0]
+            orientations.add((number, int(np.sign(down)), int(np.sign(right))))
+            places.add((number, round(float(clean.min()) * 255) // 4))
+    # Rows run down, up, right or left, and so do columns; both together distinguish all eight.
+    assert orientations == {(n, *way) for n in (0, 1) for way in ((1, 0), (-1, 0), (0, 1), (0, -1))}
+    reached = [sorted(place for number, place in places if number == n) for n in (0, 1)]
+    first = degradation.context
+    for found, length in zip(reached, (48, 60), strict=True):
+        assert found == list(range(first, length - 8 - first + 1))
+
+
+def test_all_eight_orientations_occur_as_pairs():
+    square = np.random.default_rng(0).integers(0, 256, (1, 9, 9), dtype=np.uint8)
+    sampler = PatchSampler([square], GaussianNoise((0, 0)), 9, seed=0)
+    assert len({sampler.sample(index)[1].tobytes() for index in range(100)}) == 8
+
+
+def test_epochs_differ_in_order_and_in_patches():
+    sampler = PatchSampler(images(((32, 32), (64, 64))), GaussianNoise((0, 0)), 16, seed=0)
+    size = sampler.samples_per_epoch
+    first, second = ([sampler.sample(epoch * size + i)[1] for i in range(size)] for epoch in (0, 1))
+    assert len({patch.tobytes() for patch in first + second}) == 2 * size
+    flat = PatchSampler([np.full((1, 32, 32), v, np.uint8) for v in range(30)], GaussianNoise((0, 0)), 32, seed=0)
+    orders = [[round(flat.sample(e * 30 + i)[1][0, 0, 0] * 255) for i in range(30)] for e in (0, 1)]
+    assert orders[0] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(30))
+
+
+def test_noise_is_of_the_level_drawn_and_jpeg_of_one_in_range():
+    noise = PatchSampler(images(), GaussianNoise((10, 50)), 32, seed=0)
+    deviations = [float(np.std(np.subtract(*noise.sample(index))) * 255) for index in range(150)]
+    assert 9 < min(deviations) < 14
+    assert 46 < max(deviations) < 53
+    jpeg = PatchSampler(images(), Jpeg((10, 10)), 32, seed=0)
+    degraded, clean = jpeg.sample(0)
+    assert 0 < np.abs(degraded - clean).mean() < 0.5
+    np.testing.assert_allclose(degraded * 255, np.rint(degraded * 255), atol=1e-4)
+
+
+def test_an_image_of_just_the_needed_size_serves_and_one_smaller_does_not():
+    sampler = PatchSampler([np.zeros((1, 16, 16), np.uint8)], GaussianNoise(), 16, seed=0)
+    assert sampler.samples_per_epoch == 1
+    side = 8 + 2 * Bicubic((2,)).context + 2 * (2 - 1)
+    degraded, clean = PatchSampler([np.zeros((1, side, side), np.uint8)], Bicubic((2,)), 8, seed=0).sample(3)
+    assert degraded.shape == clean.shape == (1, 8, 8)
+    with pytest.raises(UsageError, match=f"{side}×{side}"):
+        PatchSampler([np.zeros((1, side - 1, side), np.uint8)], Bicubic((2,)), 8, seed=0)
+
+
 def test_jpeg_grids_come_at_every_phase():
     sampler = PatchSampler([np.random.default_rng(0).integers(0, 256, (1, 64, 64), np.uint8)], Jpeg((5, 5)), 16, seed=0)
     borders = set()
@@ -85,9 +175,13 @@ def test_images_smaller_than_patch_and_context_are_left_out_or_refused():
 
 
 def test_listing_is_sorted_and_refuses_what_is_not_there(tmp_path):
-    for name in ("b.png", "a.JPG", "notes.txt"):
+    for name in ("b.png", "d.png", "a.JPG", "c.tif", "e.png", "notes.txt"):
         (tmp_path / name).touch()
-    assert [path.name for path in list_images([tmp_path])] == ["a.JPG", "b.png"]
+    (tmp_path / "folder.png").mkdir()
+    assert [path.name for path in list_images([tmp_path])] == ["a.JPG", "b.png", "c.tif", "d.png", "e.png"]
+    other = tmp_path / "folder.png"
+    (other / "0.bmp").touch()
+    assert [path.name for path in list_images([tmp_path, other])][-1] == "0.bmp"
     with pytest.raises(UsageError, match="nowhere"):
         list_images([tmp_path / "nowhere"])
     (tmp_path / "empty").mkdir()
@@ -100,6 +194,8 @@ def test_the_held_out_part_is_stable_and_apart(tmp_path):
     training, held_out = split(paths, 20)
     assert held_out == [paths[10], paths[30]]
     assert sorted([*training, *held_out]) == sorted(paths)
+    assert split(paths, 20) == (training, held_out)
+    assert split(paths[:10], 20) == (paths[:10], [])  # too few to spare one
 
 
 def test_planes_are_gray_as_they_are_and_colour_as_asked(tmp_path):
@@ -123,6 +219,11 @@ def test_a_pack_comes_back_and_other_files_are_refused(tmp_path):
     (tmp_path / "short.npz").write_bytes(path.read_bytes()[:500])
     (tmp_path / "text.npz").write_text("hello")
     np.savez(tmp_path / "pickle.npz", np.array([object()], dtype=object))
-    for name in ("short.npz", "text.npz", "pickle.npz", "nowhere.npz"):
+    np.save(tmp_path / "array.npy", np.zeros((1, 4, 4), np.uint8))
+    np.savez(tmp_path / "none.npz", color_range=np.array("full"))
+    np.savez(tmp_path / "float.npz", **{"000000": np.zeros((1, 4, 4)), "color_range": np.array("full")})
+    np.savez(tmp_path / "flat.npz", **{"000000": np.zeros((4, 4), np.uint8), "color_range": np.array("full")})
+    made = ("array.npy", "none.npz", "float.npz", "flat.npz")
+    for name in ("short.npz", "text.npz", "pickle.npz", "nowhere.npz", *made):
         with pytest.raises(ImageError, match=name):
             load_pack(tmp_path / name)

@@ -68,26 +68,93 @@ def test_resize_meets_any_size_and_keeps_constants_and_types(height, width, new_
         np.testing.assert_allclose(result, value, atol=1e-6)
 
 
-def test_resize_commutes_with_flips():
-    image = np.random.default_rng(0).random((1, 12, 16))  # whole sizes: MATLAB's rounding up is one-sided
-    flipped = resize(image[:, :, ::-1], 2.5)[:, :, ::-1]
-    np.testing.assert_allclose(flipped, resize(image, 2.5), atol=1e-12)
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 40), st.integers(1, 40))
+def test_resize_to_a_size_commutes_with_flips_and_turns(height, width, new_height, new_width):
+    image = np.random.default_rng(height * width).random((1, height, width))
+    result = resize(image, size=(new_height, new_width))
+    for axis in (1, 2):
+        flipped = resize(np.flip(image, axis), size=(new_height, new_width))
+        np.testing.assert_allclose(np.flip(flipped, axis), result, atol=1e-12)
+    turned = resize(np.swapaxes(image, 1, 2), size=(new_width, new_height))
+    np.testing.assert_allclose(np.swapaxes(turned, 1, 2), result, atol=1e-12)
+
+
+def test_rounding_between_the_passes_follows_matlabs_order():
+    """The axis with the smaller factor first, rows when equal; on uint8 each pass rounds, so the order shows."""
+    image = np.random.default_rng(0).integers(0, 256, (1, 12, 12), dtype=np.uint8)
+
+    def rounded(lines, scale):
+        size = math.ceil(lines.shape[0] * scale)
+        return np.floor(slow_imresize(lines, (size, lines.shape[1]), (scale, 1)) + 0.5).clip(0, 255)
+
+    for size in ((6, 6), (4, 6), (6, 4), (24, 6), (6, 24)):
+        factors = [new / 12 for new in size]
+        result = image[0].astype(float)
+        for axis in sorted((0, 1), key=lambda a: factors[a]):
+            result = rounded(result, factors[0]) if axis == 0 else rounded(result.T, factors[1]).T
+        assert np.array_equal(resize(image, size=size)[0], result), size
 
 
 def test_a_decimal_scale_does_not_gain_a_pixel():
     assert resize(np.zeros((1, 10, 100)), 1.1).shape == (1, 11, 110)
 
 
-@pytest.mark.parametrize("how", [{}, {"scale": 2, "size": (2, 2)}, {"scale": -1}, {"scale": 0}, {"size": (0, 3)}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"scale": 2, "size": (2, 2)},
+        {"scale": -1},
+        {"scale": 0},
+        {"scale": math.nan},
+        {"scale": math.inf},
+        {"size": (0, 3)},
+    ],
+)
 def test_resizes_that_cannot_be_are_refused(how):
     with pytest.raises(UsageError):
         resize(np.zeros((1, 4, 4)), **how)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int64, np.bool_])
+def test_resize_refuses_whole_numbers_other_than_uint8(dtype):
+    with pytest.raises(UsageError, match=np.dtype(dtype).name):
+        resize(np.ones((1, 4, 4), dtype), 2)
+
+
+def test_resize_refuses_an_empty_image():
+    with pytest.raises(UsageError, match="0×4"):
+        resize(np.zeros((1, 0, 4)), size=(3, 3))
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 5))
+def test_the_cut_to_multiples_loses_less_than_a_multiple_at_the_bottom_and_right(height, width, factor):
+    image = np.arange(height * width).reshape(1, height, width)
+    cut = multiple_of(image, factor)
+    assert np.array_equal(cut, image[:, : height // factor * factor, : width // factor * factor])
 
 
 def test_enlarged_size():
     assert enlarged_size((10, 20)) == (20, 40)
     assert enlarged_size((10, 20), scale=1.33) == (14, 27)
     assert enlarged_size((10, 20), size=(10, 33)) == (10, 33)
+    assert enlarged_size((10, 20), scale=1) == (10, 20)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"scale": 0.5},
+        {"scale": math.nan},
+        {"scale": math.inf},
+        {"size": (9, 20)},
+        {"size": (10, 19)},
+        {"scale": 2, "size": (20, 40)},
+    ],
+)
+def test_an_enlargement_that_reduces_is_refused(how):
+    with pytest.raises(UsageError):
+        enlarged_size((10, 20), **how)
 
 
 def test_noise_is_white_unclipped_and_seeded():
@@ -95,6 +162,9 @@ def test_noise_is_white_unclipped_and_seeded():
     noisy = GaussianNoise().apply(clean, 50, np.random.default_rng(0))
     assert np.array_equal(noisy, GaussianNoise().apply(clean, 50, np.random.default_rng(0)))
     assert (noisy - clean).std() * 255 == pytest.approx(50, rel=0.02)
+    half = GaussianNoise().apply(clean, 25.5, np.random.default_rng(0)) - clean
+    unit = np.random.default_rng(0).standard_normal(clean.shape)
+    np.testing.assert_allclose(half, unit / 10, atol=1e-12)  # σ counts in 255ths
     assert abs((noisy - clean).mean() * 255) < 1
     assert noisy.min() < 0 < 1 < noisy.max()
     assert GaussianNoise().apply(clean.astype(np.float32), 1, np.random.default_rng(0)).dtype == np.float32
@@ -124,6 +194,17 @@ def test_levels_are_drawn_from_their_range(task, levels):
     drawn = [degradation.sample(rng) for _ in range(200)]
     assert min(levels) <= min(drawn) <= max(drawn) <= max(levels)
     assert len(set(drawn)) > (1 if task == "sr" else 10)
+
+
+def test_the_usual_levels_are_drawn_in_full():
+    rng = np.random.default_rng(0)
+    assert {Bicubic().sample(rng) for _ in range(100)} == {2, 3, 4}
+    sigmas = [GaussianNoise().sample(rng) for _ in range(2000)]
+    assert min(sigmas) < 1
+    assert 74 < max(sigmas) <= 75
+    qualities = [Jpeg().sample(rng) for _ in range(4000)]
+    assert (min(qualities), max(qualities)) == (5, 95)
+    assert float(np.median(qualities)) == pytest.approx(math.sqrt(5 * 95), rel=0.1)  # log-uniform
 
 
 def test_bicubic_is_reduction_and_enlargement():

@@ -55,13 +55,28 @@ def test_super_resolution_touches_luminance_only():
     np.testing.assert_allclose(ycbcr[:1], y, atol=2e-5)
 
 
-@pytest.mark.parametrize("task", ["denoise", "jpeg"])
-def test_denoising_and_deblocking_treat_all_three_planes(task):
+def test_denoising_treats_all_three_planes():
     image = picture()
-    restorer = Restorer(random_weights(task, MSRNConfig(1, 1, 4)), device="cpu")
+    restorer = Restorer(random_weights("denoise", MSRNConfig(1, 1, 4)), device="cpu")
     planes = rgb_to_ycbcr(image.pixels, "full")
     expected = np.concatenate([restorer.restore_planes(plane[None, None])[0] for plane in planes])
     np.testing.assert_allclose(rgb_to_ycbcr(restorer(image).pixels, "full"), expected, atol=2e-5)
+
+
+def test_deblocking_restores_chroma_at_half_resolution():
+    image = picture()
+    restorer = Restorer(random_weights("jpeg", MSRNConfig(1, 1, 4)), device="cpu")
+    planes = rgb_to_ycbcr(image.pixels, "full")
+    expected = [restorer.restore_planes(planes[None, :1])[0]]
+    for plane in planes[1:]:
+        small = resize(plane[None], 0.5)
+        change = restorer.restore_planes(small[None])[0] - small
+        expected.append(plane[None] + resize(change, size=(image.height, image.width)))
+    shares: list[float] = []
+    result = restorer(image, progress=shares.append)
+    np.testing.assert_allclose(rgb_to_ycbcr(result.pixels, "full"), np.concatenate(expected), atol=2e-5)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
 
 
 def test_a_three_channel_network_sees_rgb_and_gray_stays_gray():

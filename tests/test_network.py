@@ -110,16 +110,18 @@ def test_a_second_implementation_agrees(config, training):
 def test_the_receptive_radius_is_2mr_plus_2(config):
     reach = config.receptive_radius
     assert reach == 2 * config.memory_blocks * config.recursions + 2
-    side, touched = 2 * reach + 7, torch.zeros(2 * reach + 7, dtype=torch.bool)
+    side = 2 * reach + 7
+    touched = torch.zeros(side, side, dtype=torch.bool)
     for seed in range(4):  # ReLU may hide a path of one network; the union of a few shows all
         network = random_network(config, seed).double()
         initialise_positive(network)
         x = torch.rand(1, 1, side, side, dtype=torch.double, requires_grad=True)
         network(x)[0, 0, side // 2, side // 2].backward()
         assert x.grad is not None
-        touched |= (x.grad[0, 0] != 0).any(dim=0)
-    columns = touched.nonzero().flatten()
-    assert (int(columns.min()), int(columns.max())) == (side // 2 - reach, side // 2 + reach)
+        touched |= x.grad[0, 0] != 0
+    expected = torch.zeros_like(touched)
+    expected[side // 2 - reach : side // 2 + reach + 1, side // 2 - reach : side // 2 + reach + 1] = True
+    assert torch.equal(touched, expected)
 
 
 def initialise_positive(network):
@@ -135,6 +137,31 @@ def test_recursions_share_convolutions_and_blocks_do_not():
     assert len(convolutions) == 2 + 2 * 3
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     assert len(norms) == 1 + 2 * (5 * 2 + 1) + 2
+
+
+def test_every_convolution_starts_with_hes_variance_of_its_fan_in_and_no_bias():
+    network = MSRN(MSRNConfig(3, 4, 48, in_channels=3))
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            fan_in = module.in_channels * module.kernel_size[0] * module.kernel_size[1]
+            assert module.weight.std().item() == pytest.approx((2 / fan_in) ** 0.5, rel=0.07), name
+            assert abs(module.weight.mean().item()) < 0.1 * (2 / fan_in) ** 0.5, name
+            assert module.bias is not None
+            assert not module.bias.any(), name
+
+
+def test_initialising_again_forgets_all_that_was_learned():
+    config = MSRNConfig(2, 2, 3)
+    fresh, used = MSRN(config), random_network(config, seed=4).requires_grad_(True)
+    for parameter in used.parameters():
+        parameter.data.add_(1)
+    for network in (fresh, used):
+        initialise(network, torch.Generator().manual_seed(3))
+    other = MSRN(config)
+    initialise(other, torch.Generator().manual_seed(4))
+    for (key, one), again in zip(fresh.state_dict().items(), used.state_dict().values(), strict=True):
+        assert torch.equal(one, again), key
+    assert not torch.equal(fresh.extract.weight, other.extract.weight)
 
 
 def test_initialisation_is_hes_and_depends_on_the_generator_alone():
@@ -164,6 +191,23 @@ def test_growing_does_not_change_the_function(config, training):
     assert grown.training == training
     x = torch.rand(2, config.in_channels, 12, 10)
     assert torch.allclose(grown(x), network(x), atol=1e-5)
+
+
+def test_new_recursions_take_over_the_last_ones_norms_and_no_weight_in_the_gate():
+    network = random_network(MSRNConfig(2, 2, 3), seed=2)
+    grown = grow(network, 4)
+    for block, old in zip(grown.blocks, network.blocks, strict=True):
+        for norms, before in ((block.norm1, old.norm1), (block.norm2, old.norm2)):
+            for leaf in ("weight", "bias", "running_mean", "running_var"):
+                values = [getattr(norm, leaf) for norm in norms]
+                kept = [getattr(norm, leaf) for norm in before]
+                for ours, theirs in zip(values, [*kept, kept[-1], kept[-1]], strict=True):
+                    assert torch.equal(ours, theirs)
+        added = 2 * 3  # channels of the two new short-term memories
+        assert not block.gate.weight[:, -added:].any()
+        for leaf in ("weight", "bias", "running_mean", "running_var"):
+            last = getattr(old.gate_norm, leaf)[-3:]
+            assert torch.equal(getattr(block.gate_norm, leaf)[-added:], torch.cat([last, last]))
 
 
 def test_networks_do_not_shrink():

@@ -58,6 +58,9 @@ def test_files_that_are_no_recipe_are_named(tmp_path):
     for path in (broken, tmp_path / "nowhere.toml", tmp_path):
         with pytest.raises(UsageError, match=path.name):
             load(path)
+    (tmp_path / "latin.toml").write_bytes("name = 'é'".encode("latin-1"))
+    with pytest.raises(UsageError, match=r"latin\.toml is not valid TOML"):
+        load(tmp_path / "latin.toml")
     (tmp_path / "empty.toml").write_text("")
     with pytest.raises(UsageError, match="name: Field required"):
         load(tmp_path / "empty.toml")
@@ -68,6 +71,50 @@ def test_contradictions_are_refused():
         validate(SMALL | {"optimiser": {"steps": 10, "decay_steps": 11}}, "here")
     with pytest.raises(UsageError, match=r"growth\.start"):
         validate(SMALL | {"network": {"recursions": 2}, "growth": {"start": 3, "step": 5}}, "here")
+
+
+@pytest.mark.parametrize(
+    ("task", "key", "level"),
+    [
+        ("sr", "levels", 0),
+        ("sr", "levels", 0.5),
+        ("sr", "validation_levels", 0),
+        ("denoise", "levels", -1),
+        ("denoise", "validation_levels", float("inf")),
+        ("denoise", "validation_levels", float("nan")),
+        ("jpeg", "levels", 0),
+        ("jpeg", "levels", 101),
+    ],
+)
+def test_levels_that_the_task_does_not_have_are_refused(task, key, level):
+    values = {"folders": ["a"], "validation_levels": [20], key: [20, level]}
+    with pytest.raises(UsageError, match=rf"data\.{key}"):
+        validate(SMALL | {"task": task, "data": values}, "here")
+
+
+@pytest.mark.parametrize(("task", "levels"), [("sr", [1, 2.5, 8]), ("denoise", [0, 0.5, 200]), ("jpeg", [1, 100])])
+def test_levels_at_the_ends_of_the_range_are_taken(task, levels):
+    data = {"folders": ["a"], "levels": levels, "validation_levels": levels}
+    assert validate(SMALL | {"task": task, "data": data}, "here").data.levels == tuple(levels)
+
+
+@pytest.mark.parametrize("change", [{"seed": -1}, {"name": "a/b"}, {"name": ""}, {"checkpoint_minutes": float("inf")}])
+def test_values_that_no_run_can_have_are_refused(change):
+    with pytest.raises(UsageError, match=next(iter(change))):
+        validate(SMALL | change, "here")
+
+
+def test_recipes_survive_the_way_through_a_checkpoint():
+    for path in RECIPES:
+        recipe = load(path)
+        assert validate(recipe.model_dump(mode="json"), "back") == recipe
+
+
+def test_batchnorms_freeze_at_their_step_or_never():
+    options = validate(SMALL, "here").optimiser
+    assert not any(options.frozen_at(step) for step in range(20))
+    options = options.model_copy(update={"freeze_batchnorm_step": 3})
+    assert [options.frozen_at(step) for step in range(5)] == [False, False, False, True, True]
 
 
 def test_differences_name_the_fields():

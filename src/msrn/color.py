@@ -4,7 +4,8 @@ Two ranges exist, and results are only comparable within one of them:
 
 * **studio** (MATLAB, video): Y in [16, 235] / 255, Cb and Cr in [16, 240] / 255. The super-resolution
   literature measures on this luminance.
-* **full** (JFIF, the inside of a JPEG file): Y, Cb and Cr in [0, 1]. Its Y equals MATLAB's ``rgb2gray``.
+* **full** (JFIF, the inside of a JPEG file): Y, Cb and Cr in [0, 1]. Its Y is MATLAB's
+  ``rgb2gray`` but for that function's longer decimals, which change one 8-bit colour in 200 by one level.
 
 All functions take and return channel-first arrays, ``(3, H, W)``, floating point in [0, 1], and keep the
 floating-point type they are given.

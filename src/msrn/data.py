@@ -31,7 +31,7 @@ def list_images(folders: Sequence[Path]) -> list[Path]:
     for folder in folders:
         if not folder.is_dir():
             raise UsageError(f"no such image folder: {folder}")
-        images = sorted(path for path in folder.iterdir() if path.suffix.lower() in files.FORMATS)
+        images = sorted(path for path in folder.iterdir() if path.suffix.lower() in files.FORMATS and not path.is_dir())
         if not images:
             raise UsageError(f"no images in {folder} (looked for {', '.join(sorted(files.FORMATS))})")
         found += images
@@ -85,8 +85,11 @@ def load_pack(path: Path) -> Pack:
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             names = sorted(name for name in file.files if name.isdigit())
-            return Pack([file[name] for name in names], str(file["color_range"]))  # pyright: ignore
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            images = [np.asarray(file[name]) for name in names]
+            if not images or any(image.dtype != np.uint8 or image.ndim != 3 for image in images):
+                raise ValueError("it must hold 8-bit images as (C, H, W), at least one")
+            return Pack(images, str(file["color_range"]))  # pyright: ignore[reportArgumentType]
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ImageError(f"{path} is not a packed training set: {error}") from error
 
 

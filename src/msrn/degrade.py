@@ -160,11 +160,16 @@ def resize(
         Array of the same type.
 
     Raises:
-        UsageError: neither or both of ``scale`` and ``size``, or one that is not positive.
+        UsageError: neither or both of ``scale`` and ``size``, one that is not positive and finite, an empty image, or
+            another type.
     """
     if (scale is None) == (size is None):
         raise UsageError("resize needs either a scale or a size")
+    if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
+        raise UsageError(f"resize takes uint8 or floating point, got {image.dtype}")
     old = image.shape[-2:]
+    if min(old) < 1 or (scale is not None and not math.isfinite(scale)):
+        raise UsageError(f"cannot resize {old[0]}×{old[1]} by {scale}")
     if size is not None:
         new, scales = size, (size[0] / old[0], size[1] / old[1])
     else:

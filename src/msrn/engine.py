@@ -7,7 +7,8 @@ sr         Y (studio range, as the literature) is enlarged bicubically and resto
            are enlarged bicubically.
 denoise    Y, Cb and Cr (full range) are each restored by the network, which judges each plane's noise for
            itself: noise in RGB is noise in all three.
-jpeg       Y, Cb and Cr (full range, the planes a JPEG stores) are each restored by the network.
+jpeg       Y (full range, the plane a JPEG stores) is restored by the network; so are Cb and Cr at half resolution,
+           where the usual 4:2:0 has its blocks, and only what changed there is added to them (docs/colour.md).
 =========  ==================================================================================================
 
 Networks with three channels see RGB. Gray pictures have one plane and stay gray. Alpha never enters the
@@ -171,8 +172,13 @@ class Restorer:
         if len(pixels) == 1:
             return self.restore_planes(pixels[None], report)[0]
         ycbcr = rgb_to_ycbcr(pixels, "full")
-        restored = self.restore_planes(ycbcr[:, None], report)[:, 0]
-        return ycbcr_to_rgb(restored, "full")
+        if self.weights.card.task != "jpeg":
+            return ycbcr_to_rgb(self.restore_planes(ycbcr[:, None], report)[:, 0], "full")
+        ycbcr[:1] = self.restore_planes(ycbcr[None, :1], lambda share: report(share / 1.5))[0]
+        small = resize(ycbcr[1:], 0.5)
+        change = self.restore_planes(small[:, None], lambda share: report((2 + share) / 3))[:, 0] - small
+        ycbcr[1:] += resize(change, size=pixels.shape[1:])
+        return ycbcr_to_rgb(ycbcr, "full")
 
     def _tiled(self, planes: Planes, report: Callable[[float], None]) -> Planes:
         # A processor keeps one plane's tile in its caches, but not three; a GPU would rather have more at once.

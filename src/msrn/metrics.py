@@ -71,7 +71,7 @@ def _blocking_effect(image: _Plane, block: int) -> float:
         pairs = image.size / block - 1
         border_pairs += pairs
         inside_pairs += squares.size - pairs
-    if border_pairs <= 0 or inside_pairs <= 0:
+    if border_pairs <= 0 or inside_pairs <= 0 or min(image.shape) < 2:  # no weight is defined for a single line
         return 0.0
     excess = at_border / border_pairs - inside / inside_pairs
     return excess * math.log2(block) / math.log2(min(image.shape)) if excess > 0 else 0.0
@@ -99,6 +99,8 @@ def _window(image: _Plane) -> _Plane:
 def _pair(image: NDArray[Any], reference: NDArray[Any]) -> tuple[_Plane, _Plane]:
     if image.shape != reference.shape:
         raise UsageError(f"images to compare must have one size, got {image.shape} and {reference.shape}")
+    if image.ndim < 2 or image.size == 0:
+        raise UsageError(f"images to compare must be (H, W) or (C, H, W) and not empty, got shape {image.shape}")
     return image.astype(np.float64), reference.astype(np.float64)
 
 

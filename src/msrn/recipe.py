@@ -18,9 +18,12 @@ from msrn.color import Range
 from msrn.errors import UsageError
 from msrn.picture import Task
 
+_LEVELS: dict[Task, tuple[float, float]] = {"sr": (1, math.inf), "denoise": (0, math.inf), "jpeg": (1, 100)}
+"""Lowest and highest scale, σ and quality."""
+
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class NetworkRecipe(_Strict):
@@ -105,7 +108,7 @@ class Recipe(_Strict):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     task: Task
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     network: NetworkRecipe = NetworkRecipe()
     growth: GrowthRecipe | None = None
     data: DataRecipe
@@ -122,6 +125,11 @@ class Recipe(_Strict):
             raise ValueError(f"optimiser.decay_steps ({o.decay_steps}) must not exceed optimiser.steps ({o.steps})")
         if self.growth and self.growth.start > self.network.recursions:
             raise ValueError("growth.start must not exceed network.recursions")
+        low, high = _LEVELS[self.task]
+        for key in ("levels", "validation_levels"):
+            wrong = [level for level in getattr(self.data, key) if not low <= level <= high]
+            if wrong:
+                raise ValueError(f"data.{key} must be from {low:g} to {high:g} for {self.task!r}, got {wrong[0]:g}")
         return self
 
 

@@ -63,7 +63,29 @@ class Entry:
 
 
 # The first row of a task is its default.
-CATALOGUE: tuple[Entry, ...] = ()
+CATALOGUE: tuple[Entry, ...] = (
+    Entry(
+        name="msrn-m4r1-sr",
+        task="sr",
+        file="MSRN_M4R1C32_sr-291-2f229dc7.safetensors",
+        sha256="2f229dc7de88ca1c8c91ce8dc6dc19c697091fbcc996a991fd101f301eb1be49",
+        summary="enlarging by factors from 2 to 4; 0.089 M multiply-adds per pixel",
+    ),
+    Entry(
+        name="msrn-m4r1-denoise",
+        task="denoise",
+        file="MSRN_M4R1C32_denoise-291-e0a7aa3d.safetensors",
+        sha256="e0a7aa3d7cca11f403a40f6b7fe6491c1cf2f18aef6f9fa23473d734dd459856",
+        summary="Gaussian noise, blind, σ up to 75; 0.089 M multiply-adds per pixel",
+    ),
+    Entry(
+        name="msrn-m4r1-jpeg",
+        task="jpeg",
+        file="MSRN_M4R1C32_jpeg-291-1bc18dde.safetensors",
+        sha256="1bc18dde5f165a3511fa5027533e55cfb47bdc79a3edc855e8a4cf9dbee09b2b",
+        summary="JPEG artifacts, blind, quality 5 to 95; 0.089 M multiply-adds per pixel",
+    ),
+)
 
 
 @dataclass(frozen=True)
