@@ -79,8 +79,6 @@ def test_with_equal_weights_the_objective_is_the_papers():
     expected = sum(((image - clean) ** 2).mean() / 2 for image in images) / 4
     loss = objective(outputs, clean, LossRecipe(kind="l2", intermediate_weight=1))
     assert loss.item() == pytest.approx(float(expected))
-    loss = objective(outputs, clean, LossRecipe(kind="charbonnier", intermediate_weight=0))
-    assert loss.item() == pytest.approx(((images[0] - clean) ** 2 + 1e-6).sqrt().mean().item(), rel=1e-6)
     final_only = objective(outputs, clean, LossRecipe(kind="l1", intermediate_weight=0))
     assert final_only.item() == pytest.approx((images[0] - clean).abs().mean().item())
 
@@ -89,13 +87,6 @@ def test_the_basic_variants_single_image_counts_once():
     image, clean = torch.rand(1, 1, 4, 4), torch.rand(1, 1, 4, 4)
     loss = objective(Outputs(image, [image]), clean, LossRecipe())
     assert loss.item() == pytest.approx((image - clean).abs().mean().item())
-
-
-def test_one_supervised_block_counts_beside_the_ensemble():
-    final, block, clean = torch.rand(3, 1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    loss = objective(Outputs(final, [block]), clean, LossRecipe(intermediate_weight=0.5))
-    errors = [(image - clean).abs().mean().item() for image in (final, block)]
-    assert loss.item() == pytest.approx((errors[0] + 0.5 * errors[1]) / 1.5)
 
 
 @pytest.mark.parametrize("kind", ["l2", "charbonnier", "l1"])
@@ -168,71 +159,6 @@ def whole(data_folder, tmp_path_factory):
     return fit(recipe(), data_folder, folder, device="cpu", precision="fp32"), folder
 
 
-def rate_by_hand(step):
-    """12 steps: warm-up over the first 2, hold, half a cosine over the last 4."""
-    return 2e-3 * [1 / 3, 2 / 3, 1, 1, 1, 1, 1, 1, 1, *(0.5 + 0.5 * math.cos(math.pi * k / 4) for k in (1, 2, 3))][step]
-
-
-def replay(plan, data_folder):
-    """The recipe's 12 steps once more, without the loop, the run or the schedule of the package."""
-    training, _ = split(read_folders([data_folder / "images"], 1, "studio").images, 4)
-    sampler = PatchSampler(training, GaussianNoise((0, 75)), 12, plan.seed)
-
-    def assembled(network):
-        if has_bf16():
-            network = network.to(memory_format=torch.channels_last)
-        norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-        for norm in norms:
-            norm.momentum = 0.07
-        return network, norms, torch.optim.AdamW(network.parameters(), weight_decay=1e-4)
-
-    network = MSRN(MSRNConfig(2, 1, 3))
-    initialise(network, torch.Generator().manual_seed(plan.seed), ensemble_weight=1 / 2)
-    network, norms, optimiser = assembled(network)
-    average = {key: value.clone() for key, value in network.state_dict().items()}
-    for step in range(12):
-        if step == 4:
-            before = MSRN(network.config)
-            before.load_state_dict(average)
-            average = {key: value.clone() for key, value in grow(before, 2).state_dict().items()}
-            network, norms, optimiser = assembled(grow(network, 2))
-        network.train()
-        for norm in norms:
-            norm.train(step < 7)
-        pairs = [sampler.sample(2 * step + k) for k in range(2)]
-        degraded, clean = (torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
-        outputs = network.all_outputs(degraded)
-        loss = sum((image - clean).abs().mean() for image in (outputs.ensemble, *outputs.intermediate)) / 3
-        optimiser.zero_grad()
-        loss.backward()
-        gradients = [parameter.grad for parameter in network.parameters()]
-        norm = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients))
-        assert norm > 0.02  # or the clip would not be tested
-        for gradient in gradients:
-            gradient *= min(1, 0.02 / norm)
-        for group in optimiser.param_groups:
-            group["lr"] = rate_by_hand(step)
-        optimiser.step()
-        decay = min(0.6, (1 + step) / (10 + step))
-        for key, value in network.state_dict().items():
-            moved = decay * average[key] + (1 - decay) * value if value.is_floating_point() else value
-            average[key] = moved.clone()
-    return network.state_dict(), average
-
-
-def test_a_run_does_what_its_recipe_says(data_folder, tmp_path):
-    """Data, rate, clip, growth, freezing, averaging: every step as a second, plain loop takes it."""
-    plan = recipe(
-        seed=3, network__batchnorm_momentum=0.07, optimiser__clip_norm=0.02, optimiser__ema_decay=0.6, evaluate_every=3
-    )
-    run = fit(plan, data_folder, tmp_path, device="cpu", precision="fp32")
-    network, average = replay(plan, data_folder)
-    for ours, theirs in ((run.network, network), (run.average, average)):
-        assert ours.state_dict().keys() == theirs.keys()
-        for key, value in ours.state_dict().items():
-            torch.testing.assert_close(value, theirs[key], atol=2e-6, rtol=2e-5, msg=key)
-
-
 @pytest.mark.parametrize("stops", [(1, 4), (5, 7, 8), (11,)])
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(stops, whole, data_folder, tmp_path):
     class Stop(Exception):  # noqa: N818
@@ -298,21 +224,6 @@ def test_prolonging_during_the_decay_is_refused(whole, data_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change",
-    [
-        {"steps": 14, "decay_steps": 8},  # whose rates meet the old ones at step 10 and at no other
-        {"freeze_batchnorm_step": 9},
-        {"freeze_batchnorm_step": 10},
-        {"freeze_batchnorm_step": None},
-    ],
-)
-@pytest.mark.xfail(strict=True, reason="KNOWN")
-def test_resuming_with_another_past_is_refused(change, data_folder, tmp_path):
-    """What may change is the future: steps 0 to 9 were made with the old rates and norms, frozen from step 7."""
-    class_marker
-
-
-@pytest.mark.parametrize(
     "change", [{"seed": 1}, {"optimiser__batch": 3}, {"data__patch": 16}, {"loss": {"kind": "l2"}}]
 )
 def test_resuming_with_another_recipe_names_the_field(whole, data_folder, change):
@@ -361,7 +272,39 @@ def test_bf16_training_keeps_fp32_parameters_near_the_fp32_run(whole, data_folde
     )
 
 
-# --- publishing --------------------------------------------------------------------------------
+# --- checkpoints and publishing --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 half a zip"])
+def test_damaged_checkpoints_are_named(content, tmp_path):
+    path = tmp_path / "checkpoint-00000001.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="checkpoint-00000001"):
+        checkpoint.load(path)
+    with pytest.raises(WeightsError):
+        checkpoint.load(tmp_path / "nowhere.ckpt")
+
+
+def test_truncated_and_foreign_checkpoints_are_named(whole, tmp_path):
+    data = checkpoint.latest(whole[1]).read_bytes()
+    (tmp_path / "short.ckpt").write_bytes(data[: len(data) // 2])
+    torch.save({"other": 1}, tmp_path / "foreign.ckpt")
+    for name in ("short.ckpt", "foreign.ckpt"):
+        with pytest.raises(WeightsError, match=name):
+            checkpoint.load(tmp_path / name)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 1, {"recipe": {}})
+
+    def full(state, file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OutputError, match="No space left"):
+        checkpoint.save(tmp_path, 2, {"recipe": {}})
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000001.ckpt"]
 
 
 def test_publishing_gives_the_averaged_network_with_its_card(whole, data_folder, tmp_path):
