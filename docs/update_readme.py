@@ -1,28 +1,62 @@
-"""Write the README's table of scores from the cards of the embedded weights; `--check` only compares.
+"""Write the README's table of scores from the evaluations in docs/results.
 
-python docs/update_readme.py [--check]
+    python docs/update_readme.py                    the table, from the evaluations as they are
+    python docs/update_readme.py --evaluate DATA    evaluate the weights of the package again first; minutes
+    python docs/update_readme.py --check            only compare: exit code 1 if anything is out of date
+
+Each file of docs/results is what `msrn evaluate --json` prints, without the times.
 """
 
+import argparse
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
-from msrn import weights
+from msrn import tables, weights
+from msrn.picture import Task
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README, RESULTS = ROOT / "README.md", ROOT / "docs" / "results"
 BEGIN, END = "<!-- scores: written by docs/update_readme.py -->\n", "<!-- end of scores -->\n"
-LEVEL = {"sr": "×{}", "denoise": "σ {}", "jpeg": "quality {}"}
+CASES: dict[Task, tuple[str, tuple[float, ...]]] = {
+    "sr": ("set5", (2, 3, 4)),
+    "denoise": ("s14", (30, 50, 70)),
+    "jpeg": ("classic5", (10, 20)),
+}
+
+
+def path_of(entry: weights.Entry) -> Path:
+    """The evaluation of one catalogue row."""
+    return RESULTS / f"{entry.name}.json"
+
+
+def evaluate(data: Path) -> None:
+    """Score all weights of the catalogue and keep the results."""
+    from msrn.engine import Restorer
+    from msrn.evaluate import evaluate as score
+    from msrn.methods import WeightsMethod
+
+    for entry in weights.CATALOGUE:
+        method = WeightsMethod(Restorer(entry.name, device="cpu", precision="fp32"))
+        folder, levels = CASES[entry.task]
+        results = [score(entry.task, level, data / folder, method) for level in levels]
+        for result in results:
+            del result["seconds"], result["megapixels_per_second"]
+        path_of(entry).parent.mkdir(exist_ok=True)
+        path_of(entry).write_text(tables.as_json(_rounded(results)) + "\n", encoding="utf-8")
 
 
 def table() -> str:
-    """Return one row per embedded file, data set and level."""
-    lines = ["| weights | images | level | degraded | restored |", "|---|---|---|---|---|"]
+    """Every evaluation, the paper beside it."""
+    results: list[dict[str, Any]] = []
     for entry in weights.CATALOGUE:
-        for data, levels in weights.load(entry.name).card.scores.items():
-            for level, scores in levels.items():
-                before, after = (f"{s['psnr']:.2f} / {s['ssim']:.4f}" for s in (scores["baseline"], scores["mean"]))
-                row = (f"`{entry.name}`", data, LEVEL[entry.task].format(level), before, f"**{after}**")
-                lines.append(f"| {' | '.join(row)} |")
-    return "\n".join(lines) + "\n"
+        path = path_of(entry)
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        if not found or any(f"(sha256 {entry.sha256})" not in result["weights"] for result in found):
+            sys.exit(f"{path} does not hold scores of {entry.file}: run python docs/update_readme.py --evaluate DATA")
+        results += [{**result, "weights": f"`{entry.name}`"} for result in found]
+    return tables.markdown(results) + "\n"
 
 
 def updated(text: str) -> str:
@@ -31,9 +65,25 @@ def updated(text: str) -> str:
     return head + BEGIN + table() + END + rest.split(END)[1]
 
 
+def _rounded(value: Any) -> Any:
+    """Nine digits: the rest differs between processors."""
+    if isinstance(value, dict):
+        return {key: _rounded(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_rounded(part) for part in value]
+    return round(value, 9) if isinstance(value, float) else value
+
+
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true", help="only compare")
+    what.add_argument("--evaluate", type=Path, metavar="DATA", help="folder of set5, s14 and classic5")
+    arguments = parser.parse_args()
+    if arguments.evaluate is not None:
+        evaluate(arguments.evaluate)
     current = README.read_text(encoding="utf-8")
     wanted = updated(current)
-    if "--check" in sys.argv[1:]:
+    if arguments.check:
         sys.exit("README.md is out of date: run python docs/update_readme.py" if wanted != current else 0)
     README.write_text(wanted, encoding="utf-8")

@@ -21,3 +21,12 @@ def data_root() -> Path:
         if (folder / "set5").is_dir():
             return folder
     pytest.skip("no evaluation images; set MSRN_DATA to their folder")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
+    """Tests neither read nor leave what the user's cache holds."""
+    before = os.environ.get("MSRN_CACHE")
+    os.environ["MSRN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    os.environ.pop("MSRN_CACHE") if before is None else os.environ.update(MSRN_CACHE=before)

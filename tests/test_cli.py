@@ -1,6 +1,7 @@
 """The command line as a user meets it: real processes, exit codes, one clear line on stderr."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -85,7 +86,7 @@ def test_restoring_with_an_identity_network_returns_the_pixels(photo, identity, 
 
 def test_verbose_says_what_was_chosen(photo, identity, tmp_path):
     process = msrn("denoise", photo, "-o", tmp_path / "x.png", "-w", identity["denoise"], "-v", "-g", "cpu")
-    assert "on cpu, float32, tiles of" in process.stderr
+    assert re.search(r"on cpu, \w+ fp32, automatic tiles \(seconds per megapixel: ", process.stderr)
 
 
 def test_a_folder_goes_to_a_folder_and_failures_cost_one_file(photo, identity, tmp_path):
@@ -101,7 +102,7 @@ def test_a_folder_goes_to_a_folder_and_failures_cost_one_file(photo, identity, t
     rows = json.loads(process.stdout)
     assert [row["error"] is None for row in rows] == [True, False, True]
     written = sorted(path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*.*"))
-    assert written == [Path("a.png"), Path("deep/b.png")]
+    assert written == [Path(name) for name in ("a.png", "deep/b.png", "failures.jsonl", "msrn-manifest.jsonl")]
 
 
 def test_existing_outputs_are_safe(photo, identity, tmp_path):
@@ -120,6 +121,7 @@ def test_dry_run_writes_nothing(photo, tmp_path):
     assert process.returncode == 0
     assert "photo.png ->" in process.stdout
     assert not (tmp_path / "out").exists()
+    assert re.search(r"about [\d.]+ s and 0\.\d\d GiB", process.stderr)
 
 
 def test_bad_images_give_one_line_and_code_3(photo, identity, tmp_path):
@@ -172,6 +174,64 @@ def test_colliding_outputs_are_found_before_the_first_pixel(photo, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_unwritable_outputs_are_found_before_the_weights_are_loaded(photo, tmp_path):
+    assert_refused(msrn("denoise", photo, "-o", photo / "below", "-w", "dreams"), 5, "below")
+    assert_refused(msrn("denoise", photo, "-o", photo / "x.png", "-w", "dreams"), 5, "x.png")
+
+
+@pytest.mark.parametrize("ext", ["png", "tif"])
+def test_standard_input_and_output(photo, identity, tmp_path, ext):
+    command = [sys.executable, "-m", "msrn.cli", "denoise", "-", "-o", "-", "-w", identity["denoise"], "--ext", ext]
+    process = subprocess.run(command, input=photo.read_bytes(), capture_output=True)
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == b""
+    pixels = files.decode(process.stdout, Path("stdout")).pixels
+    assert np.array_equal(pixels, files.read(photo).pixels)
+
+
+def test_standard_output_takes_one_image_or_nothing(photo, identity):
+    assert_refused(msrn("denoise", photo, "-o", "-", "--json"), 2, "--json")
+    assert_refused(msrn("denoise", photo, photo, "-o", "-"), 2, "standard output")
+    command = [sys.executable, "-m", "msrn.cli", "denoise", "-", "-o", "-", "-w", identity["denoise"]]
+    process = subprocess.run(command, input=b"no picture", capture_output=True)
+    assert process.returncode == 3
+    assert process.stdout == b""
+
+
+def test_names_cannot_smuggle_anything_onto_the_terminal(identity, tmp_path):
+    name = "new\nline\x1b[2J\udcff.png"
+    (tmp_path / name).write_text("no picture")
+    process = msrn("denoise", tmp_path / name, "-o", tmp_path / "o", "-w", identity["denoise"], "--json")
+    assert_refused(process, 3, r"new\nline\x1b[2J\udcff.png")
+    assert json.loads(process.stdout)[0]["input"] == str(tmp_path / name)
+
+
+def test_a_leading_dash_is_a_name_after_two_dashes(photo, identity, tmp_path):
+    (photo.parent / "-s.png").write_bytes(photo.read_bytes())
+    process = msrn("denoise", "-o", "out", "-w", identity["denoise"], "--", "-s.png", cwd=photo.parent)
+    assert process.returncode == 0, process.stderr
+    assert size_of(photo.parent / "out" / "-s.png") == (30, 20)
+
+
+def test_a_batch_sums_up_and_a_second_run_has_nothing_to_do(photo, identity, tmp_path):
+    arguments = ("denoise", f"{photo.parent}/p*.png", photo.parent / "deep", "-o", tmp_path / "out", "-j", "2")
+    arguments += ("-w", identity["denoise"])
+    (photo.parent / "deep").mkdir()
+    (photo.parent / "deep" / "b.png").write_bytes(photo.read_bytes())
+    lines = msrn(*arguments).stderr.splitlines()
+    assert lines[-1].startswith("msrn: 2 restored, 0 skipped, 0 failed in ")
+    assert "images/s" in lines[-1]
+    assert "MP/s" in lines[-1]
+    assert msrn(*arguments).stderr.splitlines()[-1].startswith("msrn: 0 restored, 2 skipped, 0 failed in ")
+    assert msrn(*arguments, "-q").stderr == ""
+
+
+def test_limits_are_flags(photo, identity, tmp_path):
+    arguments = ("denoise", photo, "-o", tmp_path / "x.png", "-w", identity["denoise"])
+    assert_refused(msrn(*arguments, "--max-pixels", "599"), 3, "599 pixels")
+    assert_refused(msrn(*arguments, "--max-bytes", "600"), 3, "600 bytes")
+
+
 def test_evaluate_prints_one_json_object(photo, identity):
     process = msrn("evaluate", "--task", "sr", "--level", "2", "--data", photo.parent, "-w", identity["sr"], "--json")
     result = json.loads(process.stdout)
@@ -187,7 +247,9 @@ def test_evaluate_scores_several_levels_and_compares_weights(photo, identity):
     both = (*arguments, "-w", identity["sr"], "-w", identity["sr"])
     results = json.loads(msrn(*both, "--json").stdout)
     assert [result["level"] for result in results] == [2, 3, 2, 3]
-    assert "+0.000 dB, 95 % interval" in msrn(*both).stdout
+    assert results[2]["difference"]["scores"]["psnr"] == {"difference": 0, "low": 0, "high": 0}
+    for form in ((), ("--markdown",)):
+        assert "PSNR +0.000 (95 % interval +0.000 to +0.000)" in msrn(*both, *form).stdout
     markdown = msrn(*arguments, "--baseline", "--markdown").stdout.splitlines()
     assert len(markdown) == 4
     assert markdown[2].startswith("| degraded input |")
@@ -205,12 +267,63 @@ def test_evaluate_scores_what_something_else_restored(photo, identity, tmp_path)
     assert_refused(msrn(*arguments, "--restored", saved), 3, "photo.png")
 
 
+def test_evaluate_keeps_several_cases_apart(photo, identity, tmp_path):
+    saved, form = tmp_path / "saved", ("--json", "--task", "sr", "--level", "2", "--level", "3")
+    arguments = ("evaluate", *form, "--data", photo.parent)
+    first = json.loads(msrn(*arguments, "-w", identity["sr"], "--save", saved).stdout)
+    assert sorted(path.name for path in saved.iterdir()) == [f"{photo.parent.name}-{level}" for level in (2, 3)]
+    second = json.loads(msrn(*arguments, "--restored", saved).stdout)
+    assert [result["mean"] for result in second] == [result["mean"] for result in first]
+
+
 def test_evaluate_names_what_failed_and_goes_on(photo, tmp_path):
     (tmp_path / "broken.png").write_text("no picture")
-    process = msrn("evaluate", "--task", "jpeg", "--level", "10", "--data", tmp_path, "--baseline")
+    (tmp_path / "empty").mkdir()
+    broken = tmp_path / "all broken"
+    broken.mkdir()
+    (broken / "first.png").write_text("no picture")
+    arguments = ("evaluate", "--task", "jpeg", "--level", "10", "--baseline")
+    folders = [word for name in ("empty", "nowhere", "all broken", ".") for word in ("--data", tmp_path / name)]
+    process = msrn(*arguments, *folders, "--report", tmp_path / "report")
     assert process.returncode == 3
-    assert "broken.png" in process.stderr
-    assert "mean" in process.stdout
+    for name in ("empty", "nowhere", "first.png", "broken.png"):
+        assert name in process.stderr
+    assert "(1 of 2 images) q10, degraded input" in process.stdout
+    assert "photo.png" in process.stdout
+    assert "broken.png" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert_refused(msrn(*arguments, "--data", tmp_path / "empty"), 2, "empty")
+    assert_refused(msrn(*arguments, "--data", broken), 3, "first.png")
+
+
+def test_evaluate_says_when_the_output_cannot_be_written(photo, tmp_path):
+    (tmp_path / "file").write_text("")
+    arguments = ("evaluate", "--task", "jpeg", "--level", "10", "--baseline", "--data", photo.parent)
+    for option in ("--save", "--report"):
+        assert_refused(msrn(*arguments, option, tmp_path / "file" / "out", "-q"), 5, "file")
+
+
+def test_evaluate_knows_colour_tiles_and_the_ensemble(photo, identity):
+    arguments = ("evaluate", "--task", "denoise", "--level", "20", "--data", photo.parent, "--json")
+    plain = json.loads(msrn(*arguments, "-w", identity["denoise"]).stdout)
+    other = json.loads(
+        msrn(*arguments, "-w", identity["denoise"], "--color", "--tta", "--protocol", "authors-tiles").stdout
+    )
+    assert (plain["color"], other["color"]) == (False, True)
+    assert "136 pixels" in other["protocol"]
+    assert "8-fold" in other["weights"]
+    assert other["mean"]["psnr"] != plain["mean"]["psnr"]
+    for method in (("--baseline",), ("--restored", photo.parent), ("--callable", "math:sqrt"), ("-w", "net.onnx")):
+        assert_refused(msrn(*arguments, *method, "--tta"), 2, "--tta")
+
+
+def test_evaluate_refuses_tiles_of_what_is_restored_already(photo):
+    arguments = ("evaluate", "--task", "sr", "--level", "2", "--data", photo.parent, "--restored", photo.parent)
+    assert_refused(msrn(*arguments, "--protocol", "authors-tiles"), 2, "authors-tiles")
+
+
+def test_evaluate_writes_json_that_others_can_read(photo):
+    process = msrn("evaluate", "--task", "denoise", "--level", "0", "--data", photo.parent, "--baseline", "--json")
+    assert json.loads(process.stdout, parse_constant=pytest.fail)["mean"] == {"psnr": None, "ssim": 1}
 
 
 def test_weights_lists_and_describes():

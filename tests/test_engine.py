@@ -5,13 +5,15 @@ import pytest
 import torch
 from tests.tools import identity_weights, random_weights
 
-from msrn import engine
+from msrn import engine, tuning
+from msrn.backends import Choice
 from msrn.color import luminance, rgb_to_ycbcr
 from msrn.degrade import resize
-from msrn.engine import Restorer, automatic_tile, choose_device, choose_precision
+from msrn.engine import Restorer, choose_device
 from msrn.errors import MSRNError, UsageError
 from msrn.network import MSRNConfig
 from msrn.picture import Picture
+from msrn.tuning import Tuned, automatic_tile
 
 
 def picture(channels: int = 3, height: int = 21, width: int = 17, alpha: bool = False) -> Picture:
@@ -148,14 +150,6 @@ def test_unusable_devices_are_named(name):
         choose_device(name)
 
 
-def test_precision_names():
-    cpu = torch.device("cpu")
-    assert choose_precision(cpu, "auto") == torch.float32
-    assert choose_precision(cpu, "bf16") == torch.bfloat16
-    with pytest.raises(UsageError, match="fp8"):
-        choose_precision(cpu, "fp8")
-
-
 def test_bf16_stays_near_fp32():
     weights = random_weights("sr", MSRNConfig(1, 2, 8))
     planes = picture(1).pixels[None]
@@ -165,19 +159,53 @@ def test_bf16_stays_near_fp32():
     assert 0 < np.abs(exact - rough).max() < 0.05
 
 
-def test_out_of_memory_halves_the_tile_and_goes_on(monkeypatch):
+def test_int8_needs_ranges():
+    weights = random_weights("sr", MSRNConfig(1, 1, 4))
+    with pytest.raises(UsageError, match="8-bit ranges"):
+        Restorer(weights, device="cpu", backend="openvino", precision="int8")
+
+
+@pytest.mark.parametrize(("value", "words"), [(np.nan, "not finite"), (-5.0, "black")])
+def test_a_tile_that_a_backend_spoils_is_repeated_in_fp32(value, words, caplog):
+    weights = random_weights("sr", MSRNConfig(1, 1, 4))
+    weights.network.reconstruct.weight *= 0.1  # so that the result is about as bright as the input
+    planes = picture(1, 40, 40).pixels[None]
+    expected = Restorer(weights, device="cpu", backend="eager", precision="fp32").restore_planes(planes)
+    restorer = Restorer(weights, device="cpu", backend="eager", precision="bf16", tile=20)
+    good, calls = restorer._backend, []
+
+    def spoil_the_second(x):
+        calls.append(x)
+        return good(x) if len(calls) != 2 else np.full_like(x, value)
+
+    restorer.__dict__["_backend"] = spoil_the_second
+    result = restorer.restore_planes(planes)
+    np.testing.assert_allclose(result[..., :20, 20:], expected[..., :20, 20:], atol=1e-6)
+    assert np.abs(result - expected).max() > 1e-4  # the other tiles stay bf16
+    assert [words in record.getMessage() for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"),
+        RuntimeError("Exception from src/inference/src/cpp/core.cpp:\nstd::bad_alloc"),
+        MemoryError("Unable to allocate 1 GiB for an array"),
+    ],
+)
+def test_out_of_memory_halves_the_tile_and_goes_on(monkeypatch, error):
     restorer = Restorer(random_weights("sr", MSRNConfig(1, 1, 4)), device="cpu", tile=64)
     planes = np.random.default_rng(0).random((1, 1, 130, 130), dtype=np.float32)
     expected = restorer.restore_planes(planes)
-    forward, seen = Restorer._forward, []
+    forward, seen = Restorer._pass, []
 
     def tight(self, x):
         seen.append(x.shape[-1])
         if x.shape[-1] > 45:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+            raise error
         return forward(self, x)
 
-    monkeypatch.setattr(Restorer, "_forward", tight)
+    monkeypatch.setattr(Restorer, "_pass", tight)
     np.testing.assert_allclose(restorer.restore_planes(planes), expected, atol=1e-5)
     assert max(seen) > 45 >= seen[-1]
 
@@ -186,26 +214,61 @@ def test_other_runtime_errors_are_not_taken_for_lack_of_memory(monkeypatch):
     def broken(self, x):
         raise RuntimeError("something else")
 
-    monkeypatch.setattr(Restorer, "_forward", broken)
+    monkeypatch.setattr(Restorer, "_pass", broken)
     with pytest.raises(RuntimeError, match="something else"):
         Restorer(identity_weights("sr"), device="cpu").restore_planes(np.zeros((1, 1, 8, 8), np.float32))
 
 
+def tile_of(config, side=2048, rates=None, backend="eager"):
+    return automatic_tile(config, side, side, 1, torch.device("cpu"), Tuned(Choice(backend, "fp32"), rates or {}, ""))
+
+
 def test_the_automatic_tile_shrinks_with_the_memory(monkeypatch):
-    cpu, paper = torch.device("cpu"), MSRNConfig()
     sides = []
-    for gibibytes in (64, 4, 2, 1, 0):
-        monkeypatch.setattr(engine, "free_memory", lambda gibibytes=gibibytes: gibibytes << 30)
-        sides.append(automatic_tile(paper, 1, cpu))
+    for gibibytes in (64, 2, 1, 0.5, 0):
+        monkeypatch.setattr(tuning, "free_memory", lambda gibibytes=gibibytes: gibibytes * 2**30)
+        sides.append(tile_of(MSRNConfig()))
     assert sides == sorted(sides, reverse=True)
     assert sides[0] > sides[-1] == 64
 
 
 def test_the_automatic_tile_stays_in_the_caches_where_the_halo_is_small(monkeypatch):
-    monkeypatch.setattr(engine, "free_memory", lambda: 64 << 30)
+    monkeypatch.setattr(tuning, "free_memory", lambda: 64 << 30)
     small_halo, large_halo = MSRNConfig(4, 1, 32), MSRNConfig(6, 6, 64)
-    assert 128 <= automatic_tile(small_halo, 1, torch.device("cpu")) <= 256
-    assert automatic_tile(large_halo, 1, torch.device("cpu")) > 400
+    assert 128 <= tile_of(small_halo) <= 256
+    assert tile_of(small_halo, backend="openvino") > 256
+    assert tile_of(large_halo) >= 320
+
+
+@pytest.mark.parametrize("config", [MSRNConfig(4, 1, 32), MSRNConfig(6, 6, 64), MSRNConfig(6, 6, 64, 3)])
+def test_no_pass_takes_a_gibibyte(monkeypatch, config):
+    monkeypatch.setattr(tuning, "free_memory", lambda: 64 << 30)
+    assert tuning.pass_bytes(config, 8192, 8192, 1, tile_of(config, rates={96: 1e-6})) < 2**30
+
+
+def test_an_image_that_fits_is_not_cut(monkeypatch):
+    monkeypatch.setattr(tuning, "free_memory", lambda: 64 << 30)
+    assert tile_of(MSRNConfig(), 500, {96: 1e-6}) >= 500
+
+
+def test_the_automatic_tile_follows_the_timing(monkeypatch):
+    monkeypatch.setattr(tuning, "free_memory", lambda: 64 << 30)
+    config = MSRNConfig(4, 1, 32)
+    assert tile_of(config, rates={96: 1e-6, 192: 1e-6, 384: 1e-6}) == 768
+    assert tile_of(config, rates={96: 1e-6, 192: 1e-6, 384: 9e-6}) <= 192
+
+
+def test_the_forecast_is_what_the_timing_says(monkeypatch):
+    monkeypatch.setattr(tuning, "free_memory", lambda: 64 << 30)
+    tuned = Tuned(Choice("eager", "fp32"), {96: 2e-6, 384: 2e-6}, "")
+    monkeypatch.setattr(engine, "tune", lambda *arguments, **options: tuned)
+    config = MSRNConfig(1, 1, 4)
+    restorer = Restorer(random_weights("denoise", config), device="cpu", tile=512)
+    gray, _ = restorer.forecast((1, 1024, 1024))
+    assert gray == pytest.approx(2e-6 * (1024 + 2 * config.receptive_radius) ** 2)
+    color, color_bytes = restorer.forecast((3, 1024, 1024))
+    assert color == pytest.approx(3 * gray)
+    assert color_bytes > restorer.forecast((1, 1024, 1024))[1]
 
 
 def test_progress_runs_to_one():

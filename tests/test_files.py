@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
-from msrn import files
+from msrn import atomic, files
 from msrn.errors import ImageError, OutputError, UsageError
 from msrn.picture import Metadata, Picture
 
 RNG = np.random.default_rng(0)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="1">Schönes Bild</d></x:xmpmeta>'.encode()
 SUFFIXES = sorted(files.FORMATS)
 
 
@@ -36,7 +37,7 @@ def exif_of(**tags) -> bytes:
 def picture(channels=3, bits=8, alpha=False, height=13, width=17, metadata=None) -> Picture:
     top = 2**bits - 1
     samples = RNG.integers(0, top + 1, (channels + alpha, height, width)).astype(np.float32) / np.float32(top)
-    metadata = metadata or Metadata(bits, SRGB, exif_of(Make="Maker", Orientation=1), (72.0, 72.0))
+    metadata = metadata or Metadata(bits, SRGB, exif_of(Make="Maker", Orientation=1), (72.0, 72.0), XMP)
     return Picture(samples[:channels], samples[channels:] if alpha else None, metadata)
 
 
@@ -58,6 +59,7 @@ def test_lossless_files_come_back_identical(tmp_path, suffix, bits, channels, al
     assert back.metadata.bits == bits
     assert back.metadata.icc_profile == SRGB
     assert back.metadata.dpi == pytest.approx((72, 72), abs=0.1)
+    assert back.metadata.xmp == XMP
     assert exif_tag(back, "Make") == "Maker"
     exif = loaded(back)
     assert exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExposureTime] == pytest.approx(0.01)
@@ -138,7 +140,33 @@ def test_metadata_is_left_out_on_request(tmp_path):
     for suffix in (".png", ".jpg", ".tif", ".webp"):
         files.write(picture(), tmp_path / f"x{suffix}", strip_metadata=True)
         metadata = files.read(tmp_path / f"x{suffix}").metadata
-        assert (metadata.icc_profile, metadata.exif) == (None, None)
+        assert (metadata.icc_profile, metadata.exif, metadata.xmp) == (None, None, None)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_xmp_is_kept_and_turned_upright_with_the_pixels(tmp_path, suffix):
+    files.write(picture(), tmp_path / f"x{suffix}")
+    assert files.read(tmp_path / f"x{suffix}").metadata.xmp == XMP
+    turned = XMP.replace(b'"1"', b'"6"')
+    Image.new("RGB", (8, 8)).save(tmp_path / f"y{suffix}", xmp=turned, exif=exif_of(Orientation=6))
+    assert files.read(tmp_path / f"y{suffix}").metadata.xmp == XMP
+
+
+def test_xmp_too_long_for_jpeg_is_left_out_there(tmp_path):
+    for length in (65_504, 65_505):
+        files.write(picture(metadata=Metadata(xmp=bytes(length))), tmp_path / "x.jpg")
+        assert (files.read(tmp_path / "x.jpg").metadata.xmp is None) == (length == 65_505)
+
+
+def test_files_beyond_the_limit_of_bytes_are_not_read(tmp_path):
+    files.write(picture(), tmp_path / "x.png")
+    size = (tmp_path / "x.png").stat().st_size
+    assert files.read(tmp_path / "x.png", max_bytes=size).width == 17
+    with pytest.raises(ImageError, match="bytes and is not read"):
+        files.read(tmp_path / "x.png", max_bytes=size - 1)
+    (tmp_path / "endless.png").symlink_to("/dev/zero")
+    with pytest.raises(ImageError, match="more than 9,999,999 bytes"):
+        files.read(tmp_path / "endless.png", max_bytes=9_999_999)
 
 
 def test_rounding_is_half_up_and_clipped(tmp_path):
@@ -512,6 +540,8 @@ def test_truncated_files_are_errors(tmp_path, file_format, bits):
     shares = [int(len(data) * tenths / 10) for tenths in range(1, 10)]
     for length in (1, 3, 8, 12, 26, 33, 60, *shares, len(data) - 21, len(data) - 13, len(data) - 8, len(data) - 1):
         (tmp_path / "x").write_bytes(data[:length])
+        if file_format == "JPEG" and length >= len(data) - 2:
+            continue  # only the end marker is missing; whether libjpeg looks for it depends on the last bits
         with pytest.raises(ImageError, match=r"x (is|has) ") as caught:
             files.read(tmp_path / "x")
         assert "\n" not in str(caught.value)
@@ -628,7 +658,7 @@ def test_an_encoder_that_fails_leaves_nothing_behind(tmp_path, monkeypatch, erro
     def fail(*arguments, **options):
         raise error
 
-    monkeypatch.setattr(f"msrn.files.{part}", fail)
+    monkeypatch.setattr(f"msrn.files.encode.{part}", fail)
     with pytest.raises(OutputError, match="encoder"):
         files.write(picture(bits=bits), tmp_path / f"x{suffix}")
     assert not list(tmp_path.iterdir())
@@ -640,5 +670,5 @@ def test_an_interruption_leaves_nothing_behind(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        files.write_atomically(tmp_path / "x", interrupt)
+        atomic.write_atomically(tmp_path / "x", interrupt)
     assert not list(tmp_path.iterdir())

@@ -1,13 +1,18 @@
-"""The README tells the truth: its commands run, its Python runs, its table is what the weights' cards say."""
+"""The README tells the truth: its commands run, its Python runs, its table is what the evaluations say."""
 
+import importlib.util
+import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from msrn import weights
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -63,10 +68,46 @@ def test_python_runs(workplace):
         assert process.returncode == 0, process.stderr
 
 
-def test_the_table_is_what_the_cards_say():
-    script = ROOT / "docs" / "update_readme.py"
-    process = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
+@pytest.fixture
+def update_readme(tmp_path, monkeypatch):
+    """docs/update_readme.py as a module that works on a copy of docs/results."""
+    specification = importlib.util.spec_from_file_location("update_readme", ROOT / "docs" / "update_readme.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    monkeypatch.setattr(module, "RESULTS", shutil.copytree(module.RESULTS, tmp_path / "results"))
+    return module
+
+
+def test_the_table_is_what_the_evaluations_say(update_readme):
+    assert update_readme.updated(README) == README, "run python docs/update_readme.py"
+
+
+def test_a_table_that_disagrees_is_noticed(update_readme):
+    path = update_readme.RESULTS / "msrn-m4r1-sr.json"
+    text = path.read_text(encoding="utf-8")
+    changed = json.loads(text)
+    changed[0]["mean"]["psnr"] += 0.01
+    path.write_text(json.dumps(changed), encoding="utf-8")
+    assert update_readme.updated(README) != README
+    path.write_text(text.replace("(sha256 ", "(sha256 0"), encoding="utf-8")
+    with pytest.raises(SystemExit, match="--evaluate DATA"):
+        update_readme.updated(README)
+    path.unlink()
+    with pytest.raises(SystemExit, match="--evaluate DATA"):
+        update_readme.updated(README)
+
+
+def test_evaluations_add_up_and_are_what_the_cards_say():
+    for entry in weights.CATALOGUE:
+        scores = weights.load(entry.name).card.scores
+        for result in json.loads((ROOT / "docs" / "results" / f"{entry.name}.json").read_text(encoding="utf-8")):
+            assert result["failures"] == []
+            card = scores[result["data"]][f"{result['level']:g}"]
+            for key, value in result["mean"].items():
+                assert value == pytest.approx(sum(row[key] for row in result["images"]) / len(result["images"]))
+                assert value == pytest.approx(card["mean"][key], abs=6e-5)
 
 
 def test_pictures_and_links_exist():

@@ -1,11 +1,12 @@
 """Recipes are typed and strict."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from msrn.errors import UsageError
-from msrn.recipe import differences, load, validate
+from msrn.recipe import OptimiserRecipe, differences, load, schema, validate
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
 SMALL = {
@@ -19,6 +20,63 @@ SMALL = {
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_published_recipes_load_and_are_named_after_their_file(path):
     assert load(path).name == path.stem
+
+
+def test_the_schema_that_editors_read_is_current():
+    """``msrn schema > recipes/schema.json`` after a change of the recipes' classes."""
+    assert json.loads((RECIPES[0].parent / "schema.json").read_text(encoding="utf-8")) == schema()
+    assert schema()["$defs"]["OptimiserRecipe"]["properties"]["momentum"]["description"] == "Of SGD."
+    for path in RECIPES:
+        assert path.read_text(encoding="utf-8").startswith("#:schema schema.json\n"), path.name
+
+
+def test_the_papers_recipe_is_the_papers():
+    """Section 4 of the paper and the authors' Caffe files."""
+    recipe = load(RECIPES[0].parent / "sr_paper.toml")
+    network, options = recipe.network, recipe.optimiser
+    assert (network.memory_blocks, network.recursions, network.channels, network.ensemble_start) == (6, 6, 64, 1)
+    assert (recipe.data.patch, recipe.data.levels, recipe.loss.kind, recipe.loss.intermediate_weight) == (
+        31,
+        (2, 3, 4),
+        "l2",
+        1,
+    )
+    assert (options.kind, options.momentum, options.weight_decay) == ("sgd", 0.9, 1e-4)
+    assert [options.rate_at(step) for step in (0, 199_999, 200_000, 400_000)] == pytest.approx([0.1, 0.1, 0.01, 1e-3])
+    assert [options.clip_at(options.rate_at(step)) for step in (0, 200_000)] == pytest.approx([0.1, 1.0])
+
+
+def test_one_cycle_rises_to_the_rate_and_falls_to_almost_nothing():
+    options = OptimiserRecipe(rate=1, steps=100, warmup_steps=20, schedule="one_cycle")
+    rates = [options.rate_at(step) for step in range(101)]
+    assert rates[0] == pytest.approx(0.04)
+    assert rates[:21] == sorted(rates[:21])
+    assert rates[20] == 1
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    assert rates[60] == pytest.approx(0.5, abs=1e-4)
+    assert rates[100] == pytest.approx(4e-6)
+
+
+@pytest.mark.parametrize(
+    ("override", "word"),
+    [
+        ("optimiser.schedule=step", "decay_steps"),
+        ("optimiser.accumulate=3", "multiple"),
+        ("optimiser.momentum=1", "less than 1"),
+        ("loss.reduction=sum", "patch"),
+    ],
+)
+def test_schedules_and_parts_that_do_not_fit_are_refused(override, word, tmp_path):
+    (tmp_path / "r.toml").write_text(
+        """
+        name = "r"
+        task = "sr"
+        data = { folders = ["a"], validation_levels = [2] }
+        optimiser = { steps = 10, batch = 16 }
+        """
+    )
+    with pytest.raises(UsageError, match=word):
+        load(tmp_path / "r.toml", [override])
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ def page(tmp_path):
     gallery = report.Gallery()
     results = []
     for level in (2, 3):
-        gallery.start()
         results.append(evaluate("sr", level, folder, observe=lambda path, *planes: gallery.add(path.name, *planes)))
+        gallery.finish()
     results[0]["weights"] = "net (sha256 0)"
     results[0]["mean"]["psnr"], results[1]["mean"]["psnr"] = 30, 40
     path = report.write(tmp_path / "out", report.page(results, gallery, {"net (sha256 0)": 88_640}, "msrn <evaluate>"))
@@ -54,19 +54,33 @@ def test_everything_is_inside(page):
 def test_the_papers_numbers_stand_beside_ours_and_names_are_escaped(page):
     assert "37.78 / 0.9597" in page
     assert "34.09 / 0.9248" in page
+    assert "VDSR: Kim et al., CVPR 2016 (two sources agree)" in page
     assert 'class="below">-7.78<' in page
     assert 'class="above">+5.91<' in page
     assert "a&amp;b.png" in page
     assert "a&b.png" not in page
     assert "msrn &lt;evaluate&gt;" in page
-    assert "0.0886 M" in page
+    assert "at 0.0886 million" in page
 
 
 def test_the_crop_shows_the_largest_error():
     gallery = report.Gallery()
-    gallery.start()
     clean = np.zeros((1, 400, 500))
     restored = clean.copy()
     restored[0, 390:, 480:] = 1
     gallery.add("x", clean, restored, clean)
+    gallery.finish()
     assert gallery.crops[0][0].restored != gallery.crops[0][0].clean
+
+
+def test_the_gallery_keeps_the_worst_images_of_what_was_finished():
+    gallery = report.Gallery()
+    clean = np.zeros((3, 20, 20))
+    gallery.add("of a folder that failed", clean, clean + 1, clean)
+    gallery.discard()
+    for index in (3, 8, 1, 5, 2, 7, 4, 6):
+        gallery.add(str(index), clean, clean + index / 10, clean)
+    gallery.finish()
+    gallery.finish()
+    assert [crop.name for crop in gallery.crops[0]] == ["8", "7", "6", "5", "4", "3"]
+    assert gallery.crops[1] == []

@@ -1,10 +1,15 @@
 """Training: the objective, one step, and runs that resume bit for bit."""
 
+import copy
+import json
 import math
 import os
+import shutil
 import signal
+import subprocess
 from dataclasses import replace
 
+import filelock
 import numpy as np
 import pytest
 import torch
@@ -14,11 +19,12 @@ from tests.tools import random_network
 from msrn import checkpoint
 from msrn.data import read_folders, save_pack
 from msrn.errors import MSRNError, OutputError, UsageError, WeightsError
-from msrn.network import MSRN, MSRNConfig, Outputs
+from msrn.network import MSRNConfig, Outputs
+from msrn.objective import objective
 from msrn.publish import publish
 from msrn.recipe import LossRecipe, OptimiserRecipe, validate
-from msrn.run import read_run
-from msrn.train import fit, objective, train_step
+from msrn.run import Setting, read_run, start
+from msrn.train import fit, train_step
 from msrn.weights import load
 
 
@@ -127,26 +133,77 @@ def test_the_rate_warms_up_holds_and_falls_to_zero():
     assert [longer.rate_at(step) for step in range(50)] == rates[:50]
 
 
-def test_steps_lower_the_loss_on_one_batch():
-    network = MSRN(MSRNConfig(1, 1, 8))
-    plan = recipe()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
+def one_step(run, plan, clean, degraded):
+    return train_step(run, run.network.all_outputs, [(degraded, clean)], plan, Setting(), plan.optimiser.rate)
+
+
+@pytest.fixture
+def pair():
     rng = torch.Generator().manual_seed(0)
     clean = torch.rand(2, 1, 12, 12, generator=rng)
-    degraded = clean + 0.2 * torch.randn(clean.shape, generator=rng)
-    losses = [train_step(network.all_outputs, network, optimiser, degraded, clean, plan)[0].item() for _ in range(40)]
+    return clean, clean + 0.2 * torch.randn(clean.shape, generator=rng)
+
+
+@pytest.mark.parametrize("change", [{"optimiser__rate": 3e-3}, {"optimiser__kind": "sgd", "optimiser__rate": 0.1}])
+def test_steps_lower_the_loss_on_one_batch(change, pair):
+    plan = recipe(growth=None, network__channels=8, optimiser__freeze_batchnorm_step=None, **change)
+    run = start(plan, None, Setting())
+    losses = [one_step(run, plan, *pair)[0] for _ in range(40)]
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_parameters_change():
-    network = MSRN(MSRNConfig(1, 1, 2))
-    before = [parameter.clone() for parameter in network.parameters()]
-    optimiser = torch.optim.AdamW(network.parameters(), lr=1.0)
-    bad = torch.full((1, 1, 8, 8), float("nan"))
-    with pytest.raises(MSRNError, match="diverged"):
-        train_step(network.all_outputs, network, optimiser, bad, bad, recipe())
-    for old, new in zip(before, network.parameters(), strict=True):
-        assert torch.equal(old, new)
+def test_a_batch_in_parts_gives_the_same_gradient(pair):
+    """With frozen BatchNorms; otherwise each part has statistics of its own."""
+    plan = recipe(growth=None, optimiser__freeze_batchnorm_step=0, optimiser__kind="sgd")
+    halves = [tuple(part[index : index + 1] for part in reversed(pair)) for index in range(2)]
+    whole, parts = (start(plan, None, Setting()) for _ in range(2))
+    loss, norm = one_step(whole, plan, *pair)
+    other, other_norm = train_step(parts, parts.network.all_outputs, halves, plan, Setting(), plan.optimiser.rate)
+    assert other == pytest.approx(loss, rel=1e-6)
+    assert other_norm == pytest.approx(norm, rel=1e-5)
+    for a, b in zip(whole.network.parameters(), parts.network.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-7)
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_too_many_end_the_run(pair):
+    plan = recipe(growth=None, optimiser__skip_limit=2)
+    run = start(plan, None, Setting())
+    one_step(run, plan, *pair)
+    before = copy.deepcopy(state_of(run))
+    bad = torch.full((2, 1, 12, 12), float("nan"))
+    one_step(run, plan, pair[0], bad)
+    for counter in (name for name in before["network"] if name.endswith("num_batches_tracked")):  # nothing reads it
+        before["network"][counter] += 1
+    assert_same(state_of(run), before)
+    assert (run.step, run.skipped, run.skipped_in_a_row) == (2, 1, 1)
+    one_step(run, plan, *pair)
+    assert (run.skipped, run.skipped_in_a_row) == (1, 0)
+    one_step(run, plan, pair[0], bad)
+    one_step(run, plan, pair[0], bad)
+    with pytest.raises(MSRNError, match=r"3 steps in a row .* lower optimiser\.rate"):
+        one_step(run, plan, pair[0], bad)
+
+
+@pytest.mark.parametrize(("rate", "limit"), [(0.1, 0.1), (0.01, 1.0)])
+def test_adjustable_clipping_limits_the_step_not_the_gradient(rate, limit, pair):
+    """Paper, section 4, with θ = 0.01: the gradient's norm is at most θ / rate, so a plain SGD step at most θ."""
+    plan = recipe(
+        growth=None,
+        loss={"kind": "l2", "reduction": "patch"},
+        optimiser__kind="sgd",
+        optimiser__momentum=0,
+        optimiser__weight_decay=0,
+        optimiser__clip="adjustable",
+        optimiser__clip_norm=0.01,
+        optimiser__rate=rate,
+    )
+    assert plan.optimiser.clip_at(rate) == pytest.approx(limit)
+    run = start(plan, None, Setting())
+    before = [parameter.clone() for parameter in run.network.parameters()]
+    _, norm = one_step(run, plan, *pair)
+    assert norm > limit  # so it was clipped
+    step = torch.cat([(a - b).flatten() for a, b in zip(before, run.network.parameters(), strict=True)])
+    assert step.norm().item() == pytest.approx(0.01, rel=1e-3)
 
 
 # --- runs ----------------------------------------------------------------------------------------------------
@@ -182,7 +239,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(stops, whole, dat
 def test_a_run_leaves_a_log_its_recipe_and_a_few_checkpoints(whole):
     run, folder = whole
     assert run.network.config == MSRNConfig(2, 2, 3)
-    assert len(list(folder.glob("*.ckpt"))) <= checkpoint.KEEP
+    assert len(list(folder.glob("checkpoint-*.ckpt"))) <= recipe().keep
     assert (folder / "recipe.json").is_file()
     assert '"scores": {"20"' in (folder / "log.jsonl").read_text()
 
@@ -272,6 +329,16 @@ def test_bf16_training_keeps_fp32_parameters_near_the_fp32_run(whole, data_folde
     )
 
 
+def test_fp16_training_scales_its_gradients_and_resumes_bit_for_bit(data_folder, tmp_path):
+    plan = recipe(optimiser__steps=6, checkpoint_minutes=1e-9)
+    whole = fit(plan, data_folder, tmp_path / "whole", device="cpu", precision="fp16")
+    assert whole.scaler.get_scale() > 1
+    fit(plan, data_folder, tmp_path / "parts", device="cpu", precision="fp16", minutes=1e-9)
+    run = fit(plan, data_folder, tmp_path / "parts", resume=True, device="cpu", precision="fp16")
+    assert_same(state_of(run), state_of(whole))
+    assert run.scaler.state_dict() == whole.scaler.state_dict()
+
+
 # --- checkpoints and publishing --------------------------------------------------------------------------------
 
 
@@ -297,14 +364,76 @@ def test_truncated_and_foreign_checkpoints_are_named(whole, tmp_path):
 def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path, monkeypatch):
     checkpoint.save(tmp_path, 1, {"recipe": {}})
 
-    def full(state, file):
-        file.write(b"half")
+    def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match="No space left"):
         checkpoint.save(tmp_path, 2, {"recipe": {}})
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000001.ckpt"]
+
+
+def test_the_best_checkpoint_is_kept_beside_the_newest_and_published(data_folder, tmp_path, monkeypatch):
+    """Held-out scores of 20, 30, 50 and 40 dB after 0, 5, 10 and 12 steps: the third is the best."""
+    scores = iter([20.0, 30.0, 50.0, 40.0])
+    monkeypatch.setattr("msrn.train.validate_network", lambda *_: {"20": next(scores)})
+    fit(recipe(keep=1), data_folder, tmp_path, device="cpu", precision="fp32")
+    assert sorted(path.name for path in tmp_path.glob("*.ckpt")) == ["best.ckpt", "checkpoint-00000012.ckpt"]
+    best = checkpoint.load(checkpoint.best_of(tmp_path))
+    assert (best["step"], best["best"]) == (10, 50.0)
+    assert publish(tmp_path, tmp_path)[1].training["steps"] == 10
+    assert publish(checkpoint.latest(tmp_path), tmp_path)[1].training["steps"] == 12
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 1 MiB; needs the right to mount."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if (
+        not shutil.which("mount")
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True).returncode
+    ):
+        pytest.skip("cannot mount a small file system here")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_ends_the_run_with_its_last_checkpoint_intact(whole, data_folder, small_disk):
+    def report(now):
+        if now.step == 3:
+            free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize
+            (small_disk / "other").write_bytes(bytes(free - 4096))
+
+    plan, run = recipe(checkpoint_minutes=1e-9), small_disk / "run"
+    with pytest.raises(OutputError, match=r"checkpoint-00000004.*No space left"):
+        fit(plan, data_folder, run, device="cpu", precision="fp32", report=report)
+    assert checkpoint.load(checkpoint.latest(run))["step"] == 3
+    assert not list(run.glob(checkpoint.TEMPORARY))
+    (small_disk / "other").unlink()
+    resumed = fit(plan, data_folder, run, resume=True, device="cpu", precision="fp32")
+    assert_same(state_of(resumed), state_of(whole[0]))
+
+
+def test_a_read_only_folder_is_named_before_training(data_folder, small_disk):
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with pytest.raises(OutputError, match=r"cannot train in .*Read-only"):
+        fit(recipe(), data_folder, small_disk / "run", device="cpu", report=lambda now: pytest.fail("it trained"))
+
+
+def test_two_processes_do_not_train_in_one_folder(data_folder, tmp_path):
+    with filelock.FileLock(tmp_path / ".lock"), pytest.raises(UsageError, match="another process is training"):
+        fit(recipe(), data_folder, tmp_path, device="cpu")
+
+
+def test_the_log_forgets_steps_that_a_killed_run_had_made_after_its_checkpoint(whole, data_folder, tmp_path):
+    fit(recipe(), data_folder, tmp_path, device="cpu", precision="fp32", minutes=1e-9)
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"step": 5, "loss": 1}\n{"step": 10, "lo')
+    fit(recipe(), data_folder, tmp_path, device="cpu", precision="fp32", resume=True)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 5, 10, 12]
+    assert all("scores" in line for line in lines)
 
 
 def test_publishing_gives_the_averaged_network_with_its_card(whole, data_folder, tmp_path):
@@ -319,6 +448,18 @@ def test_publishing_gives_the_averaged_network_with_its_card(whole, data_folder,
     for key, tensor in run.average.state_dict().items():
         assert torch.equal(loaded.network.state_dict()[key], tensor), key
     assert any(not torch.equal(a, b) for a, b in zip(run.average.parameters(), run.network.parameters(), strict=True))
+
+
+def test_a_published_file_is_completed_and_keeps_its_name(whole, data_folder, tmp_path):
+    path, card = publish(whole[1], tmp_path, data_name="toy")
+    assert card.harmless == ("fp32",)
+    completed, fuller = publish(path, tmp_path / "again", data_root=data_folder)
+    assert completed.name.startswith("MSRN_M2R2C3_denoise-toy-")
+    assert fuller.ranges
+    assert fuller.losses.keys() == {"int8", "bf16"}
+    assert load(completed).card == fuller
+    assert fuller.scores == card.scores
+    assert fuller.training == card.training
 
 
 def test_a_run_that_has_not_grown_is_not_published(data_folder, tmp_path):

@@ -4,6 +4,7 @@ A checkpoint is not a weights file: it also holds the optimiser, the averaged ne
 data and the recipe. It is read without unpickling anything but tensors and plain values.
 """
 
+import io
 import pickle
 import zipfile
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Any
 
 import torch
 
+from msrn.atomic import write_atomically
 from msrn.errors import WeightsError
-from msrn.files import write_atomically
 
-KEEP = 2
+TEMPORARY = ".msrn-*.tmp"
+"""What an interrupted write leaves."""
 
 
 def path_of(run: Path, step: int) -> Path:
@@ -27,15 +29,23 @@ def latest(run: Path) -> Path | None:
     return max(run.glob("checkpoint-*.ckpt"), default=None)
 
 
-def save(run: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write a checkpoint and drop all but the newest :data:`KEEP`.
+def best_of(run: Path) -> Path:
+    """Where the checkpoint with the best held-out score lies, if there is one."""
+    return run / "best.ckpt"
+
+
+def save(run: Path, step: int, state: dict[str, Any], keep: int = 2, best: bool = False) -> Path:
+    """Write a checkpoint, as the best one too if it is, and drop all but the ``keep`` newest.
 
     Raises:
         OutputError: it cannot be written; the earlier ones are intact.
     """
     path = path_of(run, step)
-    write_atomically(path, lambda file: torch.save(state, file))
-    for old in sorted(run.glob("checkpoint-*.ckpt"))[:-KEEP]:
+    buffer = io.BytesIO()  # as torch.save hides why a file could not be written
+    torch.save(state, buffer)
+    for target in (path, best_of(run)) if best else (path,):
+        write_atomically(target, lambda file: file.write(buffer.getbuffer()))
+    for old in [*sorted(run.glob("checkpoint-*.ckpt"))[:-keep], *run.glob(TEMPORARY)]:
         old.unlink(missing_ok=True)
     return path
 

@@ -46,7 +46,9 @@ def rgb_to_ycbcr(rgb: FloatArray, color_range: Range = "studio") -> FloatArray:
     """Convert RGB to YCbCr: ``(3, H, W)`` in [0, 1] to ``(3, H, W)`` in [0, 1]."""
     matrix, offset = _FORWARD[color_range]
     _check(rgb)
-    return _mix(rgb, matrix) + offset.astype(rgb.dtype)[:, None, None]
+    out = _mix(rgb, matrix)
+    out += offset.astype(rgb.dtype)[:, None, None]
+    return out
 
 
 def ycbcr_to_rgb(ycbcr: FloatArray, color_range: Range = "studio") -> FloatArray:

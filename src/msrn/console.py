@@ -1,5 +1,6 @@
 """What the command line shows: a progress bar and messages on stderr, a card on stdout."""
 
+import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ class Bar:
             from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
             self._progress = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 TaskProgressColumn(),
                 TimeRemainingColumn(),
@@ -39,19 +40,37 @@ class Bar:
     def show(self, text: str, share: float) -> None:
         """Set the description and the share done."""
         if self._progress is not None:
-            self._progress.update(self._task, description=text, completed=share)
+            self._progress.update(self._task, description=printable(text), completed=share)
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
         if self._progress is not None:
-            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._progress.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
         else:
             say(text)
 
 
 def say(text: str) -> None:
     """Print a message on stderr."""
-    typer.echo(text, err=True)
+    typer.echo(printable(text), err=True)
+
+
+def printable(text: str) -> str:
+    """The text, with what a file's name may smuggle into a line (newlines, terminal commands) spelt out."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+class _Log(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"msrn: {record.getMessage()}")
+
+
+def show_log(verbose: bool = False, quiet: bool = False) -> None:
+    """Show what the library notes: warnings, with ``verbose`` also its choices, nothing when ``quiet``."""
+    logger = logging.getLogger("msrn")
+    logger.handlers = [_Log()]
+    logger.propagate = False
+    logger.setLevel(logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING)
 
 
 def print_card(weights: "Weights") -> None:
@@ -68,3 +87,6 @@ def print_card(weights: "Weights") -> None:
                 f"  {data:<9}{level:>4}  {mean['psnr']:.2f} dB / {mean['ssim']:.4f}"
                 f"   (degraded {base['psnr']:.2f} / {base['ssim']:.4f})"
             )
+    for precision, losses in card.losses.items():
+        text = ", ".join(f"{loss:.4f} dB at {at}" for at, loss in losses.items())
+        typer.echo(f"  {precision:<8} costs {text} (images held out of training)")

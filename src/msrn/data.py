@@ -12,11 +12,15 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from msrn import files
+from msrn.atomic import write_atomically
 from msrn.color import Range, luminance_uint8
 from msrn.degrade import Degradation, multiple_of, to_uint8
 from msrn.errors import ImageError, UsageError
+from msrn.machine import free_memory
+from msrn.picture import Picture
 
 Item = TypeVar("Item")
 
@@ -44,7 +48,12 @@ def load_plane(path: Path, channels: Literal[1, 3], color_range: Range) -> NDArr
     Raises:
         ImageError: the file cannot be read as an image.
     """
-    pixels = to_uint8(files.read(path).pixels)
+    return as_plane(files.read(path), channels, color_range)
+
+
+def as_plane(picture: Picture, channels: Literal[1, 3], color_range: Range) -> NDArray[np.uint8]:
+    """Turn a picture into 8-bit ``(channels, H, W)`` as the network is trained on."""
+    pixels = to_uint8(picture.pixels)
     if channels == len(pixels):
         return pixels
     return luminance_uint8(pixels, color_range) if channels == 1 else np.repeat(pixels, 3, axis=0)
@@ -61,8 +70,28 @@ class Pack:
 
 
 def read_folders(folders: Sequence[Path], channels: Literal[1, 3], color_range: Range) -> Pack:
-    """Read all images of some folders; see :func:`list_images` and :func:`load_plane` for the errors."""
-    return Pack([load_plane(path, channels, color_range) for path in list_images(folders)], color_range)
+    """Read all images of some folders; see :func:`list_images` and :func:`load_plane` for more errors.
+
+    Raises:
+        UsageError: together they would fill more than half of the free memory.
+    """
+    paths = list_images(folders)
+    needed, free = channels * sum(map(_pixels, paths)), free_memory()
+    if needed > free / 2:
+        raise UsageError(
+            f"{len(paths)} images need {needed / 2**30:.1f} GiB decoded, {free / 2**30:.1f} GiB are free: "
+            "run `msrn prepare` and train on the shards, which are decoded on demand"
+        )
+    return Pack([load_plane(path, channels, color_range) for path in paths], color_range)
+
+
+def _pixels(path: Path) -> int:
+    """What the file's header promises; 0 where it is not understood, and decoding will say why."""
+    try:
+        with Image.open(path) as image:
+            return image.width * image.height
+    except (OSError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return 0
 
 
 def save_pack(pack: Pack, path: Path) -> None:
@@ -73,7 +102,7 @@ def save_pack(pack: Pack, path: Path) -> None:
     """
     arrays = {f"{index:06d}": image for index, image in enumerate(pack.images)}
     arrays["color_range"] = np.array(pack.color_range)
-    files.write_atomically(path, lambda file: np.savez(file, **arrays))  # pyright: ignore[reportArgumentType]
+    write_atomically(path, lambda file: np.savez(file, **arrays))  # pyright: ignore[reportArgumentType]
 
 
 def load_pack(path: Path) -> Pack:
@@ -93,11 +122,32 @@ def load_pack(path: Path) -> Pack:
         raise ImageError(f"{path} is not a packed training set: {error}") from error
 
 
-def split(items: Sequence[Item], validation_every: int) -> tuple[list[Item], list[Item]]:
+class Picked(Sequence[Item]):
+    """Some items of a sequence, fetched only when asked for."""
+
+    def __init__(self, items: Sequence[Item], indices: Sequence[int]) -> None:
+        self._items, self._indices = items, indices
+        shapes = getattr(items, "shapes", None)
+        if shapes:
+            self.shapes = [shapes[index] for index in indices]
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._items[self._indices[index]]
+
+
+def split(items: Sequence[Item], validation_every: int) -> tuple[Sequence[Item], Sequence[Item]]:
     """Hold every n-th image out: (training, validation)."""
     held_out = set(range(validation_every // 2, len(items), validation_every))
-    training = [item for i, item in enumerate(items) if i not in held_out]
-    return training, [items[i] for i in sorted(held_out)]
+    training = [index for index in range(len(items)) if index not in held_out]
+    return Picked(items, training), Picked(items, sorted(held_out))
+
+
+def shapes_of(images: Sequence[NDArray[np.uint8]]) -> list[tuple[int, ...]]:
+    """Return the ``(C, H, W)`` of all images, without decoding those that are decoded on demand."""
+    return getattr(images, "shapes", None) or [image.shape for image in images]
 
 
 class PatchSampler:
@@ -106,7 +156,7 @@ class PatchSampler:
     One epoch visits each image once for every patch's worth of pixels it has, in a random order of its own.
 
     Args:
-        images: uint8 ``(C, H, W)`` each.
+        images: uint8 ``(C, H, W)`` each; may decode on demand, if it knows their ``shapes``.
         degradation: applied to each patch and its surroundings, at a level drawn per patch.
         patch: side of the square patches in pixels.
         seed: the run's.
@@ -121,11 +171,13 @@ class PatchSampler:
         self.seed = seed
         # Room for the patch at every phase of the grid, its context, and the cut to whole multiples.
         side = self._side = patch + 2 * degradation.context + 2 * (degradation.period - 1)
-        self.images = [image for image in images if min(image.shape[1:]) >= side]
-        if not self.images:
+        self.images = images
+        shapes = shapes_of(images)
+        large = [index for index, shape in enumerate(shapes) if min(shape[1:]) >= side]
+        if not large:
             raise UsageError(f"no training image has at least {side}×{side} pixels (patch {patch} and its context)")
-        visits = [max(1, image.shape[1] * image.shape[2] // patch**2) for image in self.images]
-        self._slots = np.repeat(np.arange(len(self.images)), visits)
+        visits = [max(1, shapes[index][1] * shapes[index][2] // patch**2) for index in large]
+        self._slots = np.repeat(large, visits)
         self._order: tuple[int, NDArray[Any]] = (-1, self._slots)
 
     @property
@@ -158,6 +210,8 @@ class PatchSampler:
         return np.ascontiguousarray(degraded[window]), np.ascontiguousarray(clean[window])
 
     def _epoch_order(self, epoch: int) -> NDArray[Any]:
-        if self._order[0] != epoch:
-            self._order = (epoch, np.random.default_rng((self.seed, epoch)).permutation(self._slots))
-        return self._order[1]
+        known, order = self._order  # read at once: several threads may draw
+        if known != epoch:
+            order = np.random.default_rng((self.seed, epoch)).permutation(self._slots)
+            self._order = epoch, order
+        return order

@@ -185,17 +185,25 @@ def resize(
     return image
 
 
+_ROWS = 32
+
+
 def _resize_axis(image: NDArray[Any], axis: int, size: int, scale: float) -> NDArray[Any]:
     if size == image.shape[axis] and scale == 1:
         return image
     indices, weights = _contributions(image.shape[axis], size, scale)
     working = np.float64 if image.dtype == np.uint8 else image.dtype
-    shape = (size, 1) if axis == -2 else (size,)
     out_shape = list(image.shape)
     out_shape[axis] = size
     out = np.zeros(out_shape, dtype=working)
-    for index, weight in zip(indices, weights, strict=True):
-        out += image.take(index, axis=axis) * weight.astype(working).reshape(shape)
+    # A few rows of the result at a time: what is in flight stays in the caches, and large images need no copies.
+    for top in range(0, out_shape[-2], _ROWS):
+        rows = slice(top, top + _ROWS)
+        for index, weight in zip(indices, weights, strict=True):
+            if axis == -2:
+                out[..., rows, :] += image.take(index[rows], axis=-2) * weight[rows].astype(working)[:, None]
+            else:
+                out[..., rows, :] += image[..., rows, :].take(index, axis=-1) * weight.astype(working)
     return _round_uint8(out) if image.dtype == np.uint8 else out
 
 

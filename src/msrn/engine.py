@@ -12,39 +12,40 @@ jpeg       Y (full range, the plane a JPEG stores) is restored by the network; s
 =========  ==================================================================================================
 
 Networks with three channels see RGB. Gray pictures have one plane and stay gray. Alpha never enters the
-network: it is enlarged bicubically for super-resolution and otherwise returned as it came.
+network: it is enlarged bicubically for super-resolution and otherwise returned as it came. Colours under full
+transparency do not bleed into visible ones (``transparency.py``).
 """
 
+import logging
+import re
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from msrn import weights as weights_module
-from msrn.color import rgb_to_ycbcr, ycbcr_to_rgb
+from msrn.backends import Backend, BackendName, Choice, Planes, Precision, candidates, create
+from msrn.color import Range, rgb_to_ycbcr, ycbcr_to_rgb
 from msrn.degrade import enlarged_size, resize
 from msrn.errors import MSRNError, UsageError
-from msrn.fuse import fuse
-from msrn.machine import free_memory, has_bf16
+from msrn.fuse import Fused, fuse
 from msrn.network import MSRNConfig
 from msrn.picture import Picture, check_pixels
 from msrn.tiling import plan
+from msrn.transparency import hide_invisible, restore_invisible
+from msrn.tuning import Tuned, automatic_tile, forecast, pass_bytes, tune
 
-Planes = NDArray[np.float32]
-Precision = Literal["auto", "fp32", "bf16"]
+logger = logging.getLogger(__name__)
 
-_TILES = (64, 96, 128, 160, 192, 256, 384, 512, 768, 1024)
-"""Sides that the automatic choice considers."""
-_MEMORY_SHARE = 0.25
-"""Share of the free memory one pass of the network may take."""
-_CACHED_BYTES = 6 << 20
-"""A feature map of this size still comes from the processor's caches; measured on an AVX2 processor."""
-_CACHE_GAIN = 2.2
-"""How much slower each pixel is beyond that, measured likewise (docs/log.md)."""
+_EXACT = Choice("eager", "fp32")
+_SMALLEST_TILE = 32
+_FLOAT_COPIES = 2.5
+"""How many copies of the result's planes exist at the worst moment."""
+_RUNTIME_BYTES = 320 << 20
+"""Python with all libraries, measured."""
 
 
 class Restorer:
@@ -53,14 +54,17 @@ class Restorer:
     Args:
         weights: catalogue name, task (``sr``, ``denoise``, ``jpeg``: its default weights), file, or loaded.
         device: ``auto`` (cuda, then mps, then cpu) or a torch device.
-        precision: ``fp32``, ``bf16``, or ``auto`` (bf16 on cuda, fp32 elsewhere).
-        tile: side of the tiles in pixels of the result; 0 chooses from the memory at hand. The result does
-            not depend on it.
+        backend: what computes: ``eager``, ``compiled``, ``openvino``, ``onnx`` (see ``backends``), or ``auto``: what a
+            short timing finds fastest on this machine (see ``tuning``), at first use.
+        precision: ``fp32``, ``bf16``, ``int8``, or ``auto``: the fastest that costs these weights at most 0.02 dB,
+            as their card says.
+        tile: side of the tiles in pixels of the result; 0 chooses from the memory at hand and the timing. The result
+            does not depend on it.
         tta: average the results of the eight flips and rotations (self-ensemble), at eight times the cost.
 
     Raises:
         WeightsError: the weights cannot be loaded.
-        UsageError: a device, precision or tile that cannot be.
+        UsageError: a device, backend, precision or tile that cannot be.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Restorer:
         weights: str | Path | weights_module.Weights,
         *,
         device: str = "auto",
+        backend: BackendName = "auto",
         precision: Precision = "auto",
         tile: int = 0,
         tta: bool = False,
@@ -75,10 +80,13 @@ class Restorer:
         if tile < 0:
             raise UsageError(f"the tile size must be 0 (automatic) or positive, got {tile}")
         self.device = choose_device(device)
-        self.precision = choose_precision(self.device, precision)
         loaded = weights if isinstance(weights, weights_module.Weights) else weights_module.load(weights)
         self.weights = loaded
-        self.network = fuse(loaded.network).to(self.device)
+        self._candidates = candidates(self.device, backend, precision, loaded.card.harmless)
+        if precision == "int8" and not loaded.card.ranges:
+            raise UsageError(
+                f"{loaded.name} has no 8-bit ranges: publish it with --data-root, or use another precision"
+            )
         self.tile = tile
         self.tta = tta
 
@@ -87,11 +95,45 @@ class Restorer:
         """The network's configuration."""
         return self.weights.card.config
 
+    @cached_property
+    def fused(self) -> Fused:
+        """The inference graph, on the CPU."""
+        return fuse(self.weights.network)
+
+    @cached_property
+    def tuned(self) -> Tuned:
+        """Backend and precision; timed here and now if this machine does not know these weights yet."""
+        return tune(self.weights, self.fused, self.device, self._candidates)
+
+    @cached_property
+    def _backend(self) -> Backend:
+        return create(self.tuned.choice, self.fused, self.weights.card.ranges, self.device)
+
+    @cached_property
+    def _exact(self) -> Backend:
+        return create(_EXACT, self.fused, {}, self.device)
+
     def __str__(self) -> str:
-        """What was chosen, for ``-v``."""
-        tile = self.tile or automatic_tile(self.config, 1, self.device)
-        precision = str(self.precision).removeprefix("torch.")
-        return f"{self.weights.name} on {self.device}, {precision}, tiles of {tile}" + (", 8-fold" if self.tta else "")
+        """What was chosen and why, for ``-v``."""
+        tiles = f"tiles of {self.tile}" if self.tile else "automatic tiles"
+        tta = ", 8-fold" if self.tta else ""
+        return f"{self.weights.name} on {self.device}, {self.tuned.choice}, {tiles}{tta} ({self.tuned.why})"
+
+    def forecast(self, shape: tuple[int, int, int]) -> tuple[float, int]:
+        """Forecast the seconds and the peak bytes that restoring will take, from the timing of this machine.
+
+        Args:
+            shape: the result's channels, height and width.
+        """
+        channels, height, width = shape
+        tuned = tune(self.weights, self.fused, self.device, self._candidates, always=True)
+        passes = 1.0
+        if self.config.in_channels == 1 and channels == 3:
+            passes = {"sr": 1.0, "denoise": 3.0, "jpeg": 1.5}[self.weights.card.task]
+        tile = self.tile or automatic_tile(self.config, height, width, 1, self.device, tuned)
+        seconds = passes * (8 if self.tta else 1) * forecast(self.config, height, width, tile, tuned)
+        planes = int(_FLOAT_COPIES * channels * height * width * 4)
+        return seconds, planes + pass_bytes(self.config, height, width, 1, tile) + _RUNTIME_BYTES
 
     def __call__(
         self,
@@ -115,14 +157,17 @@ class Restorer:
         Raises:
             UsageError: the picture breaks the contract, or scale or size does not fit.
             MSRNError: the network gave values that are not finite.
+            MemoryError: there is too little memory even for the smallest tile.
         """
         check_pixels(picture.pixels)
         report = progress or _silent
+        shown = hide_invisible(picture)
         if self.weights.card.task == "sr":
-            return self._enlarge(picture, scale, size, report)
+            return self._enlarge(shown, scale, size, report)
         if scale is not None or size is not None:
             raise UsageError(f"scale and size are for super-resolution; these weights are for {self.weights.card.task}")
-        return picture.with_pixels(self._in_place_size(picture.pixels, report), picture.alpha)
+        restored = shown.with_pixels(self._in_place_size(shown.pixels, report), shown.alpha)
+        return restore_invisible(restored, picture)
 
     def restore_planes(self, planes: Planes, progress: Callable[[float], None] | None = None) -> Planes:
         """Run the network alone: ``(N, in_channels, H, W)`` float32, already enlarged, to the same shape."""
@@ -161,9 +206,12 @@ class Restorer:
             restored = self.restore_planes(planes, report)[0]
             return picture.with_pixels(restored[: len(enlarged)], alpha)
         ycbcr = rgb_to_ycbcr(picture.pixels)
-        y = self.restore_planes(resize(ycbcr[:1], **how)[None], report)[0]
-        chroma = resize(ycbcr[1:], **how)
-        return picture.with_pixels(ycbcr_to_rgb(np.concatenate([y, chroma])), alpha)
+        pixels = np.empty((3, *target), dtype=np.float32)
+        pixels[:1] = self.restore_planes(resize(ycbcr[:1], **how)[None], report)[0]
+        for plane in (1, 2):
+            pixels[plane] = resize(ycbcr[plane], **how)
+        _to_rgb(pixels)
+        return picture.with_pixels(pixels, alpha)
 
     def _in_place_size(self, pixels: Planes, report: Callable[[float], None]) -> Planes:
         if self.config.in_channels == 3:
@@ -173,18 +221,23 @@ class Restorer:
             return self.restore_planes(pixels[None], report)[0]
         ycbcr = rgb_to_ycbcr(pixels, "full")
         if self.weights.card.task != "jpeg":
-            return ycbcr_to_rgb(self.restore_planes(ycbcr[:, None], report)[:, 0], "full")
+            for k in range(3):
+                ycbcr[k] = self.restore_planes(ycbcr[None, k : k + 1], lambda share, k=k: report((k + share) / 3))[0, 0]
+            _to_rgb(ycbcr, "full")
+            return ycbcr
         ycbcr[:1] = self.restore_planes(ycbcr[None, :1], lambda share: report(share / 1.5))[0]
-        small = resize(ycbcr[1:], 0.5)
+        small = np.stack([resize(plane, 0.5) for plane in ycbcr[1:]])
         change = self.restore_planes(small[:, None], lambda share: report((2 + share) / 3))[:, 0] - small
-        ycbcr[1:] += resize(change, size=pixels.shape[1:])
-        return ycbcr_to_rgb(ycbcr, "full")
+        for k in range(2):
+            ycbcr[1 + k] += resize(change[k], size=pixels.shape[1:])
+        _to_rgb(ycbcr, "full")
+        return ycbcr
 
     def _tiled(self, planes: Planes, report: Callable[[float], None]) -> Planes:
         # A processor keeps one plane's tile in its caches, but not three; a GPU would rather have more at once.
         height, width = planes.shape[2:]
         together = 1 if self.device.type == "cpu" else len(planes)
-        tile = self.tile or automatic_tile(self.config, together, self.device)
+        tile = self.tile or automatic_tile(self.config, height, width, together, self.device, self.tuned)
         out = np.empty_like(planes)
         while True:
             try:
@@ -194,21 +247,27 @@ class Restorer:
                     for part in plan(height, width, tile, self.config.receptive_radius)
                 ]
                 for done, (chosen, part) in enumerate(parts, start=1):
-                    source, kept = (chosen, slice(None), *part.source.slices), (..., *part.kept.slices)
-                    result = self._forward(torch.from_numpy(planes[source]))
-                    out[(chosen, slice(None), *part.core.slices)] = result[kept].numpy()
+                    result = self._pass(planes[(chosen, slice(None), *part.source.slices)])
+                    out[(chosen, slice(None), *part.core.slices)] = result[(..., *part.kept.slices)]
                     report(done / len(parts))
                 return out
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error) or tile <= 32:
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
                     raise
-                tile = max(32, tile // 2)
+                if tile <= _SMALLEST_TILE:
+                    raise MemoryError(str(error)) from error
+                tile = max(_SMALLEST_TILE, tile // 2)
+                logger.warning("out of memory: going on with tiles of %d", tile)
 
-    @torch.inference_mode()
-    def _forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32):
-            result = self.network(x.to(self.device)).float().cpu()
-        if not torch.isfinite(result).all():
+    def _pass(self, x: Planes) -> Planes:
+        """Run the network over one tile; what a fast backend spoils is repeated in fp32."""
+        base = x * np.float32(self.fused.skip)
+        result = base + self._backend(x)
+        spoilt = _spoilt(result, x)
+        if spoilt and self.tuned.choice != _EXACT:
+            logger.warning("%s gave %s: this tile is repeated in fp32", self.tuned.choice, spoilt)
+            result = base + self._exact(x)
+        if not np.isfinite(result).all():
             raise MSRNError("the network gave values that are not finite; is the input finite?")
         return result
 
@@ -230,58 +289,28 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def choose_precision(device: torch.device, name: str) -> torch.dtype:
-    """Return the computing type for inference; evaluation asks for fp32 itself."""
-    if name == "auto":
-        name = "bf16" if device.type == "cuda" else "fp32"
-    return _dtype(name)
-
-
-def choose_training_precision(device: torch.device, name: str) -> torch.dtype:
-    """Return the computing type for training: bf16 where the machine multiplies it faster than fp32."""
-    if name == "auto":
-        name = "bf16" if device.type == "cuda" or (device.type == "cpu" and has_bf16()) else "fp32"
-    return _dtype(name)
-
-
-def automatic_tile(config: MSRNConfig, count: int, device: torch.device) -> int:
-    """Return the tile side that should be fastest for ``count`` planes at once, among those that fit the memory.
-
-    Small tiles stay in a processor's caches, large ones waste less on halos; which wins depends on the halo.
-    """
-    on_cpu = device.type == "cpu"
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
-    feature_map = 4 * config.channels * count
-    # Long-term memories, one short-term memory, the gate's sum, and what a unit has in flight.
-    maps = config.memory_blocks + 6
-
-    def cost(tile: int) -> float:
-        area = (tile + 2 * config.receptive_radius) ** 2
-        slow = _CACHE_GAIN if on_cpu and area * feature_map > _CACHED_BYTES else 1.0
-        return slow * area / tile**2
-
-    fitting = [
-        tile
-        for tile in _TILES
-        if (tile + 2 * config.receptive_radius) ** 2 * feature_map * maps <= free * _MEMORY_SHARE
-    ]
-    return min(fitting, key=cost, default=_TILES[0])
-
-
 def _silent(share: float) -> None:
     """Report to nobody."""
+
+
+def _to_rgb(ycbcr: Planes, color_range: Range = "studio") -> None:
+    """Convert in place, a few rows at a time: large images have no room for copies."""
+    for top in range(0, ycbcr.shape[1], 64):
+        ycbcr[:, top : top + 64] = ycbcr_to_rgb(ycbcr[:, top : top + 64], color_range)
 
 
 def _gray_as_color(gray: Planes) -> Planes:
     return np.repeat(gray, 3, axis=0)[None]
 
 
-def _dtype(name: str) -> torch.dtype:
-    types = {"fp32": torch.float32, "bf16": torch.bfloat16}
-    if name not in types:
-        raise UsageError(f"unknown precision {name!r}; known: auto, {', '.join(types)}")
-    return types[name]
+def _spoilt(result: Planes, source: Planes) -> str:
+    """Name what is wrong with a result, if anything: a restored image is about as bright as it came."""
+    if not np.isfinite(result).all():
+        return "values that are not finite"
+    bright = float(source.mean())
+    return "a black image" if bright > 0.02 and float(result.mean()) < bright / 4 else ""
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def _is_out_of_memory(error: Exception) -> bool:
+    # Each library has its own words: torch "can't allocate memory", the C++ runtime "bad_alloc", others "allocate".
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or re.search("alloc", str(error)) is not None

@@ -6,6 +6,8 @@ sr        Luminance (studio, ``uint8``) cropped to a multiple of the scale, redu
 denoise   Gray; seeded noise added, neither clipped nor rounded; scored unrounded.
 jpeg      Luminance (studio), a gray JPEG of the given quality; scored unrounded, PSNR-B as well.
 ========  ======================================================================================================
+
+On request colour is scored instead: R, G and B together, the JPEG with 4:2:0.
 """
 
 import hashlib
@@ -13,29 +15,40 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from msrn import files
 from msrn.color import Range
-from msrn.data import list_images, load_plane
+from msrn.data import as_plane, list_images
 from msrn.degrade import Bicubic, GaussianNoise, Jpeg, multiple_of, to_uint8
-from msrn.errors import ImageError, MSRNError, UsageError
-from msrn.methods import Method, WeightsMethod, check_output
+from msrn.errors import ImageError, MSRNError, OutputError, UsageError
+from msrn.methods import FolderMethod, Method, TiledMethod, WeightsMethod, check_output
 from msrn.metrics import psnr, psnr_b, ssim
-from msrn.picture import FloatArray, Task
+from msrn.picture import FloatArray, Metadata, Picture, Task
 
 Result = dict[str, Any]
+Protocol = Literal["matlab", "authors-tiles"]
+"""Whether a method sees the whole image or, as in the authors' scripts, tiles with little context."""
 
-PROTOCOL = {
-    "sr": "MATLAB bicubic in double, uint8 luminance, border of `scale` pixels shaved",
-    "denoise": "gray, unclipped Gaussian noise seeded by image name, unrounded",
-    "jpeg": "uint8 luminance as gray JPEG, unrounded",
+AUTHORS_TILE: dict[Task, int] = {"sr": 166, "denoise": 136, "jpeg": 166}
+"""Largest side of the tiles: the scripts' threshold (150, for noise 120) plus their context."""
+AUTHORS_HALO = 16
+
+_PROTOCOL: dict[Task, str] = {
+    "sr": "MATLAB bicubic in double, uint8 {planes}, border of `scale` pixels shaved",
+    "denoise": "{planes}, unclipped Gaussian noise seeded by image name, unrounded",
+    "jpeg": "uint8 {planes} as JPEG, unrounded",
 }
 
 
+_CELL = ("task", "level", "data", "protocol")
+"""What makes two results comparable."""
+
+
 class Pair(NamedTuple):
-    """One test case: both planes float64 ``(1, H, W)`` in [0, 1]."""
+    """One test case: both float64 ``(C, H, W)`` in [0, 1], C = 1 or, for colour, 3."""
 
     degraded: FloatArray
     clean: FloatArray
@@ -56,9 +69,10 @@ def color_range(task: Task) -> Range:
     return "full" if task == "denoise" else "studio"
 
 
-def load_pair(path: Path, task: Task, level: float) -> Pair:
-    """Read a clean image and degrade it as the task's protocol says."""
-    plane = load_plane(path, 1, color_range(task))
+def load_pair(path: Path, task: Task, level: float, *, color: bool = False) -> Pair:
+    """Read a clean image and degrade it as the task's protocol says; gray images stay gray."""
+    picture = files.read(path)
+    plane = as_plane(picture, 3 if color and not picture.is_gray else 1, color_range(task))
     if task == "sr":
         clean = multiple_of(plane, int(level)).astype(np.float64) / 255
         return Pair(Bicubic().apply(clean, level), clean)
@@ -70,17 +84,25 @@ def load_pair(path: Path, task: Task, level: float) -> Pair:
 
 
 def score(image: FloatArray, clean: FloatArray, task: Task, level: float) -> dict[str, float]:
-    """Compare two ``(1, H, W)`` planes in [0, 1] as the task's protocol says."""
+    """Compare two ``(C, H, W)`` images in [0, 1] as the task's protocol says."""
     if task == "sr":
         border = int(level)
-        inside = (0, slice(border, -border), slice(border, -border))
+        inside = (..., slice(border, -border), slice(border, -border))
         image8, clean8 = to_uint8(image)[inside], to_uint8(clean)[inside]
         return {"psnr": psnr(image8, clean8), "ssim": ssim(image8, clean8)}
-    image, clean = image[0] * 255, clean[0] * 255
+    image, clean = image * 255, clean * 255
     scores = {"psnr": psnr(image, clean), "ssim": ssim(image, clean)}
     if task == "jpeg":
         scores["psnr_b"] = psnr_b(image, clean)
     return scores
+
+
+def as_picture(restored: FloatArray, task: Task) -> Picture:
+    """A restored image as it is kept: rounded to 8 bits where the protocol rounds, so that the file has exactly the
+    printed score, else with 16 bits, which change nothing but values outside [0, 1]."""
+    if task == "sr":
+        restored = to_uint8(restored) / np.float32(255)
+    return Picture(restored.astype(np.float32), metadata=Metadata(bits=8 if task == "sr" else 16))
 
 
 def evaluate(
@@ -90,6 +112,9 @@ def evaluate(
     method: Method | None = None,
     progress: Callable[[int, int], None] | None = None,
     observe: Callable[[Path, FloatArray, FloatArray, FloatArray], None] | None = None,
+    *,
+    protocol: Protocol = "matlab",
+    color: bool = False,
 ) -> Result:
     """Score a method (or, without one, the degraded input itself) on all images of a folder.
 
@@ -100,43 +125,55 @@ def evaluate(
         method: what restores; weights must be for the task.
         progress: called with (images done, images in all).
         observe: called with (path, degraded, restored, clean) of each image that was scored.
+        protocol: ``matlab`` shows the method whole images, ``authors-tiles`` the tiles of the authors' scripts.
+        color: score R, G and B instead of luminance.
 
     Returns:
         ``{"task", "level", "data", "images": [{"name", "psnr", "ssim", …}], "mean": {…}, "baseline": {…},
-        "protocol", "weights", "failures": [{"name", "error"}], "seconds", "megapixels_per_second"}``; ``baseline`` is
-        the mean of the degraded input, ``seconds`` what restoring alone took. An image that cannot be scored is a
-        failure; the means are over the others.
+        "protocol", "color", "weights", "failures": [{"name", "error"}], "seconds", "megapixels_per_second"}``;
+        ``baseline`` is the mean of the degraded input, ``seconds`` what restoring alone took. An image that cannot be
+        scored is a failure; the means are over the others.
 
     Raises:
-        UsageError: the level, the weights or the folder does not fit.
+        UsageError: the level, the weights, the protocol or the folder does not fit.
         ImageError: not one image could be scored.
+        OutputError: what ``observe`` raises.
     """
     check_level(task, level)
-    if isinstance(method, WeightsMethod) and method.restorer.weights.card.task != task:
-        raise UsageError(f"these weights are for {method.restorer.weights.card.task!r}, not for {task!r}")
+    check_method(task, method, protocol)
+    shown = method
+    if method is not None and protocol == "authors-tiles":
+        shown = TiledMethod(method, AUTHORS_TILE[task], AUTHORS_HALO)
     images: list[dict[str, Any]] = []
     failures: list[dict[str, str]] = []
     seconds, pixels = 0.0, 0
     paths = list_images([folder])
     for done, path in enumerate(paths, start=1):
         try:
-            degraded, clean = load_pair(path, task, level)
-            started = time.perf_counter()
-            restored = degraded if method is None else method(degraded, path.name)
-            seconds += time.perf_counter() - started
-            pixels += degraded.size
-            if method is not None:
-                check_output(restored, degraded, method, path.name)
+            degraded, clean = load_pair(path, task, level, color=color)
+            restored = degraded
+            if shown is not None:
+                started = time.perf_counter()
+                restored = shown(degraded, path.name)
+                seconds += time.perf_counter() - started
+                pixels += degraded[0].size
+                if task == "sr" and restored.ndim == 3:  # files may be as large as the original
+                    cropped = multiple_of(restored, int(level))
+                    restored = cropped if cropped.shape == degraded.shape else restored
+                check_output(restored, degraded, shown)
             baseline = score(degraded, clean, task, level)
-            images.append({"name": path.name, **score(restored, clean, task, level), "baseline": baseline})
+            scores = baseline if shown is None else score(restored, clean, task, level)
             if observe is not None:
                 observe(path, degraded, restored, clean)
+            images.append({"name": path.name, **scores, "baseline": baseline})
+        except OutputError:
+            raise
         except MSRNError as error:
             failures.append({"name": path.name, "error": str(error)})
         if progress:
             progress(done, len(paths))
     if not images:
-        raise ImageError(f"no image of {folder} could be scored: {failures[0]['error']}")
+        raise ImageError(f"no image of {folder} could be scored: {failures[0]['name']}: {failures[0]['error']}")
     return {
         "task": task,
         "level": level,
@@ -144,32 +181,68 @@ def evaluate(
         "images": images,
         "mean": _mean(images),
         "baseline": _mean([row["baseline"] for row in images]),
-        "protocol": PROTOCOL[task],
+        "protocol": describe(task, protocol, color=color),
+        "color": color,
         "weights": None if method is None else method.name,
         "failures": failures,
         "seconds": seconds,
-        "megapixels_per_second": pixels / 1e6 / seconds if method is not None and seconds else None,
+        "megapixels_per_second": pixels / 1e6 / seconds if seconds else None,
     }
 
 
-def compare(first: Result, second: Result, metric: str = "psnr", draws: int = 10_000) -> dict[str, float]:
-    """Mean difference (first minus second) with its 95 % bootstrap interval over the images both have.
+def check_method(task: Task, method: Method | None, protocol: Protocol) -> None:
+    """Raise :class:`UsageError` for weights of another task, or tiles of what is restored already."""
+    if isinstance(method, WeightsMethod) and method.restorer.weights.card.task != task:
+        raise UsageError(f"these weights are for {method.restorer.weights.card.task!r}, not for {task!r}")
+    if protocol == "authors-tiles" and isinstance(method, FolderMethod):
+        raise UsageError("the protocol authors-tiles restores by itself; images that are restored need matlab")
+
+
+def describe(task: Task, protocol: Protocol, *, color: bool) -> str:
+    """What was done, in words, for tables and JSON."""
+    planes = "R, G and B" if color else "gray" if task == "denoise" else "luminance"
+    words = _PROTOCOL[task].format(planes=planes)
+    if protocol == "authors-tiles":
+        words += f"; tiles of at most {AUTHORS_TILE[task]} pixels with {AUTHORS_HALO} of context"
+    return words
+
+
+def compare(first: Result, second: Result, draws: int = 10_000) -> dict[str, dict[str, float]]:
+    """Mean difference (first minus second) of every score, with its 95 % bootstrap interval over the images both have.
+
+    Returns:
+        ``{"psnr": {"difference", "low", "high"}, …}``; the interval is of the mean over images drawn with replacement.
 
     Raises:
-        UsageError: the results are not of one task, level and data set, or share no image.
+        UsageError: the results are not of one task, level, data set and protocol, or share no image.
     """
-    keys = ("task", "level", "data")
-    if any(first[key] != second[key] for key in keys):
-        raise UsageError("only results of one task, level and data set can be compared")
-    other = {row["name"]: row[metric] for row in second["images"]}
-    pairs = [row[metric] - other[row["name"]] for row in first["images"] if row["name"] in other]
+    if any(first[key] != second[key] for key in _CELL):
+        raise UsageError("only results of one task, level, data set and protocol can be compared")
+    other = {row["name"]: row for row in second["images"]}
+    pairs = [(row, other[row["name"]]) for row in first["images"] if row["name"] in other]
     if not pairs:
         raise UsageError("the results have no image in common")
-    differences = np.array(pairs)
-    rng = np.random.default_rng(0)
-    means = differences[rng.integers(len(pairs), size=(draws, len(pairs)))].mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return {"difference": float(differences.mean()), "low": float(low), "high": float(high)}
+    chosen = np.random.default_rng(0).integers(len(pairs), size=(draws, len(pairs)))
+    verdict: dict[str, dict[str, float]] = {}
+    for key in first["mean"]:
+        # Two perfect scores are infinite and do not differ.
+        differences = np.array([0.0 if a[key] == b[key] else a[key] - b[key] for a, b in pairs])
+        low, high = np.quantile(differences[chosen].mean(axis=1), [0.025, 0.975])
+        verdict[key] = {"difference": float(differences.mean()), "low": float(low), "high": float(high)}
+    return verdict
+
+
+def compare_with_first(results: Sequence[Result]) -> None:
+    """Add ``"difference": {"against", "scores"}`` to each result of a method other than the first of its table cell."""
+    firsts: dict[tuple[Any, ...], Result] = {}
+    for result in results:
+        first = firsts.setdefault(tuple(result[key] for key in _CELL), result)
+        if first is not result and any(row["name"] in _names(first) for row in result["images"]):
+            result["difference"] = {"against": first["weights"], "scores": compare(result, first)}
+
+
+def _names(result: Result) -> set[str]:
+    return {row["name"] for row in result["images"]}
 
 
 def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, float]:

@@ -6,17 +6,71 @@
   short-term memories are freed at once.
 * The ensemble is taken before the shared reconstruction, which is linear: one convolution instead of M.
 
-Every backend is fed from this graph. It needs the training-time network in evaluation mode and returns the ensemble
-only.
+Every backend is fed from this graph, by way of its own :class:`Operations`. It needs the training-time network in
+evaluation mode and returns the ensemble only.
 """
 
-from typing import cast
+import copy
+from typing import Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from msrn.network import MSRN, MemoryBlock
+
+Map = TypeVar("Map")
+"""A backend's idea of feature maps ``(N, C, H, W)``."""
+
+
+class Operations(Protocol[Map]):
+    """What a backend must be able to do to run the graph."""
+
+    def activate(self, x: Map, activation: "Activation") -> Map:
+        """Scale, shift, and cut off below zero; ``x`` stays as it is."""
+        ...
+
+    def convolve(self, x: Map, convolution: nn.Conv2d, place: str) -> Map:
+        """Convolve with zero padding; ``place`` says which of the graph's convolutions it is.
+
+        The places are ``extract``, ``M.first.R``, ``M.second.R``, ``M.gate.K`` and ``reconstruct``, numbers from 0.
+        """
+        ...
+
+    def relu(self, x: Map) -> Map:
+        """Cut off below zero; may overwrite ``x``."""
+        ...
+
+    def add(self, x: Map, y: Map) -> Map:
+        """Add; may overwrite ``x``."""
+        ...
+
+    def multiply(self, x: Map, factor: float) -> Map:
+        """Multiply by a number; may overwrite ``x``."""
+        ...
+
+
+class TorchOperations:
+    """The graph in torch, memory reused where it is safe."""
+
+    def activate(self, x: Tensor, activation: "Activation") -> Tensor:
+        """See :class:`Operations`."""
+        return torch.addcmul(activation.shift, x, activation.scale).relu_()
+
+    def convolve(self, x: Tensor, convolution: nn.Conv2d, place: str) -> Tensor:
+        """See :class:`Operations`."""
+        return convolution(x)
+
+    def relu(self, x: Tensor) -> Tensor:
+        """See :class:`Operations`."""
+        return x.relu_()
+
+    def add(self, x: Tensor, y: Tensor) -> Tensor:
+        """See :class:`Operations`."""
+        return x.add_(y)
+
+    def multiply(self, x: Tensor, factor: float) -> Tensor:
+        """See :class:`Operations`."""
+        return x.mul_(factor)
 
 
 class Fused(nn.Module):
@@ -26,12 +80,11 @@ class Fused(nn.Module):
         super().__init__()
         config = network.config
         weights = network.ensemble.detach() if config.multi_supervised else torch.ones(1).to(network.extract.weight)
-        self.extract_norm = _Activation(network.extract_norm)
-        self.extract = network.extract
-        self.blocks = nn.ModuleList(
-            _FusedBlock(cast(MemoryBlock, block), m + 1) for m, block in enumerate(network.blocks)
-        )
-        self.output_norms = nn.ModuleList(_Activation(norm) for norm in _norms(network.reconstruct_norm))
+        self.config = config
+        self.extract_norm = Activation(network.extract_norm)
+        self.extract = copy.deepcopy(network.extract)  # moving or casting the graph leaves the network alone
+        self.blocks = nn.ModuleList(_FusedBlock(cast(MemoryBlock, block), m) for m, block in enumerate(network.blocks))
+        self.output_norms = nn.ModuleList(Activation(norm) for norm in _norms(network.reconstruct_norm))
         self.first_output = config.memory_blocks - len(self.output_norms)
         self.reconstruct = nn.Conv2d(config.channels, config.in_channels, 3, padding=1).to(network.extract.weight)
         self.reconstruct.weight.data.copy_(network.reconstruct.weight)
@@ -40,23 +93,36 @@ class Fused(nn.Module):
         self.reconstruct.bias = nn.Parameter(bias.detach() * weights.sum())
         self.weights: list[float] = weights.tolist()
         self.skip = sum(self.weights)
+        """The result is the residual plus this times the input."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Restore a batch; not clipped."""
-        memories = [self.extract(self.extract_norm(x))]
-        combined: Tensor | None = None
+        return self.residual(x, TorchOperations()) + x * self.skip
+
+    def residual(self, x: Map, operations: Operations[Map]) -> Map:
+        """What the network adds to its input, by any backend's operations.
+
+        The sum itself is left to the caller: in bf16 it would round the picture to eight significant bits.
+        """
+        do = operations
+        memories = [do.convolve(do.activate(x, self.extract_norm), self.extract, "extract")]
+        combined: Map | None = None
         for m, block in enumerate(self.blocks):
-            memories.append(block(memories))
+            memories.append(cast(_FusedBlock, block).run(memories, do))
             if m >= self.first_output:
                 output = m - self.first_output
-                active = self.output_norms[output](memories[-1]) * self.weights[output]
-                combined = active if combined is None else combined.add_(active)
+                active = do.activate(memories[-1], cast(Activation, self.output_norms[output]))
+                active = do.multiply(active, self.weights[output])
+                combined = active if combined is None else do.add(combined, active)
         assert combined is not None
-        return self.reconstruct(combined) + x * self.skip
+        return do.convolve(combined, self.reconstruct, "reconstruct")
 
 
-class _Activation(nn.Module):
-    """BatchNorm with its running statistics, then ReLU: one scale, one shift, one maximum."""
+class Activation(nn.Module):
+    """BatchNorm with its running statistics, then ReLU: one scale, one shift, one maximum.
+
+    ``scale`` and ``shift`` are ``(1, C, 1, 1)``.
+    """
 
     def __init__(self, norm: nn.BatchNorm2d, channels: slice = slice(None)) -> None:
         super().__init__()
@@ -66,37 +132,40 @@ class _Activation(nn.Module):
         self.scale: Tensor
         self.shift: Tensor
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.addcmul(self.shift, x, self.scale).relu_()
-
 
 class _FusedBlock(nn.Module):
     """A memory block whose gate adds up its memories as they come."""
 
-    def __init__(self, block: MemoryBlock, long_term: int) -> None:
+    def __init__(self, block: MemoryBlock, number: int) -> None:
         super().__init__()
         channels = block.gate.out_channels
-        self.activations = nn.ModuleList(_Activation(norm) for norm in _norms(block.norm1))
+        self.number = number
+        self.activations = nn.ModuleList(Activation(norm) for norm in _norms(block.norm1))
         self.first = nn.ModuleList(_folded(block.conv1, norm) for norm in _norms(block.norm2))
-        self.second = block.conv2
-        memories = long_term + len(self.activations)
+        self.second = copy.deepcopy(block.conv2)
+        memories = number + 1 + len(self.activations)
         parts = [slice(k * channels, (k + 1) * channels) for k in range(memories)]
-        self.gate_activations = nn.ModuleList(_Activation(block.gate_norm, part) for part in parts)
+        self.gate_activations = nn.ModuleList(Activation(block.gate_norm, part) for part in parts)
         self.gates = nn.ModuleList(_gate_part(block.gate, part, bias=k == 0) for k, part in enumerate(parts))
 
-    def forward(self, long_term: list[Tensor]) -> Tensor:
-        gates = zip(self.gate_activations, self.gates, strict=True)
-        gated: Tensor | None = None
-        for memory, (activation, gate) in zip(long_term, gates, strict=False):
-            part = gate(activation(memory))
-            gated = part if gated is None else gated.add_(part)
+    def run(self, long_term: list[Map], do: Operations[Map]) -> Map:
+        """Return the next memory; ``long_term`` are those so far."""
+        gated: Map | None = None
+        for k, memory in enumerate(long_term):
+            part = self._gate(k, memory, do)
+            gated = part if gated is None else do.add(gated, part)
         assert gated is not None
         hidden = long_term[-1]
-        short_term = len(long_term)
         for r, (activation, first) in enumerate(zip(self.activations, self.first, strict=True)):
-            hidden = self.second(F.relu_(first(activation(hidden)))).add_(hidden)
-            gated.add_(self.gates[short_term + r](self.gate_activations[short_term + r](hidden)))
+            active = do.activate(hidden, cast(Activation, activation))
+            inner = do.relu(do.convolve(active, cast(nn.Conv2d, first), f"{self.number}.first.{r}"))
+            hidden = do.add(do.convolve(inner, self.second, f"{self.number}.second.{r}"), hidden)
+            gated = do.add(gated, self._gate(len(long_term) + r, hidden, do))
         return gated
+
+    def _gate(self, k: int, memory: Map, do: Operations[Map]) -> Map:
+        active = do.activate(memory, cast(Activation, self.gate_activations[k]))
+        return do.convolve(active, cast(nn.Conv2d, self.gates[k]), f"{self.number}.gate.{k}")
 
 
 @torch.no_grad()

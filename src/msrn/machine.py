@@ -1,7 +1,16 @@
 """What this machine has: free memory and the instructions that decide the precision."""
 
+import os
+import platform
 from functools import cache
 from pathlib import Path
+
+import platformdirs
+
+
+def cache_folder() -> Path:
+    """Where this program keeps what it can make or fetch again: ``$MSRN_CACHE``, or the system's place for that."""
+    return Path(os.environ.get("MSRN_CACHE") or platformdirs.user_cache_path("msrn"))
 
 
 def free_memory() -> int:
@@ -12,8 +21,32 @@ def free_memory() -> int:
 
 @cache
 def has_bf16() -> bool:
-    """True where the processor multiplies bf16 matrices itself; elsewhere bf16 is emulated and slow."""
-    return "amx_bf16" in _read("/proc/cpuinfo")
+    """True where the processor multiplies bf16 itself (AMX, or AVX-512 BF16); elsewhere bf16 is emulated and slow."""
+    flags = _read("/proc/cpuinfo").split()
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+@cache
+def kind() -> str:
+    """Which of the kinds of processor that docs/speed.md compares this is, by its instructions."""
+    flags = _read("/proc/cpuinfo").split()
+    has = [name for name in ("amx_bf16", "avx512_bf16", "avx512_vnni", "avx512f", "avx2") if name in flags]
+    if "amx_bf16" in has:
+        return "kind A (bf16 tiles)"
+    if "avx512_bf16" in has:
+        return "kind D (AVX-512 with bf16 and VNNI, no tiles)"
+    if "avx512_vnni" in has:
+        return "kind B (AVX-512 VNNI, no bf16)"
+    return f"neither kind A, B nor D ({has[0] if has else platform.machine()})"
+
+
+@cache
+def processor() -> str:
+    """The processor's name, as the system has it."""
+    for line in _read("/proc/cpuinfo").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _available() -> int | None:

@@ -1,9 +1,10 @@
 """What evaluation can score: weights, a peer's output files, an ONNX file, any Python function.
 
-A method takes one degraded plane, float ``(1, H, W)`` in [0, 1], and the image's name, and returns the restored plane
-of the same shape.
+A method takes a degraded image, float ``(C, H, W)`` in [0, 1], and the image's name, and returns the restored one, of
+the same shape. C is 1 (luminance or gray) or, where colour is scored, 3.
 """
 
+import hashlib
 import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,12 +16,13 @@ from msrn import files
 from msrn.color import Range, luminance_uint8
 from msrn.degrade import to_uint8
 from msrn.engine import Restorer
-from msrn.errors import ImageError, MSRNError, UsageError, WeightsError
-from msrn.picture import FloatArray
+from msrn.errors import ImageError, UsageError, WeightsError
+from msrn.picture import FloatArray, Picture
+from msrn.tiling import plan
 
 
 class Method(Protocol):
-    """Anything that restores one plane."""
+    """Anything that restores one image."""
 
     @property
     def name(self) -> str:
@@ -28,50 +30,60 @@ class Method(Protocol):
         ...
 
     def __call__(self, degraded: FloatArray, image: str) -> FloatArray:
-        """Restore ``(1, H, W)``; ``image`` is the file's name."""
+        """Restore ``(C, H, W)``; ``image`` is the file's name."""
         ...
 
 
 class WeightsMethod:
-    """A :class:`Restorer`, luminance only."""
+    """A :class:`Restorer`: the network alone on luminance, the engine's colour rule on colour."""
 
     def __init__(self, restorer: Restorer) -> None:
         self.restorer = restorer
-        self.name = f"{restorer.weights.name} (sha256 {restorer.weights.sha256})"
+        ensemble = ", 8-fold" if restorer.tta else ""
+        self.name = f"{restorer.weights.name}{ensemble} (sha256 {restorer.weights.sha256})"
 
     def __call__(self, degraded: FloatArray, image: str) -> FloatArray:
-        """Restore ``(1, H, W)``."""
+        """Restore ``(C, H, W)``."""
+        if len(degraded) == 3:
+            scale = 1 if self.restorer.weights.card.task == "sr" else None  # it is enlarged already
+            return self.restorer(Picture(degraded.astype(np.float32)), scale=scale).pixels.astype(np.float64)
         planes = np.repeat(degraded[None].astype(np.float32), self.restorer.config.in_channels, axis=1)
         return self.restorer.restore_planes(planes)[0].mean(axis=0, keepdims=True).astype(np.float64)
 
 
 class FolderMethod:
-    """Restored images that something else wrote: the file with the same stem, in any known format."""
+    """Restored images that something else wrote.
+
+    The file of an image has its name, in any known format, or begins with its name and ``_`` (``baby_x3.png``).
+    """
 
     def __init__(self, folder: Path, color_range: Range) -> None:
         if not folder.is_dir():
             raise UsageError(f"no such folder of restored images: {folder}")
         self.name = f"images in {folder.name}"
         self.color_range: Range = color_range
-        self.by_stem = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in files.FORMATS}
+        self.paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in files.FORMATS]
         self.folder = folder
 
     def __call__(self, degraded: FloatArray, image: str) -> FloatArray:
-        """Look the image up."""
-        path = self.by_stem.get(Path(image).stem)
-        if path is None:
-            raise ImageError(f"{self.folder} holds no restored image for {image}")
-        pixels = to_uint8(files.read(path).pixels)
-        plane = pixels if len(pixels) == 1 else luminance_uint8(pixels, self.color_range)
-        plane = plane[:, : degraded.shape[1], : degraded.shape[2]]  # the protocol crops at the bottom and right
-        if plane.shape != degraded.shape:
-            size = f"{pixels.shape[2]}×{pixels.shape[1]}"
-            raise ImageError(f"{path} is {size}, expected at least {degraded.shape[2]}×{degraded.shape[1]}")
-        return plane.astype(np.float64) / 255
+        """Look the image up; it may be as large as the original, before the protocol cropped that."""
+        pixels = files.read(self._path(Path(image).stem)).pixels.astype(np.float64)
+        if len(pixels) == 3 and len(degraded) == 1:
+            return luminance_uint8(to_uint8(pixels), self.color_range).astype(np.float64) / 255
+        return pixels
+
+    def _path(self, stem: str) -> Path:
+        found = [path for path in self.paths if path.stem == stem]
+        found = found or [path for path in self.paths if path.stem.startswith(f"{stem}_")]
+        if not found:
+            raise ImageError(f"{self.folder} holds no restored image for it")
+        if len(found) > 1:
+            raise ImageError(f"{self.folder} holds several: {', '.join(path.name for path in found)}; keep one")
+        return found[0]
 
 
 class CallableMethod:
-    """A Python function of a float32 array ``(H, W)`` in [0, 1], given as ``module:function``."""
+    """A Python function, given as ``module:function``, of float32 ``(H, W)`` or, for colour, ``(H, W, 3)``."""
 
     def __init__(self, specification: str) -> None:
         module, _, name = specification.partition(":")
@@ -83,12 +95,16 @@ class CallableMethod:
 
     def __call__(self, degraded: FloatArray, image: str) -> FloatArray:
         """Call the function."""
-        result = np.asarray(self.function(degraded[0].astype(np.float32)), dtype=np.float64)
-        return result.reshape(degraded.shape) if result.size == degraded.size else result[None]
+        given = degraded[0] if len(degraded) == 1 else np.moveaxis(degraded, 0, -1)
+        try:
+            result = np.asarray(self.function(given.astype(np.float32)), dtype=np.float64)
+        except Exception as error:  # whatever it raises concerns this image only
+            raise ImageError(f"{self.name} failed: {type(error).__name__}: {error}") from error
+        return np.moveaxis(result, -1, 0) if result.ndim == 3 else result[None]
 
 
 class OnnxMethod:
-    """An ONNX network with one input and one output, float32 ``(1, 1, H, W)``."""
+    """An ONNX network with one input and one output, float32 ``(1, C, H, W)``."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -101,25 +117,38 @@ class OnnxMethod:
         except Exception as error:  # the runtime has exceptions of its own
             raise WeightsError(f"{path} is not an ONNX file that can be run: {error}") from error
         self.input = self.session.get_inputs()[0].name
-        self.name = path.name
+        self.name = f"{path.name} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()})"
 
     def __call__(self, degraded: FloatArray, image: str) -> FloatArray:
         """Run the network."""
-        (result,) = self.session.run(None, {self.input: degraded[None].astype(np.float32)})
+        try:
+            result = self.session.run(None, {self.input: degraded[None].astype(np.float32)})[0]
+        except Exception as error:  # the runtime has exceptions of its own
+            reason = str(error).strip().partition("\n")[0]
+            raise ImageError(f"{self.name} cannot take {_size(degraded)}: {reason}") from error
         return np.asarray(result, dtype=np.float64)[0]
 
 
-def choose(
-    weights: Sequence[str],
-    restored: Path | None,
-    function: str | None,
-    *,
-    color_range: Range,
-    **options: Any,
-) -> list[Method]:
-    """Return what the command line asked for; ``options`` go to :class:`Restorer`."""
-    if restored is not None:
-        return [FolderMethod(restored, color_range)]
+class TiledMethod:
+    """Another method, shown one tile at a time, with less context than it may want."""
+
+    def __init__(self, method: Method, tile: int, halo: int) -> None:
+        self.method, self.tile, self.halo = method, tile, halo
+        self.name = method.name
+
+    def __call__(self, degraded: FloatArray, image: str) -> FloatArray:
+        """Restore ``(C, H, W)``."""
+        out = np.empty_like(degraded)
+        for part in plan(degraded.shape[1], degraded.shape[2], self.tile, self.halo):
+            source = degraded[(..., *part.source.slices)]
+            restored = self.method(source, image)
+            check_output(restored, source, self.method)
+            out[(..., *part.core.slices)] = restored[(..., *part.kept.slices)]
+        return out
+
+
+def choose(weights: Sequence[str], function: str | None, **options: Any) -> list[Method]:
+    """Return the function or the weights that the command line names; ``options`` go to :class:`Restorer`."""
     if function is not None:
         return [CallableMethod(function)]
     return [
@@ -128,9 +157,15 @@ def choose(
     ]
 
 
-def check_output(restored: FloatArray, degraded: FloatArray, method: Method, image: str) -> None:
-    """Raise :class:`MSRNError` unless a method returned a finite plane of the right shape."""
+def check_output(restored: FloatArray, degraded: FloatArray, method: Method) -> None:
+    """Raise :class:`ImageError` unless a method returned a finite image of the right shape."""
     if restored.shape != degraded.shape:
-        raise MSRNError(f"{method.name} returned shape {restored.shape} for {image}, expected {degraded.shape}")
+        raise ImageError(f"{method.name} gave {_size(restored)}, expected {_size(degraded)}")
     if not np.isfinite(restored).all():
-        raise MSRNError(f"{method.name} returned values that are not finite for {image}")
+        raise ImageError(f"{method.name} gave values that are not finite")
+
+
+def _size(image: FloatArray) -> str:
+    if image.ndim != 3:
+        return f"shape {image.shape}"
+    return f"{image.shape[2]}×{image.shape[1]} pixels in {len(image)} channel{'s' if len(image) > 1 else ''}"

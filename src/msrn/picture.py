@@ -34,6 +34,8 @@ class Metadata:
     exif: bytes | None = None
     """EXIF block with the orientation already applied and reset."""
     dpi: tuple[float, float] | None = None
+    xmp: bytes | None = None
+    """XMP packet, its orientation reset likewise."""
     source: str = ""
     """Where the picture came from, for messages."""
 

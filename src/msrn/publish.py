@@ -1,6 +1,6 @@
 """Checkpoint -> weights file: the averaged network, with a card that says where it comes from and what it scores."""
 
-import platform
+import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,26 +11,33 @@ from msrn import checkpoint
 from msrn.engine import Restorer
 from msrn.errors import WeightsError
 from msrn.evaluate import evaluate
+from msrn.machine import processor
 from msrn.methods import WeightsMethod
-from msrn.recipe import Recipe
+from msrn.network import MSRN
+from msrn.quantise import measure
+from msrn.recipe import Recipe, validate
 from msrn.run import is_grown, read_run
-from msrn.weights import Card, Weights, save
+from msrn.weights import Card, Weights, load_file, save
 
 
 def publish(
     run: Path,
     folder: Path,
     *,
+    data_root: Path | None = None,
     data_name: str = "",
     licence: str = "Apache-2.0",
     scores_on: Sequence[Path] = (),
     levels: Sequence[float] = (),
 ) -> tuple[Path, Card]:
-    """Write the averaged network of a run (its newest checkpoint) as a weights file.
+    """Write the averaged network of a run as a weights file.
 
     Args:
-        run: a run folder or one checkpoint file.
+        run: a run folder, of which the checkpoint with the best held-out score is taken, one checkpoint file, or a
+            weights file, whose card is then completed.
         folder: receives ``MSRN_<shape>_<task>-<data>-<hash>.safetensors``.
+        data_root: where the recipe's images are; with it, the 8-bit ranges are chosen, and what bf16 and int8 cost is
+            measured, without which ``--precision auto`` takes neither.
         data_name: what to call the training data in the file's name; by default the recipe's folders.
         licence: of the weights.
         scores_on: folders of clean images to score on, one row each.
@@ -40,14 +47,42 @@ def publish(
         WeightsError: no checkpoint, or a damaged one.
         OutputError: the file cannot be written.
     """
-    path = checkpoint.latest(run) if run.is_dir() else run
+    network, card = _published(run) if run.suffix == ".safetensors" else _trained(run, licence)
+    recipe = validate(card.recipe, f"of {run}")
+    if data_root is not None:
+        lower = measure(network, recipe, data_root)
+        card = replace(card, ranges=lower.ranges, losses=lower.losses)
+    scores: dict[str, Any] = dict(card.scores)
+    restorer = Restorer(Weights(network, card, "", recipe.name), device="cpu", backend="eager", precision="fp32")
+    for data in scores_on:
+        for level in levels:
+            result = evaluate(recipe.task, level, data, WeightsMethod(restorer))
+            scores.setdefault(data.name, {})[f"{level:g}"] = {
+                key: {name: round(value, 4) for name, value in result[key].items()} for key in ("mean", "baseline")
+            }
+    card = replace(card, scores=scores)
+    shape = f"{card.config.name}C{card.config.channels}"
+    named = re.fullmatch(r"MSRN_.*_[a-z]+-(.+)-[0-9a-f]{8}", run.stem)  # published before
+    data_name = data_name or (named[1] if named else "+".join(recipe.data.folders))
+    stem = f"MSRN_{shape}_{recipe.task}-{data_name}"
+    return save(network, card, folder, stem), card
+
+
+def _published(path: Path) -> tuple[MSRN, Card]:
+    weights = load_file(path)
+    return weights.network, weights.card
+
+
+def _trained(run: Path, licence: str) -> tuple[MSRN, Card]:
+    best = checkpoint.best_of(run)
+    path = best if best.is_file() else checkpoint.latest(run) if run.is_dir() else run
     if path is None:
         raise WeightsError(f"{run} holds no checkpoint")
     recipe, state = read_run(path)
-    network = state.average.eval()
+    network = state.average.eval().requires_grad_(False)
     if not is_grown(state, recipe):
         raise WeightsError(f"{run} has not grown to {recipe.network.recursions} recursions yet; go on training")
-    card = Card(
+    return network, Card(
         task=recipe.task,
         config=network.config,
         luminance=recipe.data.luminance,
@@ -58,18 +93,6 @@ def publish(
         training=_training(recipe, state.step, state.seconds),
         commit=_commit(),
     )
-    restorer = Restorer(Weights(network.requires_grad_(False), card, "", recipe.name), device="cpu", precision="fp32")
-    scores: dict[str, Any] = {}
-    for data in scores_on:
-        for level in levels:
-            result = evaluate(recipe.task, level, data, WeightsMethod(restorer))
-            scores.setdefault(data.name, {})[f"{level:g}"] = {
-                key: {name: round(value, 4) for name, value in result[key].items()} for key in ("mean", "baseline")
-            }
-    card = replace(card, scores=scores)
-    shape = f"{card.config.name}C{card.config.channels}"
-    stem = f"MSRN_{shape}_{recipe.task}-{data_name or '+'.join(recipe.data.folders)}"
-    return save(network, card, folder, stem), card
 
 
 def _training(recipe: Recipe, steps: int, seconds: float) -> dict[str, Any]:
@@ -77,18 +100,8 @@ def _training(recipe: Recipe, steps: int, seconds: float) -> dict[str, Any]:
         "steps": steps,
         "patches": steps * recipe.optimiser.batch,
         "hours": round(seconds / 3600, 2),
-        "processor": _processor(),
+        "processor": processor(),
     }
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def _commit() -> str:

@@ -1,7 +1,8 @@
 """Results that others published, as data: what our scores are compared with.
 
-PSNR in dB and SSIM, by data set and level. The status says how sure a row is: ``2`` two independent sources agree,
-``1`` one source, ``R`` recalled and found in no source. Level is the scale, σ or the JPEG quality.
+PSNR in dB and SSIM, by data set and level, with the method's paper. The status says how sure a row is: ``2`` two
+independent sources agree, ``1`` one source, ``R`` recalled and found in no source. Level is the scale, σ or the JPEG
+quality.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,36 @@ from typing import Literal
 from msrn.picture import Task
 
 Status = Literal["2", "1", "R"]
+
+STATUS: dict[Status, str] = {"2": "two sources agree", "1": "found in one source", "R": "recalled, found in no source"}
+
+
+SOURCES: dict[str, str] = {
+    "BM3D": "Dabov et al., TIP 2007",
+    "ARCNN": "Dong et al., ICCV 2015",
+    "VDSR": "Kim et al., CVPR 2016",
+    "RED30": "Mao et al., NIPS 2016",
+    "TNRD": "Chen and Pock, TPAMI 2017",
+    "DnCNN3": "Zhang et al., TIP 2017",
+    "DRRN": "Tai et al., CVPR 2017",
+    "MemNet": "Tai et al., ICCV 2017",
+}
+"""The paper of each method."""
+
+COSTS: dict[str, int] = {
+    "ARCNN": 9**2 * 64 + 7**2 * 64 * 32 + 32 * 16 + 5**2 * 16,
+    "VDSR": 9 * 64 * 2 + 18 * 9 * 64**2,
+    "DnCNN3": 9 * 64 * 2 + 18 * 9 * 64**2,
+    "DRRN": 9 * 128 * 2 + 50 * 9 * 128**2,
+    "MemNet": 2_888_832,
+    "MemNet M4R6": 1_909_888,
+    "MemNet M6R8": 3_822_720,
+    "MemNet M10R10": 8_008_832,
+}
+"""Multiply-adds per pixel, computed from the convolutions that the papers describe (DRRN: B1U25, MemNet: M6R6
+unless its depth is named)."""
+
+_ALIASES = {"b100": "bsd100", "bsds100": "bsd100", "bsds200": "bsd200"}
 
 
 @dataclass(frozen=True)
@@ -24,6 +55,11 @@ class Published:
     ssim: float | None
     status: Status
 
+    @property
+    def source(self) -> str:
+        """The method's paper."""
+        return SOURCES[self.method.partition(" ")[0]]
+
 
 def _rows(
     task: Task, data: str, level: float, status: Status, **methods: tuple[float, float | None]
@@ -37,6 +73,8 @@ PUBLISHED: tuple[Published, ...] = (
     # Super-resolution: MemNet (ICCV 2017), table 3, and the papers of its peers.
     *_rows("sr", "set5", 2, "2", VDSR=(37.53, 0.9587), DRRN=(37.74, 0.9591), MemNet=(37.78, 0.9597)),
     *_rows("sr", "set5", 3, "2", VDSR=(33.66, 0.9213), DRRN=(34.03, 0.9244), MemNet=(34.09, 0.9248)),
+    *_rows("sr", "set5", 3, "R", **{"MemNet M4R6": (34.05, None), "MemNet M6R8": (34.16, None)}),
+    *_rows("sr", "set5", 3, "R", **{"MemNet M10R10": (34.23, None)}),
     *_rows("sr", "set5", 4, "2", VDSR=(31.35, 0.8838), DRRN=(31.68, 0.8888), MemNet=(31.74, 0.8893)),
     *_rows("sr", "set14", 2, "2", VDSR=(33.03, 0.9124), DRRN=(33.23, 0.9136), MemNet=(33.28, 0.9142)),
     *_rows("sr", "set14", 3, "2", VDSR=(29.77, 0.8314), DRRN=(29.96, 0.8349), MemNet=(30.00, 0.8350)),
@@ -66,10 +104,13 @@ PUBLISHED: tuple[Published, ...] = (
 )
 
 
-def find(task: Task, data: str, level: float, method: str = "MemNet") -> Published | None:
-    """Return the published row of a method, or None; data sets are named as the field does, in any case."""
+def rows(task: Task, data: str, level: float) -> list[Published]:
+    """Return what was published of one table cell; data sets are named as the field does, in any spelling."""
     name = data.lower().replace("-", "").replace("_", "")
-    for row in PUBLISHED:
-        if (row.task, row.data, row.level, row.method) == (task, name, level, method):
-            return row
-    return None
+    key = (task, _ALIASES.get(name, name), level)
+    return [row for row in PUBLISHED if (row.task, row.data, row.level) == key]
+
+
+def find(task: Task, data: str, level: float, method: str = "MemNet") -> Published | None:
+    """Return the published row of a method, or None; see :func:`rows`."""
+    return next((row for row in rows(task, data, level) if row.method == method), None)

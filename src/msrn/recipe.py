@@ -23,7 +23,7 @@ _LEVELS: dict[Task, tuple[float, float]] = {"sr": (1, math.inf), "denoise": (0, 
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class NetworkRecipe(_Strict):
@@ -72,35 +72,65 @@ class LossRecipe(_Strict):
     kind: Literal["l1", "l2", "charbonnier"] = "l1"
     intermediate_weight: float = Field(default=1.0, ge=0)
     """Weight of each intermediate image against the final one; 1 is the paper's α = 1/(M+1)."""
+    reduction: Literal["mean", "patch"] = "mean"
+    """Mean over all pixels, or the sum over a patch's pixels and the mean over patches (as Caffe counts)."""
 
 
 class OptimiserRecipe(_Strict):
-    """AdamW and its learning-rate schedule: warm-up, hold, then decay to zero.
+    """The optimiser, its learning-rate schedule and what protects it."""
 
-    The rate before the decay does not depend on ``steps``, so a run may be prolonged until the decay begins.
-    """
-
+    kind: Literal["adamw", "sgd"] = "adamw"
     rate: float = Field(default=2e-3, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Of SGD."""
     weight_decay: float = Field(default=1e-4, ge=0)
     batch: int = Field(default=16, ge=1)
+    """Patches per step, in all processes together."""
+    accumulate: int = Field(default=1, ge=1)
+    """Parts that a batch is computed in, one after the other, to save memory; BatchNorms see one part at a time."""
     steps: int = Field(gt=0)
+    schedule: Literal["cosine", "step", "one_cycle"] = "cosine"
+    """``cosine``: warm-up, hold, then a cosine to zero over the last ``decay_steps``. ``step``: warm-up, then a tenth
+    after every ``decay_steps``. ``one_cycle``: a cosine from rate/25 up to the rate over ``warmup_steps``, then down to
+    rate/250,000 at the end."""
     warmup_steps: int = Field(default=200, ge=0)
-    decay_steps: int = Field(ge=0)
-    """Length of the final cosine from ``rate`` to zero; equal to ``steps`` it is plain cosine."""
+    decay_steps: int = Field(default=0, ge=0)
+    clip: Literal["norm", "adjustable"] = "norm"
+    """Limit of the gradient's global L2 norm: ``clip_norm``, or the paper's ``clip_norm`` divided by the rate."""
     clip_norm: float = Field(default=1.0, gt=0)
     freeze_batchnorm_step: int | None = None
     """From this step on, BatchNorms use their running statistics, as at inference."""
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
+    skip_limit: int = Field(default=10, ge=0)
+    """Steps in a row that may be skipped because loss or gradient is not finite; one more ends the run."""
 
     def rate_at(self, step: int) -> float:
-        """Linear warm-up, hold, cosine to zero over the last ``decay_steps``."""
-        warm = min(1.0, (step + 1) / (self.warmup_steps + 1))
-        left = (self.steps - step) / self.decay_steps if self.decay_steps else 1.0
-        return self.rate * warm * 0.5 * (1 - math.cos(math.pi * min(1.0, max(0.0, left))))
+        """Return the learning rate of a step.
+
+        Before a cosine's decay it does not depend on ``steps``, so such a run may be prolonged until then.
+        """
+        if self.schedule == "one_cycle":
+            if step < self.warmup_steps:
+                return self.rate * (0.04 + 0.96 * _rising(step / self.warmup_steps))
+            left = (self.steps - step) / max(1, self.steps - self.warmup_steps)
+            return self.rate * (4e-6 + (1 - 4e-6) * _rising(left))
+        rate = self.rate * min(1.0, (step + 1) / (self.warmup_steps + 1))
+        if self.schedule == "step":
+            return rate / 10 ** (step // self.decay_steps)
+        return rate * _rising((self.steps - step) / self.decay_steps if self.decay_steps else 1.0)
+
+    def clip_at(self, rate: float) -> float:
+        """Return the limit of the gradient norm at a learning rate (paper, section 4: adjustable clipping)."""
+        return self.clip_norm / rate if self.clip == "adjustable" else self.clip_norm
 
     def frozen_at(self, step: int) -> bool:
         """Whether BatchNorms use their running statistics in this step."""
         return self.freeze_batchnorm_step is not None and step >= self.freeze_batchnorm_step
+
+
+def _rising(share: float) -> float:
+    """Half a cosine wave from 0 at share 0 to 1 at share 1."""
+    return 0.5 * (1 - math.cos(math.pi * min(1.0, max(0.0, share))))
 
 
 class Recipe(_Strict):
@@ -115,6 +145,8 @@ class Recipe(_Strict):
     loss: LossRecipe = LossRecipe()
     optimiser: OptimiserRecipe
     checkpoint_minutes: float = Field(default=5, gt=0)
+    keep: int = Field(default=2, ge=1)
+    """Newest checkpoints kept, beside the best one by held-out score."""
     evaluate_every: int = Field(default=500, gt=0)
     """Steps between scores on the held-out images."""
 
@@ -123,6 +155,10 @@ class Recipe(_Strict):
         o = self.optimiser
         if o.decay_steps > o.steps:
             raise ValueError(f"optimiser.decay_steps ({o.decay_steps}) must not exceed optimiser.steps ({o.steps})")
+        if o.schedule == "step" and not o.decay_steps:
+            raise ValueError("the step schedule needs optimiser.decay_steps, the steps between two decays")
+        if o.batch % o.accumulate:
+            raise ValueError(f"optimiser.batch ({o.batch}) must be a multiple of optimiser.accumulate ({o.accumulate})")
         if self.growth and self.growth.start > self.network.recursions:
             raise ValueError("growth.start must not exceed network.recursions")
         low, high = _LEVELS[self.task]
@@ -157,6 +193,11 @@ def validate(values: dict[str, Any], source: str) -> Recipe:
     except ValidationError as error:
         lines = [_explain(dict(item)) for item in error.errors()]
         raise UsageError(f"recipe {source}: " + "; ".join(lines)) from error
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of recipes, by which editors complete and check them (``#:schema`` in the first line)."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}
 
 
 def differences(old: Recipe, new: Recipe) -> list[str]:

@@ -1,7 +1,8 @@
 """A training run: its state, how it starts, grows, is saved and goes on."""
 
 import copy
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,23 @@ import torch
 from torch import nn
 
 from msrn import checkpoint
+from msrn.distributed import World, share_batchnorms
 from msrn.errors import UsageError
 from msrn.machine import has_bf16
 from msrn.network import MSRN, MSRNConfig, grow, initialise
-from msrn.recipe import NetworkRecipe, Recipe, differences, validate
+from msrn.recipe import NetworkRecipe, OptimiserRecipe, Recipe, differences, validate
+
+_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_COUNTERS = ("seconds", "best", "skipped", "skipped_in_a_row")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how a run computes; not part of what it computes."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: torch.dtype = torch.float32
+    everyone: World = field(default_factory=World)
 
 
 @dataclass
@@ -24,11 +38,18 @@ class Run:
     average: MSRN
     """Exponential moving average of the network: the one that is evaluated and published."""
     optimiser: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    """Keeps fp16 gradients within their range; disabled in other precisions."""
     seconds: float = 0.0
     """Time spent training so far, over all resumptions."""
+    best: float = -math.inf
+    """Best mean held-out score so far, in dB."""
+    skipped: int = 0
+    """Steps whose loss or gradient was not finite and that changed nothing."""
+    skipped_in_a_row: int = 0
 
 
-def start(recipe: Recipe, initial: MSRN | None, device: torch.device) -> Run:
+def start(recipe: Recipe, initial: MSRN | None, setting: Setting) -> Run:
     """Begin a run, from ``initial`` weights or from the recipe's seed."""
     wanted = network_config(recipe.network, recipe.growth.start if recipe.growth else None)
     if initial is None:
@@ -42,7 +63,7 @@ def start(recipe: Recipe, initial: MSRN | None, device: torch.device) -> Run:
         if not smaller or replace(initial.config, recursions=wanted.recursions) != wanted:
             raise UsageError(f"the recipe's network is {wanted}, the initial weights are {initial.config}")
         network = grow(initial, wanted.recursions)
-    return _assemble(0, network, recipe, device)
+    return _assemble(0, network, recipe, setting)
 
 
 def is_grown(run: Run, recipe: Recipe) -> bool:
@@ -50,14 +71,14 @@ def is_grown(run: Run, recipe: Recipe) -> bool:
     return run.network.config.recursions == recipe.network.recursions
 
 
-def grown(run: Run, recipe: Recipe, device: torch.device) -> Run:
+def grown(run: Run, recipe: Recipe, setting: Setting) -> Run:
     """Go on with all recursions: same function, fresh optimiser moments."""
-    bigger = _assemble(run.step, grow(run.network, recipe.network.recursions), recipe, device)
+    bigger = _assemble(run.step, grow(run.network, recipe.network.recursions), recipe, setting)
     bigger.average.load_state_dict(grow(run.average, recipe.network.recursions).state_dict())
-    return replace(bigger, seconds=run.seconds)
+    return replace(bigger, scaler=run.scaler, seconds=run.seconds, skipped=run.skipped)
 
 
-def restore(state: dict[str, Any], recipe: Recipe, device: torch.device) -> Run:
+def restore(state: dict[str, Any], recipe: Recipe, setting: Setting) -> Run:
     """Go on from a checkpoint's state.
 
     Raises:
@@ -66,11 +87,14 @@ def restore(state: dict[str, Any], recipe: Recipe, device: torch.device) -> Run:
     changed = differences(_prolonged(validate(state["recipe"], "of the checkpoint"), recipe, state["step"]), recipe)
     if changed:
         raise UsageError("cannot resume, the recipe has changed: " + "; ".join(changed))
-    run = _assemble(state["step"], MSRN(network_config(recipe.network, state["recursions"])), recipe, device)
+    run = _assemble(state["step"], MSRN(network_config(recipe.network, state["recursions"])), recipe, setting)
     run.network.load_state_dict(state["network"])
     run.average.load_state_dict(state["average"])
     run.optimiser.load_state_dict(state["optimiser"])
-    run.seconds = state["seconds"]
+    if state["scaler"] and run.scaler.is_enabled():
+        run.scaler.load_state_dict(state["scaler"])
+    for name in _COUNTERS:
+        setattr(run, name, state[name])
     return run
 
 
@@ -78,7 +102,7 @@ def read_run(path: Path) -> tuple[Recipe, Run]:
     """Read a checkpoint file as (recipe, run) on the CPU, for publishing and inspection."""
     state = checkpoint.load(path)
     recipe = validate(state["recipe"], str(path))
-    return recipe, restore(state, recipe, torch.device("cpu"))
+    return recipe, restore(state, recipe, Setting())
 
 
 def state_of(run: Run, recipe: Recipe) -> dict[str, Any]:
@@ -86,12 +110,26 @@ def state_of(run: Run, recipe: Recipe) -> dict[str, Any]:
     return {
         "recipe": recipe.model_dump(mode="json"),
         "step": run.step,
-        "seconds": run.seconds,
         "recursions": run.network.config.recursions,
         "network": run.network.state_dict(),
         "average": run.average.state_dict(),
         "optimiser": run.optimiser.state_dict(),
+        "scaler": run.scaler.state_dict(),
+        **{name: getattr(run, name) for name in _COUNTERS},
     }
+
+
+def choose_training_precision(device: torch.device, name: str) -> torch.dtype:
+    """Return the computing type for training; ``auto`` is bf16 where the machine multiplies it faster than fp32.
+
+    Raises:
+        UsageError: no such precision.
+    """
+    if name == "auto":
+        name = "bf16" if device.type == "cuda" or (device.type == "cpu" and has_bf16()) else "fp32"
+    if name not in _PRECISIONS:
+        raise UsageError(f"unknown precision {name!r}; known: auto, {', '.join(_PRECISIONS)}")
+    return _PRECISIONS[name]
 
 
 @torch.no_grad()
@@ -119,23 +157,31 @@ def network_config(recipe: NetworkRecipe, recursions: int | None = None) -> MSRN
     )
 
 
-def _assemble(step: int, network: MSRN, recipe: Recipe, device: torch.device) -> Run:
+def _assemble(step: int, network: MSRN, recipe: Recipe, setting: Setting) -> Run:
+    device = setting.device
     network = network.to(device)
     if device.type != "cpu" or has_bf16():  # where it was measured to pay
         network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = recipe.network.batchnorm_momentum
+    if setting.everyone.size > 1:
+        share_batchnorms(network)
     average = copy.deepcopy(network).requires_grad_(False)
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=recipe.optimiser.rate, weight_decay=recipe.optimiser.weight_decay, fused=True
-    )
-    return Run(step, network, average, optimiser)
+    scaler = torch.amp.GradScaler(device.type, enabled=setting.precision == torch.float16)
+    return Run(step, network, average, _optimiser(network, recipe.optimiser), scaler)
+
+
+def _optimiser(network: MSRN, options: OptimiserRecipe) -> torch.optim.Optimizer:
+    parameters, rate, decay = network.parameters(), options.rate, options.weight_decay
+    if options.kind == "sgd":
+        return torch.optim.SGD(parameters, lr=rate, momentum=options.momentum, weight_decay=decay)
+    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
 
 
 def _prolonged(old: Recipe, new: Recipe, step: int) -> Recipe:
     """Take over from ``new`` what may change without changing the steps already made."""
-    free = {"checkpoint_minutes": new.checkpoint_minutes, "evaluate_every": new.evaluate_every}
+    free = {key: getattr(new, key) for key in ("checkpoint_minutes", "evaluate_every", "keep")}
     keys = ("steps", "decay_steps", "freeze_batchnorm_step")
     options = old.optimiser.model_copy(update={key: getattr(new.optimiser, key) for key in keys})
     same_rate = all(options.rate_at(at) == old.optimiser.rate_at(at) for at in (0, step))

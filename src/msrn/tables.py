@@ -2,10 +2,12 @@
 
 import csv
 import io
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msrn.published import find
+from msrn.published import Published, find
 
 _DIGITS = {"psnr": 2, "ssim": 4, "psnr_b": 2}
 _LEVEL = {"sr": "×{:g}", "denoise": "σ {:g}", "jpeg": "q{:g}"}
@@ -19,36 +21,56 @@ def text(result: dict[str, Any]) -> str:
     if result["weights"] is not None:
         rows.append({"image": "degraded", **result["baseline"]})
     shown = [{key: _shown(key, value) for key, value in row.items()} for row in rows]
-    title = (
-        f"{result['data']} {_LEVEL[result['task']].format(result['level'])}, {result['weights'] or 'degraded input'}"
-    )
-    return f"{title}\n{align(shown, ['image', *keys])}"
+    title = f"{data_name(result)} {level_name(result)}, {result['weights'] or 'degraded input'}"
+    return f"{title}\n{align(shown, ['image', *keys])}\n{significance(result)}".rstrip()
 
 
 def markdown(results: Sequence[dict[str, Any]]) -> str:
-    """One row per result: degraded, ours, the paper's and the difference in PSNR."""
+    """One row per result: degraded, ours, the paper's and the difference in PSNR; below, how sure differences are."""
     lines = [
         "| method | images | level | degraded | restored | MemNet, paper | Δ PSNR |",
         "|---|---|---|---|---|---|---|",
     ]
     for result in results:
-        paper = find(result["task"], result["data"], result["level"])
-        reference, difference = "–", "–"
-        if paper is not None:
-            ssim = "–" if paper.ssim is None else f"{paper.ssim:.4f}"
-            reference = f"{paper.psnr:.2f} / {ssim}"
-            difference = f"{result['mean']['psnr'] - paper.psnr:+.2f}"
+        paper = reference(result)
         cells = [
             method_name(result),
-            result["data"],
+            data_name(result),
             level_name(result),
             pair(result["baseline"]),
             f"**{pair(result['mean'])}**",
-            reference,
-            difference,
+            "–" if paper is None else pair({"psnr": paper.psnr, "ssim": paper.ssim}),
+            "–" if paper is None else f"{result['mean']['psnr'] - paper.psnr:+.2f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    sure = [f"\n{data_name(r)} {level_name(r)}: {significance(r)}" for r in results if "difference" in r]
+    return "\n".join([*lines, *sure])
+
+
+def significance(result: dict[str, Any]) -> str:
+    """How a result differs from that of the first weights, if it was compared."""
+    if "difference" not in result:
+        return ""
+    compared = result["difference"]
+    parts = [
+        f"{key.upper().replace('_', '-')} {value['difference']:+.{digits}f}"
+        f" (95 % interval {value['low']:+.{digits}f} to {value['high']:+.{digits}f})"
+        for key, value in compared["scores"].items()
+        for digits in (_DIGITS[key] + 1,)
+    ]
+    return f"{method_name(result)} against {without_hash(compared['against'])}: {', '.join(parts)}"
+
+
+def as_json(results: Sequence[dict[str, Any]]) -> str:
+    """The one result, or a list of several, as JSON; the infinite PSNR of equal images becomes null."""
+    return json.dumps(
+        _finite(results[0] if len(results) == 1 else list(results)), indent=2, ensure_ascii=False, allow_nan=False
+    )
+
+
+def reference(result: dict[str, Any]) -> Published | None:
+    """The paper's row beside a result: only where the same was measured."""
+    return None if result["color"] else find(result["task"], result["data"], result["level"])
 
 
 def comma_separated(results: Sequence[dict[str, Any]]) -> str:
@@ -66,9 +88,10 @@ def comma_separated(results: Sequence[dict[str, Any]]) -> str:
     return out.getvalue().rstrip("\n")
 
 
-def pair(scores: dict[str, float]) -> str:
+def pair(scores: Mapping[str, float | None]) -> str:
     """PSNR / SSIM as the literature prints them."""
-    return f"{scores['psnr']:.2f} / {scores['ssim']:.4f}"
+    ssim = scores["ssim"]
+    return f"{scores['psnr']:.2f} / {'–' if ssim is None else f'{ssim:.4f}'}"
 
 
 def level_name(result: dict[str, Any]) -> str:
@@ -76,9 +99,20 @@ def level_name(result: dict[str, Any]) -> str:
     return _LEVEL[result["task"]].format(result["level"])
 
 
+def data_name(result: dict[str, Any]) -> str:
+    """Which images, and how many of them where some could not be scored."""
+    scored, failed = len(result["images"]), len(result["failures"])
+    return f"{result['data']} ({scored} of {scored + failed} images)" if failed else str(result["data"])
+
+
 def method_name(result: dict[str, Any]) -> str:
     """What was scored, without its hash."""
-    return str(result["weights"] or "degraded input").partition(" (sha256")[0]
+    return without_hash(result["weights"] or "degraded input")
+
+
+def without_hash(name: str) -> str:
+    """The name of weights as tables show it."""
+    return name.partition(" (sha256")[0]
 
 
 def align(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
@@ -91,3 +125,11 @@ def align(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
 
 def _shown(key: str, value: Any) -> str:
     return f"{value:.{_DIGITS[key]}f}" if key in _DIGITS else str(value)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

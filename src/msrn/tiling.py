@@ -49,7 +49,8 @@ def plan(height: int, width: int, tile: int, halo: int) -> list[Tile]:
     Args:
         height: image rows.
         width: image columns.
-        tile: largest side of a core; cores are made as equal as whole pixels allow.
+        tile: largest side of a core; all cores but the last of a row or column are equal, and as few and small as
+            that allows. (The authors of MemNet cut in the same way.)
         halo: pixels of context around each core.
 
     Raises:
@@ -69,5 +70,4 @@ def plan(height: int, width: int, tile: int, halo: int) -> list[Tile]:
 
 def _cuts(length: int, tile: int) -> list[tuple[int, int]]:
     count = -(-length // tile)
-    edges = [length * i // count for i in range(count + 1)]
-    return list(pairwise(edges))
+    return list(pairwise([*range(0, length, -(-length // count)), length]))

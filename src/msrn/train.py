@@ -9,32 +9,49 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import filelock
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from msrn import checkpoint
-from msrn.data import PatchSampler, load_pack, read_folders, split
+from msrn.atomic import write_atomically
+from msrn.board import Board
 from msrn.degrade import Degradation, degradation_for, multiple_of
-from msrn.engine import choose_device, choose_training_precision
-from msrn.errors import MSRNError, UsageError
+from msrn.distributed import World, world
+from msrn.engine import choose_device
+from msrn.errors import MSRNError, OutputError, UsageError
+from msrn.feed import Feed, Pairs, load_material
 from msrn.metrics import psnr
 from msrn.network import MSRN, Outputs
-from msrn.recipe import LossRecipe, Recipe
-from msrn.resident import ResidentSampler
-from msrn.run import Run, grown, restore, start, state_of, update_average
+from msrn.objective import objective
+from msrn.recipe import Recipe
+from msrn.run import (
+    Run,
+    Setting,
+    choose_training_precision,
+    grown,
+    is_grown,
+    restore,
+    start,
+    state_of,
+    update_average,
+)
+
+Forward = Callable[[Tensor], Outputs]
+Observe = Callable[[str, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]], None]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What :func:`fit` reports: after every step on a CPU, at times on a GPU; ``scores`` when it evaluated."""
+    """What :func:`fit` reports before the first step (loss and norm are NaN) and after every one."""
 
     step: int
     steps: int
@@ -43,64 +60,9 @@ class Progress:
     rate: float
     patches_per_second: float
     seconds: float
+    skipped: int = 0
     scores: dict[str, float] | None = None
-
-
-def objective(outputs: Outputs, clean: Tensor, recipe: LossRecipe) -> Tensor:
-    """The multi-supervised objective (paper, eq. 12), normalised to weight one in all.
-
-    The final image weighs 1, every intermediate one ``intermediate_weight``; at 1 that is the paper's
-    α = 1/(M+1). The basic variant's single image is not counted twice.
-    """
-    terms = [(1.0, outputs.ensemble)]
-    if len(outputs.intermediate) > 1 or outputs.intermediate[0] is not outputs.ensemble:
-        terms += [(recipe.intermediate_weight, image) for image in outputs.intermediate]
-    total = sum(weight for weight, _ in terms)
-    return torch.stack([weight / total * _distance(image, clean, recipe.kind) for weight, image in terms]).sum()
-
-
-def _distance(image: Tensor, clean: Tensor, kind: str) -> Tensor:
-    if kind == "l1":
-        return F.l1_loss(image, clean)
-    if kind == "l2":
-        return F.mse_loss(image, clean) / 2
-    return torch.sqrt((image - clean) ** 2 + 1e-6).mean()
-
-
-def train_step(
-    forward: Callable[[Tensor], Outputs],
-    network: MSRN,
-    optimiser: torch.optim.Optimizer,
-    degraded: Tensor,
-    clean: Tensor,
-    recipe: Recipe,
-    precision: torch.dtype = torch.float32,
-) -> tuple[Tensor, Tensor]:
-    """One forward pass, one backward pass, one optimiser step; returns (loss, gradient norm before clipping).
-
-    Raises:
-        MSRNError: the loss is not finite; the parameters are untouched. On a GPU, where looking at the loss would
-            stall the queue, :func:`fit` looks from time to time instead, and always before it saves.
-    """
-    with torch.autocast(degraded.device.type, dtype=precision, enabled=precision != torch.float32):
-        outputs = forward(degraded)
-    full = Outputs(outputs.ensemble.float(), [image.float() for image in outputs.intermediate])
-    loss = objective(full, clean, recipe.loss)
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    norm = nn.utils.clip_grad_norm_(network.parameters(), recipe.optimiser.clip_norm)
-    loss = loss.detach()
-    if loss.device.type == "cpu":
-        _check_finite(loss, norm)
-    optimiser.step()
-    return loss, norm
-
-
-def _check_finite(loss: Tensor, norm: Tensor) -> tuple[float, float]:
-    values = float(loss), float(norm)
-    if not all(map(math.isfinite, values)):
-        raise MSRNError(f"training diverged: loss {values[0]}, gradient norm {values[1]}; lower optimiser.rate")
-    return values
+    """Held-out PSNR in dB by level, where it was measured."""
 
 
 def fit(
@@ -113,10 +75,14 @@ def fit(
     device: str = "auto",
     precision: str = "auto",
     compiled: bool = False,
+    deterministic: bool = False,
+    tensorboard: bool = False,
     minutes: float | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Run:
     """Train a recipe to its end, or until ``minutes`` are over, and leave a checkpoint.
+
+    Started by ``torchrun``, the processes share every batch; after a restart of the group they resume by themselves.
 
     Args:
         recipe: what to train, on what, how.
@@ -125,78 +91,255 @@ def fit(
         resume: go on from the newest checkpoint in ``run_folder``.
         initial: start from this network instead of a random one (fine-tuning).
         device: ``auto`` or a torch device.
-        precision: ``auto``, ``fp32`` or ``bf16``.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
         compiled: use ``torch.compile``; pays on some processors only.
+        deterministic: allow only operations that give the same bits every time; slower on GPUs.
+        tensorboard: also write curves and pictures for TensorBoard.
         minutes: stop early, with a checkpoint; the schedule does not change.
-        report: called after every step.
+        report: called after every step, in the leading process only.
 
     Raises:
         UsageError: the run folder is in use, or the recipe does not fit its checkpoint.
         WeightsError: the checkpoint cannot be read.
-        OutputError: the run folder cannot be written.
+        OutputError: the run folder cannot be written; the last checkpoint is intact.
+        MSRNError: training diverged, or another process of the group was lost.
         KeyboardInterrupt: SIGINT or SIGTERM came; the step at hand was finished and a checkpoint left.
     """
-    target = choose_device(device)
-    dtype = choose_training_precision(target, precision)
-    newest = checkpoint.latest(run_folder)
-    if newest and not resume:
-        raise UsageError(f"{run_folder} already holds a run; add --resume to continue it, or choose another folder")
-    if resume and not newest:
-        raise UsageError(f"nothing to resume in {run_folder}: it holds no checkpoint")
-    run = restore(checkpoint.load(newest), recipe, target) if newest else start(recipe, initial, target)
-    sampler, validation = load_data(recipe, data_root, target)
-    run_folder.mkdir(parents=True, exist_ok=True)
-    (run_folder / "recipe.json").write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    begun = last_saved = looked = time.monotonic()
-    seconds_before, looked_at = run.seconds, run.step
-    forward: Callable[[Tensor], Outputs] | None = None
-    options = recipe.optimiser
-    with _signals() as asked, (run_folder / "log.jsonl").open("a", encoding="utf-8") as log:
+    with ExitStack() as stack:
+        everyone = stack.enter_context(world(device))
+        target = choose_device(device if everyone.size == 1 else _device_of(device, everyone))
+        setting = Setting(target, choose_training_precision(target, precision), everyone)
+        newest = checkpoint.latest(run_folder)
+        if newest and not resume and not everyone.restarts:
+            raise UsageError(f"{run_folder} already holds a run; add --resume to continue it, or choose another folder")
+        if resume and not newest:
+            raise UsageError(f"nothing to resume in {run_folder}: it holds no checkpoint")
+        if deterministic:
+            stack.enter_context(_deterministic())
+        if everyone.leads:
+            stack.enter_context(_owned(run_folder))
+        run = restore(checkpoint.load(newest), recipe, setting) if newest else start(recipe, initial, setting)
+        material = load_material(recipe, data_root, target)
+        feed = Feed(material, recipe, everyone, target)
+        stack.callback(feed.close)
+        journal = stack.enter_context(_Journal(run_folder, recipe, run, tensorboard)) if everyone.leads else None
+        asked = stack.enter_context(_signals())
+        if journal and run.step == 0:  # what the first scores are to be compared with
+            scores = validate_network(run.average, material.held_out, recipe, journal.observe(0))
+            before = Progress(0, recipe.optimiser.steps, math.nan, math.nan, 0.0, 0.0, 0.0, scores=scores)
+            journal.write(before, run)
+            report(before)
+
+        begun = last_saved = looked = time.monotonic()
+        seconds_before = run.seconds
+        forward: Forward | None = None
+        options = recipe.optimiser
         while run.step < options.steps:
-            if (
-                recipe.growth
-                and run.step >= recipe.growth.step
-                and run.network.config.recursions < recipe.network.recursions
-            ):
-                run, forward = grown(run, recipe, target), None
+            if recipe.growth and run.step >= recipe.growth.step and not is_grown(run, recipe):
+                run, forward = grown(run, recipe, setting), None
             if forward is None:
                 forward = torch.compile(run.network.all_outputs) if compiled else run.network.all_outputs
             rate = options.rate_at(run.step)
-            for group in run.optimiser.param_groups:
-                group["lr"] = rate
-            _set_training(run.network, batchnorm=not options.frozen_at(run.step))
-            pair = sampler.batch(run.step * options.batch, options.batch)
-            degraded, clean = (_tensor(part, target) for part in pair)
-            loss, norm = train_step(forward, run.network, run.optimiser, degraded, clean, recipe, dtype)
-            update_average(run.average, run.network, run.step, options.ema_decay)
-            run.step += 1
+            loss, norm = train_step(run, forward, feed.parts(run.step), recipe, setting, rate)
 
             now = time.monotonic()
             run.seconds = seconds_before + now - begun
-            finished, stopping = run.step == options.steps, asked.stop
+            finished = run.step == options.steps
             timed_out = minutes is not None and now - begun >= 60 * minutes
-            saving = finished or stopping or timed_out or now - last_saved >= 60 * recipe.checkpoint_minutes
-            evaluating = finished or run.step % recipe.evaluate_every == 0
-            logging = evaluating or run.step % 50 == 0
-            if not (saving or logging or target.type == "cpu"):
-                continue
-            values = _check_finite(loss, norm)
-            scores = validate_network(run.average, validation, recipe) if evaluating else None
-            speed = (run.step - looked_at) * options.batch / (now - looked)
-            progress = Progress(run.step, options.steps, *values, rate, speed, run.seconds, scores)
-            looked, looked_at = time.monotonic(), run.step
-            if logging:
-                log.write(json.dumps({key: value for key, value in vars(progress).items() if value is not None}) + "\n")
-                log.flush()
-            if saving:
-                checkpoint.save(run_folder, run.step, state_of(run, recipe))
-                last_saved = time.monotonic()
-            report(progress)
-            if stopping and not finished:
-                raise KeyboardInterrupt
-            if timed_out:
+            stopping = everyone.any(asked.stop or timed_out, target)
+            saving = finished or stopping or now - last_saved >= 60 * recipe.checkpoint_minutes
+            if journal:
+                scores, best = None, False
+                if finished or run.step % recipe.evaluate_every == 0:
+                    scores = validate_network(run.average, material.held_out, recipe, journal.observe(run.step))
+                    mean = sum(scores.values()) / len(scores)
+                    best = is_grown(run, recipe) and mean > run.best
+                    run.best = mean if best else run.best
+                speed = options.batch / (now - looked)
+                progress = Progress(run.step, options.steps, loss, norm, rate, speed, run.seconds, run.skipped, scores)
+                journal.write(progress, run)
+                if saving or best:
+                    checkpoint.save(run_folder, run.step, state_of(run, recipe), recipe.keep, best)
+                    last_saved = time.monotonic()
+                report(progress)
+            looked = time.monotonic()
+            if finished or stopping:
                 break
+        if asked.stop and run.step < options.steps:
+            raise KeyboardInterrupt
     return run
+
+
+def train_step(
+    run: Run, forward: Forward, parts: Pairs, recipe: Recipe, setting: Setting, rate: float
+) -> tuple[float, float]:
+    """One batch, forward and backward in parts, and one optimiser step.
+
+    A step whose loss or gradient is not finite changes nothing but the count of skipped steps.
+
+    Args:
+        run: advanced by one step, in place.
+        forward: the network's, plain or compiled.
+        parts: this process's share of the batch, (degraded, clean) pairs.
+        recipe: objective and optimiser.
+        setting: where and how to compute.
+        rate: the learning rate.
+
+    Returns:
+        Loss, and gradient norm before clipping, of the whole batch in all processes.
+
+    Raises:
+        MSRNError: more steps in a row were skipped than the recipe allows.
+    """
+    options, network, everyone = recipe.optimiser, run.network, setting.everyone
+    for group in run.optimiser.param_groups:
+        group["lr"] = rate
+    _set_training(network, batchnorm=not options.frozen_at(run.step))
+    statistics = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+    kept: list[Tensor] = torch._foreach_add(statistics, 0.0)  # pyright: ignore  # a copy, in few kernels
+    run.optimiser.zero_grad(set_to_none=True)
+    losses: list[Tensor] = []
+    for degraded, clean in parts:
+        half = setting.precision != torch.float32
+        with torch.autocast(setting.device.type, dtype=setting.precision, enabled=half):
+            outputs = forward(degraded)
+        full = Outputs(outputs.ensemble.float(), [image.float() for image in outputs.intermediate])
+        loss = objective(full, clean, recipe.loss) / len(parts)
+        run.scaler.scale(loss).backward()
+        losses.append(loss.detach())
+    total = torch.stack(losses).sum()
+    everyone.average([total, *(p.grad for p in network.parameters() if p.grad is not None)])
+    run.scaler.unscale_(run.optimiser)
+    norm = nn.utils.clip_grad_norm_(network.parameters(), options.clip_at(rate))
+    values = total.item(), norm.item()
+    if all(map(math.isfinite, values)):
+        run.scaler.step(run.optimiser)
+        run.skipped_in_a_row = 0
+        update_average(run.average, network, run.step, options.ema_decay)
+    else:
+        torch._foreach_copy_(statistics, kept)  # pyright: ignore
+        run.skipped += 1
+        run.skipped_in_a_row += 1
+    run.scaler.update()
+    run.step += 1
+    if run.skipped_in_a_row > options.skip_limit:
+        raise MSRNError(
+            f"training diverged: {run.skipped_in_a_row} steps in a row up to step {run.step} were skipped (loss "
+            f"{values[0]}, gradient norm {values[1]}); lower optimiser.rate and resume from the last checkpoint"
+        )
+    return values
+
+
+@torch.no_grad()
+def validate_network(
+    network: MSRN, images: Sequence[NDArray[np.uint8]], recipe: Recipe, observe: Observe | None = None
+) -> dict[str, float]:
+    """Mean PSNR in dB on held-out crops for each level, unrounded, whole crop; a run's own yardstick.
+
+    ``observe`` receives the first crop at each level: its name, then degraded, restored and clean, ``(C, H, W)``.
+    """
+    degradation: Degradation = degradation_for(recipe.task, recipe.data.validation_levels)
+    device = next(network.parameters()).device
+    network.eval()
+    scores: dict[str, float] = {}
+    for level in recipe.data.validation_levels:
+        values: list[float] = []
+        for index, image in enumerate(images):
+            clean = multiple_of(image, degradation.multiple(level)).astype(np.float32) / np.float32(255)
+            degraded = degradation.apply(clean, level, np.random.default_rng((recipe.seed, index)))
+            restored = network(torch.from_numpy(degraded)[None].to(device))[0].cpu().numpy()
+            values.append(psnr(restored, clean, data_range=1))
+            if observe and index == 0:
+                observe(f"{level:g}", degraded, restored, clean)
+        scores[f"{level:g}"] = float(np.mean(values))
+    return scores
+
+
+def _set_training(network: MSRN, batchnorm: bool) -> None:
+    network.train()
+    if not batchnorm:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+
+
+class _Journal:
+    """The run folder's readable part: ``recipe.json``, ``log.jsonl``, and TensorBoard's files on request."""
+
+    def __init__(self, folder: Path, recipe: Recipe, run: Run, tensorboard: bool) -> None:
+        text = recipe.model_dump_json(indent=2) + "\n"
+        write_atomically(folder / "recipe.json", lambda file: file.write(text.encode()))
+        self.path = folder / "log.jsonl"
+        # A run that was killed has logged steps that its checkpoint does not know; they will be made again.
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        kept = [line for line in lines if _step_of(line) <= run.step] if run.step else []
+        write_atomically(self.path, lambda file: file.write("".join(f"{line}\n" for line in kept).encode()))
+        self.board = Board(folder / "tensorboard", run.step) if tensorboard else None
+
+    def __enter__(self) -> "_Journal":
+        self.file = self.path.open("a", encoding="utf-8")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        with suppress(OSError):  # of a full disk, which has been reported
+            self.file.close()
+        if self.board:
+            self.board.close()
+
+    def write(self, progress: Progress, run: Run) -> None:
+        """Log a step, every fiftieth and those with scores."""
+        if progress.scores is None and progress.step % 50:
+            return
+        known = {key: value for key, value in vars(progress).items() if value is not None}
+        values = {key: value for key, value in known.items() if key == "scores" or math.isfinite(value)}
+        try:
+            self.file.write(json.dumps(values) + "\n")
+            self.file.flush()
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror}; the last checkpoint is intact") from error
+        if self.board:
+            ensemble = run.average.ensemble.tolist() if run.average.config.multi_supervised else []
+            self.board.scalars(progress.step, values, ensemble)
+
+    def observe(self, step: int) -> Observe | None:
+        """What :func:`validate_network` shows its pictures to."""
+        return partial(self.board.pictures, step) if self.board else None
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return math.inf  # half a line, from a process that was killed
+
+
+@contextmanager
+def _owned(folder: Path) -> Generator[None]:
+    """Keep a second process from training in the same folder; the system lets go when this one dies."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / ".lock", timeout=0):
+            yield
+    except filelock.Timeout as error:
+        raise UsageError(f"another process is training in {folder}") from error
+    except OSError as error:
+        raise OutputError(f"cannot train in {folder}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _deterministic() -> Generator[None]:
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def _device_of(device: str, everyone: World) -> str:
+    """Each process of a machine has a GPU of its own."""
+    on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    return f"cuda:{everyone.local_rank}" if on_gpu else device
 
 
 @dataclass
@@ -223,68 +366,3 @@ def _signals() -> Generator[_Asked]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def load_data(
-    recipe: Recipe, data_root: Path, device: torch.device
-) -> tuple[PatchSampler | ResidentSampler, list[NDArray[np.uint8]]]:
-    """Read the recipe's images: a sampler over the training part, and centre crops of the held-out part.
-
-    ``data_root`` is the folder of the recipe's folders, or a file made by ``msrn pack`` from them.
-    """
-    images = _read_images(recipe, data_root)
-    training, held_out = split(images, recipe.data.validation_every)
-    degradation = degradation_for(recipe.task, recipe.data.levels)
-    if recipe.data.resident:
-        sampler = ResidentSampler(training, degradation, recipe.data.patch, recipe.seed, device)
-    else:
-        sampler = PatchSampler(training, degradation, recipe.data.patch, recipe.seed)
-    side = recipe.data.validation_crop
-    corners = [[max(0, (length - side) // 2) for length in image.shape[1:]] for image in held_out]
-    return sampler, [
-        image[:, top : top + side, left : left + side] for image, (top, left) in zip(held_out, corners, strict=True)
-    ]
-
-
-def _read_images(recipe: Recipe, data_root: Path) -> list[NDArray[np.uint8]]:
-    channels, color_range = recipe.network.in_channels, recipe.data.luminance
-    if not data_root.is_file():
-        folders = [data_root / folder for folder in recipe.data.folders]
-        return read_folders(folders, channels, color_range).images
-    pack = load_pack(data_root)
-    if len(pack.images[0]) != channels or (channels == 1 and pack.color_range != color_range):
-        raise UsageError(
-            f"{data_root} holds {len(pack.images[0])} channels in {pack.color_range} range, "
-            f"the recipe wants {channels} in {color_range} range"
-        )
-    return pack.images
-
-
-@torch.no_grad()
-def validate_network(network: MSRN, images: list[NDArray[np.uint8]], recipe: Recipe) -> dict[str, float]:
-    """Mean PSNR in dB on held-out crops for each level, unrounded, whole crop; a run's own yardstick."""
-    degradation: Degradation = degradation_for(recipe.task, recipe.data.validation_levels)
-    device = next(network.parameters()).device
-    network.eval()
-    scores: dict[str, float] = {}
-    for level in recipe.data.validation_levels:
-        values: list[float] = []
-        for index, image in enumerate(images):
-            clean = multiple_of(image, degradation.multiple(level)).astype(np.float32) / np.float32(255)
-            degraded = degradation.apply(clean, level, np.random.default_rng((recipe.seed, index)))
-            restored = network(torch.from_numpy(degraded)[None].to(device))[0].cpu().numpy()
-            values.append(psnr(restored, clean, data_range=1))
-        scores[f"{level:g}"] = float(np.mean(values))
-    return scores
-
-
-def _set_training(network: MSRN, batchnorm: bool) -> None:
-    network.train()
-    if not batchnorm:
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
-
-
-def _tensor(values: Tensor | NDArray[np.float32], device: torch.device) -> Tensor:
-    return values if isinstance(values, Tensor) else torch.from_numpy(values).to(device)

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from msrn.cli import research, restore
+from msrn.cli import benchmark, research, restore, training
 from msrn.console import say
 from msrn.errors import MSRNError
 
@@ -29,10 +29,13 @@ for command in (
     restore.denoise,
     restore.dejpeg,
     research.evaluate,
-    research.train,
-    research.pack,
+    training.train,
+    training.prepare,
+    training.pack,
+    training.schema,
     research.publish,
     research.weights,
+    benchmark.benchmark,
 ):
     app.command()(command)
 
@@ -61,6 +64,9 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         say("msrn: interrupted")
         sys.exit(130)
+    except MemoryError:
+        say("msrn: error: there is not enough memory")
+        sys.exit(1)
     except MSRNError as error:
         say(f"msrn: error: {error}")
         sys.exit(error.exit_code)

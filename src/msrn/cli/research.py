@@ -1,25 +1,26 @@
-"""The commands for networks: evaluate, train, pack, publish, weights."""
+"""The commands for weights: evaluate, publish, weights."""
 
 import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from msrn.cli.options import (
     TTA,
     AsJSON,
-    DataRoot,
+    BackendOption,
     Device,
     PrecisionOption,
     Quiet,
     Task,
     Tile,
+    Verbose,
 )
-from msrn.console import Bar, print_card, say
-from msrn.errors import ImageError, UsageError
+from msrn.console import Bar, print_card, say, show_log
+from msrn.errors import ImageError, MSRNError, UsageError
 
 
 def evaluate(
@@ -33,159 +34,108 @@ def evaluate(
     baseline: Annotated[bool, typer.Option("--baseline", help="Score the degraded input only.")] = False,
     restored: Annotated[Path | None, typer.Option("--restored", help="Score images that something else wrote.")] = None,
     function: Annotated[str | None, typer.Option("--callable", help="Score a Python function, module:name.")] = None,
+    protocol: Annotated[
+        Literal["matlab", "authors-tiles"], typer.Option("--protocol", help="Whole images, or the authors' tiles.")
+    ] = "matlab",
+    color: Annotated[bool, typer.Option("--color", help="Score R, G and B instead of luminance.")] = False,
     save_to: Annotated[Path | None, typer.Option("--save", help="Folder for the restored images.")] = None,
     report_to: Annotated[Path | None, typer.Option("--report", help="Folder for a page to look at.")] = None,
     tile: Tile = 0,
     device: Device = "auto",
+    backend: BackendOption = "eager",
     precision: PrecisionOption = "fp32",
     tta: TTA = False,
     as_json: AsJSON = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table with the paper's.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one row per image.")] = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Score weights on folders of clean images, by the literature's exact protocol."""
-    from msrn import evaluate as evaluation
-    from msrn import files, report, tables
-    from msrn.picture import Picture
-
+    show_log(verbose, quiet)
     if sum((baseline, restored is not None, function is not None, bool(weights))) > 1:
         raise UsageError("give only one of --weights, --baseline, --restored and --callable")
+    if tta and (baseline or restored or function or any(name.endswith(".onnx") for name in weights or [])):
+        raise UsageError("--tta is for weights; what else is scored restores as it does")
+    from msrn import evaluate as evaluation
+    from msrn import files, report, tables
+    from msrn import methods as known
+
     for each in level:
         evaluation.check_level(task, each)
+    places = [(folder, each, f"{folder.resolve().name}-{each:g}") for folder in data for each in level]
     methods: list[Any] = [None]
-    if not baseline:
-        from msrn import methods as known
-
-        methods = known.choose(
-            weights or [task],
-            restored,
-            function,
-            color_range=evaluation.color_range(task),
-            device=device,
-            precision=precision,
-            tile=tile,
-            tta=tta,
-        )
-    cases = [(method, folder, each) for method in methods for folder in data for each in level]
+    if restored is None and not baseline:
+        options: dict[str, Any] = {"device": device, "backend": backend, "precision": precision}
+        options |= {"tile": tile, "tta": tta}
+        methods = known.choose(weights or [task], function, **options)
+    for method in methods:
+        evaluation.check_method(task, method, protocol)
     results: list[dict[str, Any]] = []
+    lost: list[MSRNError] = []
     gallery = report.Gallery()
+    cases = [(method, *place) for method in methods for place in places]
     with Bar(quiet) as bar:
-        for number, (method, folder, each) in enumerate(cases):
+        for number, (method, folder, each, place) in enumerate(cases):
 
-            def advance(done: int, total: int, number: int = number, name: str = folder.name) -> None:
+            def advance(done: int, total: int, number: int = number, name: str = place) -> None:
                 bar.show(name, (number + done / total) / len(cases))
 
-            gallery.start()
-            several = "" if len(cases) == 1 else f"{number}-{folder.name}-{each:g}"
+            of_method = f"{number // len(places) + 1}-" if len(methods) > 1 else ""
+            subfolder = "" if len(cases) == 1 else f"{of_method}{place}"
 
-            def observe(path: Path, *planes: Any, folder: str = several) -> None:
+            def observe(path: Path, *planes: Any, subfolder: str = subfolder) -> None:
                 if save_to is not None:
-                    restored = Picture(planes[1].astype("float32"))
-                    files.write(restored, save_to / folder / f"{path.stem}.png")
+                    files.write(evaluation.as_picture(planes[1], task), save_to / subfolder / f"{path.stem}.png")
                 if report_to is not None:
                     gallery.add(path.name, *planes)
 
-            results.append(evaluation.evaluate(task, each, folder, method, advance, observe))
-            for failure in results[-1]["failures"]:
+            try:
+                if restored is not None:
+                    method = known.FolderMethod(restored / subfolder, evaluation.color_range(task))
+                result = evaluation.evaluate(
+                    task, each, folder, method, advance, observe, protocol=protocol, color=color
+                )
+            except (UsageError, ImageError) as error:  # of this folder; the others are still scored
+                lost.append(error)
+                bar.say(f"msrn: error: {error}")
+                gallery.discard()
+                continue
+            gallery.finish()
+            results.append(result)
+            for failure in result["failures"]:
                 bar.say(f"msrn: error: {failure['name']}: {failure['error']}")
+            if result["megapixels_per_second"] and not quiet:
+                speed = f"{result['seconds']:.1f} s, {result['megapixels_per_second']:.2f} megapixels per second"
+                bar.say(f"{place}: {speed}")
+    if not results:
+        raise typer.Exit(lost[0].exit_code)
+    evaluation.compare_with_first(results)
     if report_to is not None:
         costs = {m.name: m.restorer.config.multiply_adds_per_pixel for m in methods if hasattr(m, "restorer")}
         command = shlex.join(["msrn", *sys.argv[1:]])
         say(f"report: {report.write(report_to, report.page(results, gallery, costs, command))}")
     if as_json:
-        typer.echo(json.dumps(results[0] if len(results) == 1 else results, indent=2, ensure_ascii=False))
+        typer.echo(tables.as_json(results))
     elif as_markdown:
         typer.echo(tables.markdown(results))
     elif as_csv:
         typer.echo(tables.comma_separated(results))
     else:
         typer.echo("\n\n".join(tables.text(result) for result in results))
-        for first, second in zip(results, results[len(data) * len(level) :], strict=False):
-            verdict = evaluation.compare(second, first)
-            interval = f"{verdict['difference']:+.3f} dB, 95 % interval {verdict['low']:+.3f} to {verdict['high']:+.3f}"
-            typer.echo(f"\n{second['weights']} against {first['weights']}, {first['data']}: {interval}")
         if not quiet:
             say(f"protocol: {results[0]['protocol']}")
-    if any(result["failures"] for result in results):
+    if lost or any(result["failures"] for result in results):
         raise typer.Exit(ImageError.exit_code)
 
 
-def train(
-    recipe: Annotated[Path, typer.Argument(help="Recipe, a TOML file.")],
-    data_root: DataRoot = Path("data"),
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="New run folder; runs/NAME by default.")] = None,
-    resume: Annotated[
-        Path | None, typer.Option("--resume", metavar="RUN", help="Continue the run in a folder.")
-    ] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe.")] = None,
-    init_from: Annotated[str | None, typer.Option("--init-from", help="Start from weights (fine-tuning).")] = None,
-    device: Device = "auto",
-    precision: PrecisionOption = "auto",
-    compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
-    minutes: Annotated[float | None, typer.Option("--minutes", help="Stop after this long, with a checkpoint.")] = None,
-    threads: Annotated[int, typer.Option("--threads", min=0, help="Processor threads; 0 = all.")] = 0,
-    quiet: Quiet = False,
-) -> None:
-    """Train a recipe; interrupt it whenever you like and go on with --resume."""
-    from msrn import recipe as recipes
-
-    loaded = recipes.load(recipe, settings or [])
-    if resume is not None and (output is not None or init_from is not None):
-        raise UsageError("--resume continues a run as it is: it takes neither --output nor --init-from")
-    run = resume or output or Path("runs") / loaded.name
-
-    import torch
-
-    from msrn import weights
-    from msrn.train import Progress, fit
-
-    if threads:
-        torch.set_num_threads(threads)
-    initial = weights.load(init_from).network.requires_grad_(True) if init_from else None
-    with Bar(quiet) as bar:
-
-        def report(now: Progress) -> None:
-            bar.show(f"loss {now.loss:.5f}  {now.patches_per_second:.0f} patches/s", now.step / now.steps)
-            if now.scores and not quiet:
-                scores = "  ".join(f"{level}: {score:.3f} dB" for level, score in now.scores.items())
-                bar.say(f"step {now.step}  loss {now.loss:.5f}  rate {now.rate:.2e}  held-out {scores}")
-
-        fit(
-            loaded,
-            data_root,
-            run,
-            resume=resume is not None,
-            initial=initial,
-            device=device,
-            precision=precision,
-            compiled=compiled,
-            minutes=minutes,
-            report=report,
-        )
-    typer.echo(str(run))
-
-
-def pack(
-    recipe: Annotated[Path, typer.Argument(help="Recipe whose images to pack.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The pack, an .npz file.")],
-    data_root: DataRoot = Path("data"),
-) -> None:
-    """Put a recipe's training images into one file, ready to carry to another machine."""
-    from msrn import recipe as recipes
-    from msrn.data import read_folders, save_pack
-
-    wanted = recipes.load(recipe)
-    packed = read_folders(
-        [data_root / folder for folder in wanted.data.folders], wanted.network.in_channels, wanted.data.luminance
-    )
-    save_pack(packed, output)
-    say(f"{len(packed.images)} images -> {output}")
-
-
 def publish(
-    run: Annotated[Path, typer.Argument(help="A run folder, or one checkpoint.")],
+    run: Annotated[Path, typer.Argument(help="A run folder, one checkpoint, or a weights file to complete.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the weights file.")],
+    data_root: Annotated[
+        Path | None,
+        typer.Option("--data-root", help="Where the recipe's images are: measures what int8 and bf16 cost."),
+    ] = None,
     data_name: Annotated[str, typer.Option("--data-name", help="Name of the training data in the file name.")] = "",
     licence: Annotated[str, typer.Option("--licence", help="Licence of the weights.")] = "Apache-2.0",
     data: Annotated[list[Path] | None, typer.Option("--data", help="Folder of clean images to score on.")] = None,
@@ -195,12 +145,20 @@ def publish(
     from msrn.publish import publish as publish_run
 
     path, card = publish_run(
-        run, output, data_name=data_name, licence=licence, scores_on=data or [], levels=level or []
+        run,
+        output,
+        data_root=data_root,
+        data_name=data_name,
+        licence=licence,
+        scores_on=data or [],
+        levels=level or [],
     )
     typer.echo(str(path))
     for name, levels in card.scores.items():
         for at, scores in levels.items():
             say(f"{name} {at}: {scores['mean']['psnr']:.2f} dB (degraded {scores['baseline']['psnr']:.2f})")
+    for precision, losses in card.losses.items():
+        say(f"{precision} costs " + ", ".join(f"{loss:.4f} dB at {at}" for at, loss in losses.items()))
 
 
 def weights(

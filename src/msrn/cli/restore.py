@@ -1,61 +1,91 @@
 """The commands for photographs: upscale, denoise, dejpeg."""
 
+import inspect
 import json
 import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from msrn.cli.options import (
-    TTA,
-    AsJSON,
-    Device,
-    DryRun,
-    Extension,
-    FailFast,
-    Inputs,
-    Output,
-    Overwrite,
-    PrecisionOption,
-    Quality,
-    Quiet,
-    Recursive,
-    SkipExisting,
-    Strip,
-    Suffix,
-    Tile,
-    Verbose,
-    WeightsName,
-)
-from msrn.console import Bar, say
-from msrn.errors import ImageError, UsageError
+from msrn.cli import options as given
+from msrn.console import Bar, say, show_log
+from msrn.errors import ImageError, OutputError, UsageError
 
 if TYPE_CHECKING:
-    from msrn.batch import Job, Outcome
+    from msrn.batch import Job, Outcome, Plan
+    from msrn.engine import Restorer
+    from msrn.picture import Task
+
+VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Options that the three commands share."""
+
+    inputs: given.Inputs
+    output: given.Output
+    tile: given.Tile = 0
+    device: given.Device = "auto"
+    backend: given.BackendOption = "auto"
+    precision: given.PrecisionOption = "auto"
+    tta: given.TTA = False
+    recursive: given.Recursive = False
+    jobs: given.Jobs = 1
+    suffix: given.Suffix = ""
+    ext: given.Extension = None
+    quality: given.Quality = 95
+    subsampling: given.Subsampling = "4:4:4"
+    overwrite: given.Overwrite = False
+    skip_existing: given.SkipExisting = False
+    dry_run: given.DryRun = False
+    fail_fast: given.FailFast = False
+    strip_metadata: given.Strip = False
+    max_pixels: given.MaxPixels = 500_000_000
+    max_bytes: given.MaxBytes = 4 << 30
+    max_frames: given.MaxFrames = 1_000_000
+    max_seconds: given.MaxSeconds = 120.0
+    as_json: given.AsJSON = False
+    quiet: given.Quiet = False
+    verbose: given.Verbose = False
+
+
+def _photographs(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of :class:`Common`, which it takes as its first argument."""
+    own = list(inspect.signature(command).parameters.values())[1:]
+    names = [parameter.name for parameter in own]
+
+    def wrapped(**values: Any) -> None:
+        mine = {name: values.pop(name) for name in names}
+        command(Common(**values), **mine)
+
+    shared = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=field.type,
+            default=inspect.Parameter.empty if field.name in ("inputs", "output") else field.default,
+        )
+        for field in fields(Common)
+    ]
+    own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+    vars(wrapped)["__signature__"] = inspect.Signature([*shared[:2], *own, *shared[2:]])
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in (*shared, *own)}
+    wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
+    return wrapped
+
+
+@_photographs
 def upscale(
-    inputs: Inputs,
-    output: Output,
+    common: Common,
     scale: Annotated[float | None, typer.Option("--scale", "-s", help="Any factor from 1; 2 by default.")] = None,
     to: Annotated[str | None, typer.Option("--to", metavar="WxH", help="Exact output size instead.")] = None,
-    weights: WeightsName = "sr",
-    tile: Tile = 0,
-    device: Device = "auto",
-    precision: PrecisionOption = "auto",
-    tta: TTA = False,
-    recursive: Recursive = False,
-    suffix: Suffix = "",
-    ext: Extension = None,
-    quality: Quality = 95,
-    overwrite: Overwrite = False,
-    skip_existing: SkipExisting = False,
-    dry_run: DryRun = False,
-    fail_fast: FailFast = False,
-    strip_metadata: Strip = False,
-    as_json: AsJSON = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    weights: given.WeightsName = "sr",
 ) -> None:
     """Enlarge images by any factor from 1 to 4, or to an exact size."""
     size = None if to is None else _parse_size(to)
@@ -63,134 +93,198 @@ def upscale(
         raise UsageError("give --scale or --to, not both")
     if scale is not None and not 1 <= scale < float("inf"):
         raise UsageError(f"--scale must be a number of at least 1, got {scale:g}")
-    if scale is not None and scale > 4 and not quiet:
+    if scale is not None and scale > 4 and not common.quiet:
         say(f"msrn: note: the weights are trained for factors up to 4, not {scale:g}")
-    _restore("sr", locals() | {"size": size})
+    _restore("sr", common, weights, scale, size)
 
 
-def denoise(
-    inputs: Inputs,
-    output: Output,
-    weights: WeightsName = "denoise",
-    tile: Tile = 0,
-    device: Device = "auto",
-    precision: PrecisionOption = "auto",
-    tta: TTA = False,
-    recursive: Recursive = False,
-    suffix: Suffix = "",
-    ext: Extension = None,
-    quality: Quality = 95,
-    overwrite: Overwrite = False,
-    skip_existing: SkipExisting = False,
-    dry_run: DryRun = False,
-    fail_fast: FailFast = False,
-    strip_metadata: Strip = False,
-    as_json: AsJSON = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
+@_photographs
+def denoise(common: Common, weights: given.WeightsName = "denoise") -> None:
     """Remove noise; the level is judged from the image itself."""
-    _restore("denoise", locals())
+    _restore("denoise", common, weights)
 
 
-def dejpeg(
-    inputs: Inputs,
-    output: Output,
-    weights: WeightsName = "jpeg",
-    tile: Tile = 0,
-    device: Device = "auto",
-    precision: PrecisionOption = "auto",
-    tta: TTA = False,
-    recursive: Recursive = False,
-    suffix: Suffix = "",
-    ext: Extension = None,
-    quality: Quality = 95,
-    overwrite: Overwrite = False,
-    skip_existing: SkipExisting = False,
-    dry_run: DryRun = False,
-    fail_fast: FailFast = False,
-    strip_metadata: Strip = False,
-    as_json: AsJSON = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
+@_photographs
+def dejpeg(common: Common, weights: given.WeightsName = "jpeg") -> None:
     """Remove JPEG blocks and ringing; the quality is judged from the image itself."""
-    _restore("jpeg", locals())
+    _restore("jpeg", common, weights)
 
 
-def _restore(task: str, options: dict[str, Any]) -> None:
-    """What upscale, denoise and dejpeg share: plan, load, restore, report."""
-    from msrn.batch import plan_outputs, restore_files
+def _restore(
+    task: "Task",
+    common: Common,
+    weights: str,
+    scale: float | None = None,
+    size: tuple[int, int] | None = None,
+) -> None:
+    """What upscale, denoise and dejpeg share: plan, claim the output, load, restore, report."""
+    from msrn.batch import Limits, Settings, claim, forecast, plan_outputs, restore_files
 
-    if options["overwrite"] and options["skip_existing"]:
+    show_log(common.verbose, common.quiet)
+    if common.overwrite and common.skip_existing:
         raise UsageError("give --overwrite or --skip-existing, not both")
-    jobs = plan_outputs(
-        options["inputs"],
-        options["output"],
-        recursive=options["recursive"],
-        suffix=options["suffix"],
-        extension=options["ext"],
-    )
-    if options["dry_run"]:
-        typer.echo("\n".join(f"{job.source} -> {job.target}" for job in jobs))
+    if any(path.suffix.lower() in VIDEOS for path in common.inputs):
+        _restore_video(task, common, weights, scale, size)
         return
+    plan = plan_outputs(
+        common.inputs, common.output, recursive=common.recursive, suffix=common.suffix, extension=common.ext
+    )
+    if any(job.to_stdout for job in plan.jobs) and (common.as_json or sys.stdout.isatty()):
+        raise UsageError("-o - writes the image to standard output: redirect it, and leave --json out")
+    if common.dry_run:
+        typer.echo("\n".join(f"{job.source} -> {job.target}" for job in plan.jobs))
+        seconds, most = forecast(plan.jobs, _load(task, common, weights), Settings(scale, size))
+        say(f"msrn: about {seconds:.1f} s and {most / 2**30:.2f} GiB at most on this machine")
+        return
+    if plan.links and not common.quiet:
+        say(f"msrn: note: {len(plan.links)} links to folders are not entered, such as {plan.links[-1]}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+    with claim(plan) as output:
+        restorer = _load(task, common, weights)
+        with Bar(common.quiet) as bar:
+            report = Report(plan, bar, common.quiet)
+            try:
+                outcomes = restore_files(
+                    plan.jobs,
+                    output,
+                    restorer,
+                    Settings(scale, size, common.quality, common.subsampling, common.strip_metadata),
+                    limits=Limits(common.max_pixels, common.max_bytes, common.max_seconds),
+                    existing="overwrite" if common.overwrite else "skip" if common.skip_existing else "refuse",
+                    fail_fast=common.fail_fast,
+                    workers=common.jobs,
+                    progress=report.advance,
+                    done=report.done,
+                )
+            except KeyboardInterrupt:
+                if plan.folder is not None:
+                    bar.say("msrn: interrupted; the same command goes on where this one was stopped")
+                raise
+    if common.as_json:
+        typer.echo(json.dumps([_row(outcome) for outcome in outcomes], indent=2))
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    if len(plan.jobs) > 1 and (failed or not common.quiet):
+        say(report.summary())
+        if failed and output.failures is not None:
+            say(f"msrn: {len(failed)} of {len(outcomes)} images failed, see {output.failures}")
+    if failed:
+        # One file with one reason keeps that reason's code; a batch says that some images failed.
+        code = failed[0].error.exit_code if len(outcomes) == 1 and failed[0].error else ImageError.exit_code
+        raise typer.Exit(code)
 
+
+def _load(task: "Task", common: Common, weights: str) -> "Restorer":
     from msrn.engine import Restorer
 
     restorer = Restorer(
-        options["weights"],
-        device=options["device"],
-        precision=options["precision"],
-        tile=options["tile"],
-        tta=options["tta"],
+        weights,
+        device=common.device,
+        backend=common.backend,
+        precision=common.precision,
+        tile=common.tile,
+        tta=common.tta,
     )
     if restorer.weights.card.task != task:
-        raise UsageError(f"weights {options['weights']!r} are for {restorer.weights.card.task!r}, not for {task!r}")
-    if options["verbose"]:
+        raise UsageError(f"weights {weights!r} are for {restorer.weights.card.task!r}, not for {task!r}")
+    if common.verbose:
         say(f"msrn: {restorer}")
-    existing = "overwrite" if options["overwrite"] else "skip" if options["skip_existing"] else "refuse"
-    order = {id(job): index for index, job in enumerate(jobs)}
-    with Bar(options["quiet"]) as bar:
+    return restorer
 
-        def advance(job: "Job", share: float) -> None:
-            bar.show(job.source.name, (order[id(job)] + share) / len(jobs))
 
-        def done(outcome: "Outcome") -> None:
-            if outcome.error is not None:
-                bar.say(f"msrn: error: {outcome.error}")
-            elif not options["quiet"]:
-                bar.say(f"{outcome.job.target}" + (" exists, skipped" if outcome.skipped else ""))
+def _restore_video(
+    task: "Task", common: Common, weights: str, scale: float | None, size: tuple[int, int] | None
+) -> None:
+    """One video, frame by frame."""
+    from msrn.batch import Job, Plan, Settings, claim
+    from msrn.video import CONTAINERS, restore_video
 
-        outcomes = restore_files(
-            jobs,
-            restorer,
-            scale=options.get("scale"),
-            size=options.get("size"),
-            quality=options["quality"],
-            strip_metadata=options["strip_metadata"],
-            existing=existing,
-            fail_fast=options["fail_fast"],
-            progress=advance,
-            done=done,
-        )
-    failed = [outcome for outcome in outcomes if outcome.error is not None]
-    if options["as_json"]:
-        rows = [
-            {
-                "input": str(outcome.job.source),
-                "output": None if outcome.error else str(outcome.job.target),
-                "skipped": outcome.skipped,
-                "error": str(outcome.error) if outcome.error else None,
-            }
-            for outcome in outcomes
-        ]
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
-    if failed:
-        # One file with one reason keeps that reason's code; a batch says that some images failed.
-        code = failed[0].error.exit_code if len(jobs) == 1 and failed[0].error else ImageError.exit_code
-        if len(jobs) > 1:
-            say(f"msrn: {len(failed)} of {len(jobs)} images failed")
-        raise typer.Exit(code)
+    if len(common.inputs) > 1:
+        raise UsageError("a video is restored alone: one input, one output")
+    source, target = common.inputs[0], common.output
+    if not source.exists():
+        raise UsageError(f"no such file or folder: {source}")
+    if target.suffix.lower() not in CONTAINERS:
+        target = target / f"{source.stem}{common.suffix}.{common.ext or 'mp4'}"
+    if target.resolve() == source.resolve():
+        raise UsageError(f"{target} is an input; choose another output folder or use --suffix")
+    if common.dry_run:
+        typer.echo(f"{source} -> {target}")
+        return
+    if target.exists() and common.skip_existing:
+        return
+    if target.exists() and not common.overwrite:
+        raise OutputError(f"{target} exists; use --overwrite or --skip-existing")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with claim(Plan((Job(source, target),), None)), Bar(common.quiet) as bar:
+        restorer = _load(task, common, weights)
+        started = time.perf_counter()
+
+        def advance(done: int, total: int) -> None:
+            speed = done / max(time.perf_counter() - started, 1e-9)
+            bar.show(f"{source.name}  frame {done} of {total or '?'}  {speed:.2f} frames/s", done / max(total, done))
+
+        try:
+            restore_video(
+                source,
+                target,
+                restorer,
+                Settings(scale, size).digest(restorer),
+                scale=scale,
+                size=size,
+                max_pixels=common.max_pixels,
+                max_frames=common.max_frames,
+                progress=advance,
+            )
+        except KeyboardInterrupt:
+            bar.say("msrn: interrupted; the same command goes on where this one was stopped")
+            raise
+        if not common.quiet:
+            bar.say(str(target))
+
+
+class Report:
+    """Tells how far a batch is: images and megapixels a second, what failed."""
+
+    def __init__(self, plan: "Plan", bar: Bar, quiet: bool) -> None:
+        self._order = {job: index for index, job in enumerate(plan.jobs)}
+        self._bar, self._quiet = bar, quiet
+        self._started = time.perf_counter()
+        self._made = self._skipped = self._failed = self._pixels = 0
+
+    def advance(self, job: "Job", share: float) -> None:
+        """Show the file at hand and the speed so far."""
+        text = f"{job.source.name}  {self._speed()}" + (f"  {self._failed} failed" if self._failed else "")
+        self._bar.show(text, (self._order[job] + share) / len(self._order))
+
+    def done(self, outcome: "Outcome") -> None:
+        """Count what became of a file, and say it."""
+        if outcome.error is not None:
+            self._failed += 1
+            self._bar.say(f"msrn: error: {outcome.error}")
+            return
+        self._made += not outcome.skipped
+        self._skipped += bool(outcome.skipped)
+        self._pixels += outcome.pixels
+        if not self._quiet and not outcome.job.to_stdout:
+            self._bar.say(f"{outcome.job.target}" + (f" {outcome.skipped}, skipped" if outcome.skipped else ""))
+
+    def summary(self) -> str:
+        """One line for the end."""
+        counts = f"{self._made} restored, {self._skipped} skipped, {self._failed} failed"
+        return f"msrn: {counts} in {time.perf_counter() - self._started:.1f} s ({self._speed()})"
+
+    def _speed(self) -> str:
+        seconds = max(time.perf_counter() - self._started, 1e-9)
+        return f"{self._made / seconds:.2f} images/s, {self._pixels / seconds / 1e6:.2f} MP/s"
+
+
+def _row(outcome: "Outcome") -> dict[str, Any]:
+    return {
+        "input": str(outcome.job.source),
+        "output": None if outcome.error else str(outcome.job.target),
+        "skipped": bool(outcome.skipped),
+        "error": str(outcome.error) if outcome.error else None,
+    }
 
 
 def _parse_size(text: str) -> tuple[int, int]:

@@ -1,0 +1,62 @@
+"""A thousand small images as a batch, against the engine alone on the same pixels.
+
+    python benchmarks/batch.py [--images 1000] [--side 64] [--jobs 1]
+
+Both enlarge by 2 with the default weights. The batch reads PNG files, writes PNG files and keeps its manifest; its time
+is that of ``msrn upscale -r`` from the first file to the last (what starting Python and torch takes is printed apart).
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from msrn import Restorer, files
+from msrn.degrade import resize
+from msrn.picture import Picture
+
+
+def main() -> None:
+    """Print both throughputs and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--side", type=int, default=64, help="of each image, in pixels")
+    parser.add_argument("--jobs", type=int, default=1)
+    options = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "in"), Path(folder, "out")
+        rng = np.random.default_rng(0)
+        for index in range(options.images):
+            smooth = resize(rng.random((3, options.side // 4, options.side // 4), np.float32), 4).clip(0, 1)
+            files.write(Picture(smooth), source / f"{index % 10}" / f"{index}.png")
+
+        restorer = Restorer("sr")
+        pictures = [files.read(path) for path in sorted(source.rglob("*.png"))]
+        for picture in pictures[:20]:
+            restorer(picture)
+        started = time.perf_counter()
+        for picture in pictures:
+            restorer(picture)
+        engine = options.images / (time.perf_counter() - started)
+
+        command = [sys.executable, "-m", "msrn.cli", "upscale", str(source), "-r", "-o", str(target)]
+        started = time.perf_counter()
+        process = subprocess.run([*command, "-j", str(options.jobs)], capture_output=True, text=True, check=True)
+        whole = time.perf_counter() - started
+        match = re.search(r"(\d+) restored, .* in ([\d.]+) s", process.stderr)
+        if match is None or int(match[1]) != options.images:
+            raise SystemExit(process.stderr)
+        batch = options.images / float(match[2])
+    print(f"engine alone   {engine:8.2f} images/s")
+    print(f"msrn upscale   {batch:8.2f} images/s, {batch / engine:.1%} of the engine alone")
+    print(f"with start-up  {options.images / whole:8.2f} images/s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Backends: ways to compute the fused graph, behind one interface.
+
+A backend takes float32 ``(N, in_channels, H, W)`` and returns the *residual* of the same shape and type: what the
+network adds to ``fused.skip`` times its input. Tiles, colour and the choice between backends are not its business.
+
+=========  =====================  ============================================================
+eager      fp32, bf16             torch, on any device; always there
+compiled   fp32, bf16             ``torch.compile``: half a minute to start, needs a C++ compiler
+openvino   fp32, bf16, int8       extra ``fast``; the graph is built from OpenVINO's own operations
+onnx       fp32                   extra ``onnx``; ONNX Runtime
+=========  =====================  ============================================================
+
+int8 rounds the inputs of the memory blocks' convolutions to 8 bit, in the ranges that ``publish`` measured, and their
+weights, per output channel; everything else stays fp32.
+"""
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msrn.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from msrn.fuse import Fused
+
+Planes = NDArray[np.float32]
+BackendName = Literal["auto", "eager", "compiled", "openvino", "onnx"]
+Precision = Literal["auto", "fp32", "bf16", "int8"]
+
+_PRECISIONS = {
+    "openvino": ("int8", "bf16", "fp32"),
+    "onnx": ("fp32",),
+    "eager": ("bf16", "fp32"),
+    "compiled": ("bf16", "fp32"),
+}
+_PACKAGES = {"openvino": (("openvino",), "fast"), "onnx": (("onnxruntime", "onnx"), "onnx")}
+"""The packages a backend needs, and the extra that brings them."""
+
+
+class Backend(Protocol):
+    """Computes the residual."""
+
+    def __call__(self, planes: Planes) -> Planes:
+        """Return the residual of float32 ``(N, in_channels, H, W)``, same shape and type."""
+        ...
+
+
+class Choice(NamedTuple):
+    """A backend and its computing type."""
+
+    backend: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.backend} {self.precision}"
+
+
+def candidates(
+    device: "torch.device", backend: str = "auto", precision: str = "auto", harmless: tuple[str, ...] = ("fp32",)
+) -> list[Choice]:
+    """Return what can compute here, the likely fastest first.
+
+    Args:
+        device: anything but a CPU has torch only.
+        backend: a name, or ``auto`` for all that are installed and start at once.
+        precision: a name, or ``auto`` for those that are ``harmless``.
+        harmless: computing types that are known to cost this network no quality.
+
+    Raises:
+        UsageError: a name is unknown, or what was asked for is not installed or does not go together.
+    """
+    for value, names, what in ((backend, BackendName, "backend"), (precision, Precision, "precision")):
+        if value not in get_args(names):
+            raise UsageError(f"unknown {what} {value!r}; known: {', '.join(get_args(names))}")
+    if backend in _PACKAGES and not _installed(backend):
+        packages, extra = _PACKAGES[backend]
+        needed = " and ".join(packages)
+        raise UsageError(f"the {backend} backend needs {needed}: pip install 'msrn-pytorch[{extra}]'")
+    if device.type != "cpu" and backend in _PACKAGES:
+        raise UsageError(f"the {backend} backend computes on the CPU only, not on {device}")
+    named = (
+        [backend] if backend != "auto" else [name for name in _PRECISIONS if name != "compiled" and _installed(name)]
+    )
+    found = [
+        Choice(name, kind)
+        for name in named
+        for kind in _PRECISIONS[name]
+        if (device.type == "cpu" or name not in _PACKAGES)
+        and (kind in harmless if precision == "auto" else kind == precision)
+    ]
+    if not found:
+        able = sorted(name for name, kinds in _PRECISIONS.items() if precision in kinds)
+        where = f"the {backend} backend" if backend != "auto" else f"any backend installed for {device}"
+        raise UsageError(f"{precision} is not for {where}; it is for {', '.join(able)}")
+    return found
+
+
+def create(choice: Choice, fused: "Fused", ranges: dict[str, float], device: "torch.device") -> Backend:
+    """Return a backend that is ready to run.
+
+    Args:
+        choice: one of :func:`candidates`.
+        fused: the graph; not changed.
+        ranges: for int8, the largest value of every input that is rounded, by place.
+        device: for torch.
+
+    Raises:
+        UsageError: int8 without ranges.
+    """
+    if choice.precision == "int8" and not ranges:
+        raise UsageError("these weights were published without 8-bit ranges; use another precision or publish again")
+    if choice.backend == "openvino":
+        from msrn.backends.openvino import OpenVINO
+
+        return OpenVINO(fused, choice.precision, ranges)
+    if choice.backend == "onnx":
+        from msrn.backends.onnx import OnnxRuntime
+
+        return OnnxRuntime(fused)
+    from msrn.backends.eager import Torch
+
+    return Torch(fused, choice.precision, device, compiled=choice.backend == "compiled")
+
+
+def _installed(backend: str) -> bool:
+    return backend not in _PACKAGES or all(find_spec(name) for name in _PACKAGES[backend][0])

@@ -1,0 +1,84 @@
+"""OpenVINO: the graph is written in its own operations, with 8-bit roundings exactly where the ranges say."""
+
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from msrn.backends import Planes
+from msrn.fuse import Activation, Fused
+
+# Optional, without types of its own.
+openvino: Any = import_module("openvino")
+ops: Any = import_module("openvino.opset13")
+
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+
+
+class OpenVINO:
+    """One compiled model for images of every size."""
+
+    def __init__(self, fused: Fused, precision: str, ranges: dict[str, float]) -> None:
+        self.norm = fused.extract_norm if precision == "bf16" else None
+        x: Any = ops.parameter([-1, fused.config.in_channels * (2 if self.norm else 1), -1, -1], np.float32)
+        operations = _Operations(ranges if precision == "int8" else {}, self.norm)
+        model = openvino.Model([fused.residual(x, operations)], [x])
+        hints = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
+        self.compiled = openvino.Core().compile_model(model, "CPU", hints)
+
+    def __call__(self, planes: Planes) -> Planes:
+        """Return the residual of float32 ``(N, in_channels, H, W)``."""
+        x = planes if self.norm is None else _halves(planes, self.norm)
+        return self.compiled(np.ascontiguousarray(x))[0]
+
+
+def _halves(planes: Planes, norm: Activation) -> Planes:
+    """Activate the image in fp32 and give it to bf16 in two channels, its first eight significant bits and the rest.
+
+    Rounded to eight bits alone, smooth areas become steps that the network takes for edges.
+    """
+    active = np.maximum(planes * _array(norm.scale) + _array(norm.shift), 0)
+    high = (active.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+    return np.concatenate([high, active - high], axis=1)
+
+
+class _Operations:
+    """Graph nodes for ``fuse.Operations``."""
+
+    def __init__(self, ranges: dict[str, float], done: Activation | None) -> None:
+        self.ranges, self.done = ranges, done
+
+    def activate(self, x: Any, activation: Activation) -> Any:
+        if activation is self.done:
+            return x
+        return ops.relu(ops.add(ops.multiply(x, _array(activation.scale)), _array(activation.shift)))
+
+    def convolve(self, x: Any, convolution: nn.Conv2d, place: str) -> Any:
+        weight = _array(convolution.weight)
+        if place == "extract" and self.done:
+            weight = np.concatenate([weight, weight], axis=1)
+        if place in self.ranges:
+            zero, top = np.float32(0), np.float32(self.ranges[place])
+            x = ops.fake_quantize(x, zero, top, zero, top, 256)
+            # Of a channel whose weights are all zero, any range will do, but an empty one.
+            most = np.abs(weight).max(axis=(1, 2, 3), keepdims=True).clip(1e-12)
+            weight = ops.fake_quantize(weight, -most, most, -most, most, 255)
+        pads = [int(convolution.padding[0])] * 2
+        result = ops.convolution(x, weight, [1, 1], pads, pads, [1, 1])
+        bias = convolution.bias
+        return result if bias is None else ops.add(result, _array(bias).reshape(1, -1, 1, 1))
+
+    def relu(self, x: Any) -> Any:
+        return ops.relu(x)
+
+    def add(self, x: Any, y: Any) -> Any:
+        return ops.add(x, y)
+
+    def multiply(self, x: Any, factor: float) -> Any:
+        return ops.multiply(x, np.float32(factor))
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    return tensor.detach().cpu().float().numpy()

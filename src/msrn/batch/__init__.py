@@ -1,0 +1,25 @@
+"""Many files through one :class:`~msrn.engine.Restorer`, and nothing lost, whatever happens.
+
+:func:`plan_outputs` settles every name before the first pixel is read; :func:`claim` takes possession of the output
+folder before the weights are loaded; :func:`restore_files` works through the plan, records what fails and goes on. A
+manifest in the output folder says what each output was made from, so that a second run does only what is missing.
+"""
+
+from msrn.batch.output import Output, claim
+from msrn.batch.plan import STDIO, Job, Plan, plan_outputs
+from msrn.batch.run import Existing, Limits, Outcome, Settings, forecast, restore_files
+
+__all__ = [
+    "STDIO",
+    "Existing",
+    "Job",
+    "Limits",
+    "Outcome",
+    "Output",
+    "Plan",
+    "Settings",
+    "claim",
+    "forecast",
+    "plan_outputs",
+    "restore_files",
+]

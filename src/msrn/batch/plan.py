@@ -1,0 +1,149 @@
+"""Which file goes where, settled before the first pixel is read."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from msrn import files
+from msrn.batch.manifest import outputs_in
+from msrn.errors import UsageError
+
+STDIO = Path("-")
+"""Standard input or standard output."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input file and where its result goes."""
+
+    source: Path
+    target: Path
+    to_stdout: bool = False
+    """Then the target only says in which format."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs of a run."""
+
+    jobs: tuple[Job, ...]
+    folder: Path | None
+    """The output folder; None where the output is one file or standard output."""
+    links: tuple[Path, ...] = ()
+    """Symbolic links to folders, which are not entered."""
+
+
+def plan_outputs(
+    inputs: Sequence[Path],
+    output: Path,
+    *,
+    recursive: bool = False,
+    suffix: str = "",
+    extension: str | None = None,
+) -> Plan:
+    """Pair every input image with its output path.
+
+    Args:
+        inputs: files, folders (the images in them), patterns such as ``album/*.jpg``, or ``-`` for standard input.
+        output: a file when one file comes in and the name has an image suffix, ``-`` for standard output, otherwise
+            a folder.
+        recursive: search folders to any depth, and mirror their tree. Symbolic links to folders are not entered, so
+            that none leads out of the tree or in circles; those to files are read like files.
+        suffix: added to output names.
+        extension: of output names. By default lossless formats stay what they are, all others become PNG.
+
+    Raises:
+        UsageError: an input does not exist, a folder holds no image, two inputs would be written to one output, or
+            an output would overwrite an input.
+    """
+    if extension is not None:
+        extension = "." + extension.lower().removeprefix(".")
+        if extension not in files.FORMATS:
+            raise UsageError(f"the extension {extension!r} names no format written here ({', '.join(files.FORMATS)})")
+    given = [path for name in inputs for path in _matches(name)]
+    one = len(given) == 1 and not given[0].is_dir()
+    if output == STDIO:
+        if not one:
+            raise UsageError("standard output takes one image; name an output folder for more")
+        return Plan((Job(given[0], Path("stdout" + (extension or ".png")), to_stdout=True),), None)
+    single = one and output.suffix.lower() in files.FORMATS and not output.is_dir()
+    jobs: list[Job] = []
+    links: list[Path] = []
+    for path in given:
+        for source, relative in _expand(path, output, recursive, links):
+            name = relative.with_name(relative.stem + suffix + (extension or _extension(source)))
+            jobs.append(Job(source, output if single else output / name))
+    _check_distinct(jobs)
+    return Plan(tuple(jobs), None if single else output, tuple(links))
+
+
+def _matches(given: Path) -> list[Path]:
+    """The paths a pattern stands for; shells usually do this first."""
+    if given == STDIO or os.path.lexists(given):
+        return [given]
+    # Path.glob takes no absolute patterns.
+    found = sorted(glob.glob(str(given), recursive=True)) if glob.has_magic(str(given)) else []  # noqa: PTH207
+    if not found:
+        raise UsageError(f"no such file or folder: {given}")
+    return [Path(path) for path in found]
+
+
+def _expand(given: Path, output: Path, recursive: bool, links: list[Path]) -> list[tuple[Path, Path]]:
+    if given == STDIO:
+        return [(STDIO, Path("stdin"))]
+    if not given.is_dir():
+        return [(given, Path(given.name))]
+    # An output folder inside the input folder, or the same one, must not feed on itself.
+    inside = output.resolve().is_relative_to(given.resolve()) and output.resolve() != given.resolve()
+    made = {path.resolve() for path in outputs_in(output)}
+    images = [
+        path
+        for path in _walk(given, recursive, output.resolve() if inside else None, links)
+        if _resolved(path) not in made
+    ]
+    if not images:
+        raise UsageError(f"no images in {given}" + ("" if recursive else " (add -r to search its subfolders)"))
+    return [(path, path.relative_to(given)) for path in images]
+
+
+def _walk(folder: Path, recursive: bool, left_out: Path | None, links: list[Path]) -> Iterator[Path]:
+    """Images in a folder, sorted; what cannot be listed is an error rather than an omission."""
+
+    def refuse(error: OSError) -> None:
+        raise UsageError(f"cannot list {error.filename}: {error.strerror}") from error
+
+    for root, folders, names in os.walk(folder, onerror=refuse):
+        here = Path(root)
+        links += [here / name for name in sorted(folders) if recursive and (here / name).is_symlink()]
+        folders[:] = sorted(name for name in folders if recursive and (here / name).resolve() != left_out)
+        for name in sorted(names):
+            path = here / name
+            # A link that leads nowhere is a failure to report; a pipe or a device is no image.
+            if path.suffix.lower() in files.FORMATS and (path.is_file() or path.is_symlink()):
+                yield path
+
+
+def _extension(source: Path) -> str:
+    # Lossy input is kept lossless by default: nothing is lost by restoring.
+    return source.suffix if source.suffix.lower() in (".png", ".tif", ".tiff", ".webp", ".bmp") else ".png"
+
+
+def _check_distinct(jobs: Sequence[Job]) -> None:
+    seen: dict[Path, Path] = {}
+    sources = {_resolved(job.source) for job in jobs}
+    for job in jobs:
+        target = _resolved(job.target)
+        if target in seen:
+            raise UsageError(f"{seen[target]} and {job.source} would both be written to {job.target}; use --suffix")
+        if target in sources:
+            raise UsageError(f"{job.target} is an input; choose another output folder or use --suffix")
+        seen[target] = job.source
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # a link to itself, or a name longer than names may be
+        return path.absolute()

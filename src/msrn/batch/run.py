@@ -1,0 +1,270 @@
+"""A plan worked through: the next file is decoded and the last one encoded while the network has the one between."""
+
+import errno
+import hashlib
+import json
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Literal
+
+from msrn import __version__, files
+from msrn.batch.manifest import digest_of
+from msrn.batch.output import Output
+from msrn.batch.plan import STDIO, Job
+from msrn.degrade import enlarged_size
+from msrn.errors import ImageError, MSRNError, OutputError
+from msrn.files.guarded import SECONDS, Decoder
+from msrn.picture import Picture
+
+if TYPE_CHECKING:  # naming outputs needs no network
+    from msrn.engine import Restorer
+
+Existing = Literal["refuse", "skip", "overwrite"]
+_HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the output besides the pixels and the weights."""
+
+    scale: float | None = None
+    """See ``Restorer.__call__``."""
+    size: tuple[int, int] | None = None
+    """Exact ``(height, width)``."""
+    quality: int = 95
+    subsampling: str = "4:4:4"
+    strip_metadata: bool = False
+
+    def digest(self, restorer: "Restorer") -> str:
+        """SHA-256 of everything that decides what becomes of an input."""
+        how = {"version": __version__, "weights": restorer.weights.sha256, "tta": restorer.tta}
+        how["computing"] = str(restorer.tuned.choice)
+        return hashlib.sha256(json.dumps(asdict(self) | how, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a single input may cost."""
+
+    pixels: int = files.MAX_PIXELS
+    bytes: int = files.MAX_BYTES
+    seconds: float = SECONDS
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job."""
+
+    job: Job
+    error: MSRNError | None = None
+    skipped: Literal["", "exists", "done before"] = ""
+    pixels: int = 0
+    """Of the output, where one was made."""
+
+
+def restore_files(
+    jobs: Sequence[Job],
+    output: Output,
+    restorer: "Restorer",
+    settings: Settings | None = None,
+    *,
+    limits: Limits | None = None,
+    existing: Existing = "refuse",
+    fail_fast: bool = False,
+    workers: int = 1,
+    progress: Callable[[Job, float], None] = lambda job, share: None,
+    done: Callable[[Outcome], None] = lambda outcome: None,
+) -> list[Outcome]:
+    """Restore every job's file; an error costs its own file only, unless ``fail_fast``.
+
+    An output that the manifest says these settings made of this input is left alone, whatever ``existing`` says.
+
+    Args:
+        jobs: of a plan.
+        output: from :func:`~msrn.batch.output.claim`, of the same plan.
+        restorer: what restores.
+        settings: what to make.
+        limits: larger inputs fail.
+        existing: what to do where something else is in an output's place: refuse the run, skip the file, overwrite it.
+        fail_fast: raise the first error.
+        workers: how many files are decoded, and how many encoded, beside the network.
+        progress: called with the job at hand and the share of it that is done.
+        done: called after each job.
+
+    Returns:
+        What became of each job, in the jobs' order.
+
+    Raises:
+        OutputError: an output exists and ``existing`` is ``refuse`` (before anything is decoded), or nothing more
+            can be written (disk full).
+    """
+    settings, limits = settings or Settings(), limits or Limits()
+    digest = settings.digest(restorer)
+    outcomes: dict[Job, Outcome] = {}
+
+    def settle(outcome: Outcome) -> None:
+        outcomes[outcome.job] = outcome
+        if outcome.error is not None:
+            output.record(outcome.job, outcome.error)
+        done(outcome)
+        cause = outcome.error and outcome.error.__cause__
+        if outcome.error is not None and (fail_fast or getattr(cause, "errno", None) in _HOPELESS):
+            raise outcome.error
+
+    todo: list[Job] = []
+    for job in jobs:
+        if job.to_stdout or not job.target.exists():
+            todo.append(job)
+        elif output.manifest and output.manifest.finished(job.source, job.target, digest):
+            settle(Outcome(job, skipped="done before"))
+        elif existing == "skip":
+            settle(Outcome(job, skipped="exists"))
+        elif existing == "refuse":
+            raise OutputError(f"{job.target} exists; use --overwrite or --skip-existing")
+        else:
+            todo.append(job)
+
+    output.forget_failures()
+    store = partial(_store, output=output, settings=settings, digest=digest, keep=existing == "refuse")
+    with _reading(todo, limits, workers) as inputs, ThreadPoolExecutor(workers) as writers:
+        writing: deque[tuple[Job, int, Future[None]]] = deque()
+
+        def finish(left: int) -> None:
+            while len(writing) > left:
+                job, pixels, future = writing.popleft()
+                with _errors_of(job) as errors:
+                    future.result()
+                settle(Outcome(job, errors[0]) if errors else Outcome(job, pixels=pixels))
+
+        for job, loading in inputs:
+            with _errors_of(job) as errors:
+                picture, source = _restore(job, loading, restorer, settings, progress)
+                writing.append((job, picture.width * picture.height, writers.submit(store, job, picture, source)))
+                del picture, loading  # the writer has it alone
+            if errors:
+                settle(Outcome(job, errors[0]))
+            finish(workers)
+        finish(0)
+    return [outcomes[job] for job in jobs]
+
+
+def forecast(jobs: Sequence[Job], restorer: "Restorer", settings: Settings) -> tuple[float, int]:
+    """Forecast the seconds that all jobs take together, and the bytes that the largest takes.
+
+    Standard input and files that cannot be read count for nothing.
+    """
+    seconds, most = 0.0, 0
+    for job in jobs:
+        try:
+            picture = files.read(job.source)
+            height, width = _size_of_result(picture, restorer, settings)
+        except MSRNError:
+            continue
+        more, needed = restorer.forecast((len(picture.pixels), height, width))
+        seconds, most = seconds + more, max(most, needed)
+    return seconds, most
+
+
+def _restore(
+    job: Job,
+    loading: "Future[tuple[Picture, str]]",
+    restorer: "Restorer",
+    settings: Settings,
+    progress: Callable[[Job, float], None],
+) -> tuple[Picture, str]:
+    picture, source = loading.result()
+    height, width = _size_of_result(picture, restorer, settings)
+    files.check_output(job.target, width, height)
+    how: dict[str, Any] = {"scale": settings.scale, "size": settings.size}
+    return restorer(picture, **how, progress=lambda share: progress(job, share)), source
+
+
+def _size_of_result(picture: Picture, restorer: "Restorer", settings: Settings) -> tuple[int, int]:
+    if restorer.weights.card.task == "sr":
+        return enlarged_size((picture.height, picture.width), settings.scale, settings.size)
+    return picture.height, picture.width
+
+
+def _store(
+    job: Job, picture: Picture, source: str, *, output: Output, settings: Settings, digest: str, keep: bool
+) -> None:
+    how: dict[str, Any] = {"quality": settings.quality, "subsampling": settings.subsampling}
+    how["strip_metadata"] = settings.strip_metadata
+    if job.to_stdout:
+        buffer = BytesIO()  # TIFF cannot be written to a pipe
+        files.prepare(picture, job.target, **how)(buffer)
+        try:
+            sys.stdout.buffer.write(buffer.getbuffer())
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            raise OutputError(f"cannot write to standard output: {error.strerror}") from error
+        return
+
+    def record(temporary: Any) -> None:
+        if keep and job.target.exists():
+            raise OutputError(f"{job.target} has come to exist meanwhile and is kept")
+        if output.manifest is not None:
+            output.manifest.append(job.target, source, digest, digest_of(temporary))
+
+    files.write(picture, job.target, before_rename=record, **how)
+
+
+@contextmanager
+def _errors_of(job: Job) -> Generator[list[MSRNError]]:
+    """Whatever goes wrong within is one file's error, and in the list afterwards."""
+    errors: list[MSRNError] = []
+    try:
+        yield errors
+    except MSRNError as error:
+        errors.append(error)
+    except MemoryError:
+        errors.append(ImageError(f"{job.source} needs more memory than there is"))
+    except Exception as error:
+        errors.append(MSRNError(f"{job.source}: internal error, please report it: {error!r}"))
+
+
+@contextmanager
+def _reading(
+    jobs: Sequence[Job], limits: Limits, workers: int
+) -> Generator[Iterator[tuple[Job, "Future[tuple[Picture, str]]"]]]:
+    """The jobs in order, each with its picture and the SHA-256 of its file, some of them read ahead."""
+    local, decoders = threading.local(), list[Decoder]()
+
+    def load(job: Job) -> tuple[Picture, str]:
+        if job.source == STDIO:
+            data = files.read_stream(sys.stdin.buffer, job.source, limits.bytes)
+        else:
+            data = files.read_bytes(job.source, limits.bytes)
+        if len(jobs) == 1:  # a process of its own would protect nothing
+            return files.decode(data, job.source, max_pixels=limits.pixels), hashlib.sha256(data).hexdigest()
+        if not hasattr(local, "decoder"):
+            local.decoder = Decoder(limits.pixels, limits.seconds)
+            decoders.append(local.decoder)
+        return local.decoder.decode(data, job.source), hashlib.sha256(data).hexdigest()
+
+    readers = ThreadPoolExecutor(workers)
+
+    def ahead() -> Iterator[tuple[Job, Future[tuple[Picture, str]]]]:
+        waiting: deque[tuple[Job, Future[tuple[Picture, str]]]] = deque()
+        for job in jobs:
+            waiting.append((job, readers.submit(load, job)))
+            if len(waiting) > workers:
+                yield waiting.popleft()
+        yield from waiting
+
+    try:
+        yield ahead()
+    finally:
+        readers.shutdown(wait=False, cancel_futures=True)
+        for decoder in decoders:
+            decoder.close()  # whoever waits for one now fails
+        readers.shutdown()
+        for decoder in decoders:
+            decoder.close()

@@ -1,0 +1,38 @@
+"""The command that measures: benchmark."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from msrn.cli.options import AsJSON, Quiet, Verbose
+from msrn.console import Bar, say, show_log
+
+
+def benchmark(
+    weights: Annotated[
+        list[str] | None,
+        typer.Option("--weights", "-w", help="Weights, or a shape such as M6R6C64 (untrained); may be repeated."),
+    ] = None,
+    size: Annotated[list[int] | None, typer.Option("--size", min=1, help="Side in pixels; may be repeated.")] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each entry takes its turn.")] = 5,
+    peers: Annotated[bool, typer.Option("--peers/--no-peers", help="Also the plain network and others.")] = True,
+    page: Annotated[Path | None, typer.Option("--html", help="Draw the result, one self-contained page.")] = None,
+    as_json: AsJSON = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure speed and memory of every backend and precision on this machine, beside the plain network."""
+    from msrn import bench_page
+    from msrn.benchmark import benchmark as measure
+
+    show_log(verbose, quiet)
+    with Bar(quiet) as bar:
+        result = measure(
+            weights or ["sr"], size or [256, 512], rounds, peers, lambda share: bar.show("benchmark", share)
+        )
+    if page is not None:
+        bench_page.write(result, page)
+        say(f"page: {page}")
+    typer.echo(json.dumps(result, indent=2, ensure_ascii=False) if as_json else bench_page.text(result))

@@ -1,0 +1,188 @@
+"""The commands that make weights: train, prepare, pack, schema."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from msrn.cli.options import AsJSON, DataRoot, Device, Quiet
+from msrn.console import Bar, say
+from msrn.errors import ImageError, UsageError
+
+if TYPE_CHECKING:
+    from msrn.recipe import Recipe
+
+TrainingPrecision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"], typer.Option("--precision", help="Computing type; weights stay fp32.")
+]
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="Recipe, a TOML file.")],
+    data_root: DataRoot = Path("data"),
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="New run folder; runs/NAME by default.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="RUN", help="Continue the run in a folder.")
+    ] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe.")] = None,
+    init_from: Annotated[str | None, typer.Option("--init-from", help="Start from weights (fine-tuning).")] = None,
+    device: Device = "auto",
+    precision: TrainingPrecision = "auto",
+    compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="The same bits every time on a GPU too; slower there.")
+    ] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves and pictures into the run.")] = False,
+    minutes: Annotated[float | None, typer.Option("--minutes", help="Stop after this long, with a checkpoint.")] = None,
+    threads: Annotated[int, typer.Option("--threads", min=0, help="Processor threads; 0 = all.")] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Forecast time and memory; draw what the network will see.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a recipe; interrupt it whenever you like and go on with --resume."""
+    from msrn import recipe as recipes
+
+    loaded = recipes.load(recipe, settings or [])
+    if resume is not None and (output is not None or init_from is not None):
+        raise UsageError("--resume continues a run as it is: it takes neither --output nor --init-from")
+    run = resume or output or Path("runs") / loaded.name
+
+    import torch
+
+    from msrn import weights
+    from msrn.train import Progress, fit
+
+    if threads:
+        torch.set_num_threads(threads)
+    if dry_run:
+        _forecast(loaded, data_root, run, device, precision)
+        return
+    initial = weights.load(init_from).network.requires_grad_(True) if init_from else None
+    with Bar(quiet) as bar:
+
+        def report(now: Progress) -> None:
+            skipped = f"  {now.skipped} skipped" if now.skipped else ""
+            if now.step:
+                bar.show(f"loss {now.loss:.5f}  {now.patches_per_second:.0f} patches/s{skipped}", now.step / now.steps)
+            if now.scores and not quiet:
+                scores = "  ".join(f"{level}: {score:.3f} dB" for level, score in now.scores.items())
+                steps = f"step {now.step}  loss {now.loss:.5f}  rate {now.rate:.2e}" if now.step else "before training"
+                bar.say(f"{steps}  held-out {scores}{skipped}")
+
+        fit(
+            loaded,
+            data_root,
+            run,
+            resume=resume is not None,
+            initial=initial,
+            device=device,
+            precision=precision,
+            compiled=compiled,
+            deterministic=deterministic,
+            tensorboard=tensorboard,
+            minutes=minutes,
+            report=report,
+        )
+    typer.echo(str(run))
+
+
+def _forecast(recipe: "Recipe", data_root: Path, run: Path, device: str, precision: str) -> None:
+    from msrn import files, preview
+    from msrn.engine import choose_device
+    from msrn.feed import load_material
+    from msrn.picture import Picture
+    from msrn.run import Setting, choose_training_precision
+
+    target = choose_device(device)
+    setting = Setting(target, choose_training_precision(target, precision))
+    material = load_material(recipe, data_root, target)
+    path = run.with_name(f"{run.name}-preview.png")
+    files.write(Picture(preview.sheet(material)), path)
+    expected = preview.forecast(recipe, material, setting)
+    epochs = f", {expected.epochs:.1f} epochs" if expected.epochs else ""
+    typer.echo(f"{recipe.name}: {expected.parameters:,} parameters, {recipe.optimiser.steps:,} steps{epochs}")
+    typer.echo(
+        f"{expected.hours:.2f} hours at {expected.patches_per_second:.1f} patches/s on {target} "
+        f"({str(setting.precision).removeprefix('torch.')}), {expected.data_share:.0%} of it drawing patches; "
+        f"{expected.peak_bytes / 2**30:.2f} GiB"
+    )
+    typer.echo(f"what the network sees (above) and should see (below): {path}")
+
+
+def prepare(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the shards.")],
+    sources: Annotated[
+        list[str] | None, typer.Argument(metavar="SOURCE...", help="Folders, or known sets such as DIV2K.")
+    ] = None,
+    data_root: Annotated[Path, typer.Option("--data-root", help="Where the known sets lie.")] = Path("data"),
+    crop: Annotated[int, typer.Option("--crop", min=0, help="Cut larger images into pieces; 0 keeps files.")] = 0,
+    min_side: Annotated[int, typer.Option("--min-side", min=1, help="Leave smaller images out.")] = 64,
+    shard_size: Annotated[int, typer.Option("--shard-size", min=1, help="MiB of images per shard.")] = 256,
+    only_verify: Annotated[bool, typer.Option("--verify", help="Only check finished shards.")] = False,
+    as_json: AsJSON = False,
+    quiet: Quiet = False,
+) -> None:
+    """Put training images into WebDataset shards; run it again to go on after an interruption."""
+    import json
+    from dataclasses import asdict
+
+    from msrn import datasets, shards
+
+    if only_verify:
+        wrong = shards.verify(output)
+        for line in wrong:
+            say(f"msrn: error: {line}")
+        if wrong:
+            raise typer.Exit(ImageError.exit_code)
+        say(f"{output}: all shards are as written")
+        return
+    if not sources:
+        raise UsageError("name the folders or known sets to take images from")
+    for source in sources:
+        known = datasets.DATASETS.get(source.lower())
+        if known and known.evaluation and not Path(source).is_dir():
+            say(f"msrn: warning: {source} is what the field scores on; do not train on it")
+    found = [datasets.find(source, data_root) for source in sources]
+    with Bar(quiet) as bar:
+        done = shards.prepare(
+            found,
+            output,
+            shard_bytes=shard_size * 2**20,
+            min_side=min_side,
+            crop=crop,
+            report=lambda done, total, name: bar.show(name, done / total),
+        )
+    for skipped in done.skipped:
+        say(f"msrn: skipped {skipped['source']}: {skipped['reason']}")
+    if as_json:
+        typer.echo(json.dumps(asdict(done), indent=2, ensure_ascii=False))
+    else:
+        kept = f" ({done.kept_shards} were there already)" if done.kept_shards else ""
+        typer.echo(f"{done.images} images in {done.shards} shards{kept}, {len(done.skipped)} skipped -> {output}")
+
+
+def pack(
+    recipe: Annotated[Path, typer.Argument(help="Recipe whose images to pack.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The pack, an .npz file.")],
+    data_root: DataRoot = Path("data"),
+) -> None:
+    """Put a recipe's training images into one file, ready to carry to another machine."""
+    from msrn import recipe as recipes
+    from msrn.data import read_folders, save_pack
+
+    wanted = recipes.load(recipe)
+    packed = read_folders(
+        [data_root / folder for folder in wanted.data.folders], wanted.network.in_channels, wanted.data.luminance
+    )
+    save_pack(packed, output)
+    say(f"{len(packed.images)} images -> {output}")
+
+
+def schema() -> None:
+    """Print the JSON schema of recipes, for editors."""
+    import json
+
+    from msrn import recipe as recipes
+
+    typer.echo(json.dumps(recipes.schema(), indent=2, ensure_ascii=False))

@@ -1,0 +1,171 @@
+"""A picture becomes a file once: rounded and clipped, all on disk before it gets its name."""
+
+import struct
+import sys
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from msrn.atomic import write_atomically
+from msrn.errors import UsageError
+from msrn.files.formats import FORMATS
+from msrn.files.metadata import XMP_TAG, directory_of, usable_dpi
+from msrn.picture import Metadata, Picture
+
+_LARGEST_SIDE = {"JPEG": 65_535, "WEBP": 16_383}
+_LARGEST = {"exif": 65_533, "xmp": 65_504}  # in JPEG, where each must fit one marker
+_XMP_HEAD = b"XML:com.adobe.xmp" + bytes(5)  # in PNG: keyword, not compressed, no language
+SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
+
+
+def check_output(path: Path | str, width: int, height: int) -> None:
+    """Raise :class:`UsageError` if a file of this name cannot hold an image of this size."""
+    file_format = _format_of(Path(path))
+    largest = _LARGEST_SIDE.get(file_format)
+    if largest is not None and max(width, height) > largest:
+        raise UsageError(f"{path}: {file_format} holds at most {largest:,} pixels a side, not {width:,}×{height:,}")
+
+
+def write(
+    picture: Picture,
+    path: Path | str,
+    *,
+    quality: int = 95,
+    subsampling: str = "4:4:4",
+    strip_metadata: bool = False,
+    before_rename: Callable[[Path], object] | None = None,
+) -> None:
+    """Write a picture, rounded half up and clipped, in the format its suffix names.
+
+    Args:
+        picture: what to write; 16 bits are kept where the format can (PNG, TIFF).
+        path: the file; missing folders are made.
+        quality: 1 to 100, for JPEG and WebP (WebP at 100 is lossless).
+        subsampling: of JPEG's chroma: "4:4:4", "4:2:2" or "4:2:0".
+        strip_metadata: leave EXIF, XMP, ICC profile and resolution out. (What the format cannot hold, such as more
+            than 64 KiB of EXIF in JPEG, is left out in any case.)
+        before_rename: called with the complete file under its temporary name.
+
+    Raises:
+        UsageError: unknown suffix, quality or subsampling, size beyond the format's limit, or transparency that it
+            cannot hold.
+        OutputError: the file cannot be written; nothing is left behind.
+    """
+    path = Path(path)
+    encoder = prepare(picture, path, quality=quality, subsampling=subsampling, strip_metadata=strip_metadata)
+    write_atomically(path, encoder, before_rename)
+
+
+def prepare(
+    picture: Picture, path: Path, *, quality: int = 95, subsampling: str = "4:4:4", strip_metadata: bool = False
+) -> Callable[[BinaryIO], object]:
+    """Check and round what :func:`write` takes; return what writes it to an open file."""
+    file_format = _format_of(path)
+    check_output(path, picture.width, picture.height)
+    if not 1 <= quality <= 100:
+        raise UsageError(f"quality is 1 to 100, not {quality}")
+    if subsampling not in SUBSAMPLINGS:
+        raise UsageError(f"subsampling is one of {', '.join(SUBSAMPLINGS)}, not {subsampling!r}")
+    bits = picture.metadata.bits if file_format in ("PNG", "TIFF") else 8
+    samples = _quantise(picture, bits, keep_alpha=file_format not in ("JPEG", "BMP"), path=path)
+    kept = Metadata(bits) if strip_metadata else picture.metadata
+    kept = replace(kept, dpi=usable_dpi(kept.dpi))
+    if file_format == "TIFF":
+        return lambda file: _encode_tiff(file, samples, kept)
+    if bits == 16:
+        return lambda file: _encode_png16(file, samples, kept)
+    # Each format takes of these what it knows: exact keeps WebP's colours under full transparency. Not JPEG's
+    # "optimize": Pillow then guesses how large the file gets, and fails on noise at high quality.
+    options = {"quality": quality, "subsampling": subsampling, "lossless": quality == 100, "exact": True}
+    metadata: dict[str, Any] = {"icc_profile": kept.icc_profile, "dpi": kept.dpi, "exif": kept.exif, "xmp": kept.xmp}
+    for name, largest in _LARGEST.items():
+        if file_format == "JPEG" and len(metadata[name] or b"") > largest:
+            metadata[name] = None
+    if file_format == "PNG" and kept.xmp:
+        metadata["pnginfo"] = PngInfo()
+        metadata["pnginfo"].add(b"iTXt", _XMP_HEAD + kept.xmp)
+    options |= {name: value for name, value in metadata.items() if value}
+    image = Image.fromarray(samples)
+    return lambda file: image.save(file, file_format, **options)
+
+
+def _format_of(path: Path) -> str:
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"{path}: the suffix {path.suffix!r} names no format written here ({', '.join(FORMATS)})")
+    return FORMATS[path.suffix.lower()]
+
+
+def _quantise(picture: Picture, bits: int, keep_alpha: bool, path: Path) -> NDArray[Any]:
+    """Round and clip to ``(H, W)`` or ``(H, W, C)`` integers, strip by strip to spare memory."""
+    planes = list(picture.pixels)
+    if picture.alpha is not None:
+        if keep_alpha:
+            planes.append(picture.alpha[0])
+        elif picture.alpha.min() < 1:
+            raise UsageError(f"{path} cannot hold transparency; choose .png, .webp or .tif")
+    dtype = np.uint8 if bits == 8 else np.uint16
+    top = np.float32(np.iinfo(dtype).max)
+    out = np.empty((picture.height, picture.width, len(planes)), dtype=dtype)
+    for start in range(0, picture.height, 256):
+        for channel, plane in enumerate(planes):
+            strip = plane[start : start + 256] * top
+            if not np.isfinite(strip).all():
+                raise UsageError(f"{path}: the picture holds values that are not finite")
+            out[start : start + 256, :, channel] = np.floor(strip + np.float32(0.5)).clip(0, top)
+    return out[:, :, 0] if len(planes) == 1 else out
+
+
+def _encode_png16(file: BinaryIO, samples: NDArray[np.uint16], kept: Metadata) -> None:
+    import imagecodecs
+
+    data = cast(bytes, imagecodecs.png_encode(samples, level=6))
+    chunks: list[tuple[bytes, bytes]] = []
+    if kept.icc_profile:
+        chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(kept.icc_profile)))
+    if kept.dpi:
+        chunks.append((b"pHYs", struct.pack(">IIB", *(round(value / 0.0254) for value in kept.dpi), 1)))
+    if kept.exif:
+        chunks.append((b"eXIf", kept.exif.removeprefix(b"Exif\0\0")))
+    if kept.xmp:
+        chunks.append((b"iTXt", _XMP_HEAD + kept.xmp))
+    between = b"".join(struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks)
+    after_header = 8 + 25  # signature and IHDR
+    file.writelines((data[:after_header], between, memoryview(data)[after_header:]))
+
+
+def _encode_tiff(file: BinaryIO, samples: NDArray[Any], kept: Metadata) -> None:
+    """Strips of about 1 MiB, deflated. (Pillow writes no 16-bit colour, tifffile no EXIF directories.)"""
+    height, width, channels = *samples.shape[:2], 1 if samples.ndim == 2 else samples.shape[2]
+    rows = max(1, 2**20 // samples[0].nbytes)
+    strips = [zlib.compress(samples[y : y + rows].tobytes()) for y in range(0, height, rows)]
+    sizes = [len(strip) for strip in strips]
+    tag = ExifTags.Base
+    fields: dict[int, Any] = {tag.ImageWidth: width, tag.ImageLength: height, tag.SamplesPerPixel: channels}
+    fields |= {tag.BitsPerSample: (samples.itemsize * 8,) * channels, tag.PlanarConfiguration: 1}
+    fields |= {tag.Compression: 8, tag.PhotometricInterpretation: 2 if channels >= 3 else 1}  # RGB, black is zero
+    fields |= {tag.RowsPerStrip: rows, tag.StripByteCounts: tuple(sizes)}
+    fields |= {tag.StripOffsets: (0, *accumulate(sizes[:-1]))}  # from the directory's end
+    if channels in (2, 4):
+        fields[tag.ExtraSamples] = 2  # alpha that does not multiply the colours
+    if kept.dpi:
+        fields |= {tag.XResolution: kept.dpi[0], tag.YResolution: kept.dpi[1], tag.ResolutionUnit: 2}  # inch
+    if kept.icc_profile:
+        fields[tag.InterColorProfile] = kept.icc_profile
+    if kept.xmp:
+        fields[XMP_TAG] = kept.xmp
+    directory = ImageFileDirectory_v2(prefix=b"II" if sys.byteorder == "little" else b"MM")
+    directory.tagtype[tag.StripOffsets] = 4  # 32 bits, though they are small before they are moved
+    directory.tagtype[XMP_TAG] = 1  # bytes
+    for key, value in (directory_of(kept.exif) | fields).items():
+        directory[key] = value
+    directory.save(file)
+    file.writelines(strips)

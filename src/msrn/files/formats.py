@@ -1,0 +1,41 @@
+"""The formats read and written, their limits, and Pillow held to ours."""
+
+import threading
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from PIL import Image
+
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+"""Output format by suffix; the same formats are read, whatever the suffix."""
+
+MAX_PIXELS = 500_000_000
+"""Larger images are refused as decompression bombs unless asked for."""
+
+MAX_BYTES = 4 << 30
+"""Larger files are not read unless asked for."""
+
+READABLE = sorted(set(FORMATS.values()))
+_pillow_limit = threading.Lock()
+
+
+@contextmanager
+def limited(max_pixels: int | None) -> Generator[None]:
+    """Make Pillow refuse images beyond our limit, not its own, and without a mere warning."""
+    with _pillow_limit, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about damaged metadata, which is left out
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before

@@ -1,0 +1,218 @@
+"""Which backend, precision and tile are fastest on this machine: timed once, then remembered.
+
+The timing is kept in ``cache_folder()``, in a file of its own for each machine, set of package versions and weights. A
+file that is missing, damaged, from another machine or cannot be written costs a second timing and nothing else; what
+happened goes to the log (shown with ``-v``).
+"""
+
+import hashlib
+import json
+import logging
+import math
+import os
+import platform
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from msrn.atomic import reason, write_atomically
+from msrn.backends import Backend, Choice, Planes, create
+from msrn.errors import OutputError, UsageError
+from msrn.fuse import Fused
+from msrn.machine import cache_folder, free_memory, processor
+from msrn.network import MSRNConfig
+from msrn.tiling import plan
+from msrn.weights import Weights
+
+logger = logging.getLogger(__name__)
+
+_SIDE = 96
+"""Of the square that all candidates are timed on."""
+_ROUNDS = 3
+_PATIENCE = 1.5
+"""Seconds that one more side may take when the winner is timed."""
+_TILES = (64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024)
+"""Sides that the automatic choice considers."""
+_MEMORY_SHARE = 0.25
+"""Share of the free memory one pass of the network may take."""
+_LEAST_BYTES = 256 << 20
+_MOST_BYTES = 832 << 20
+"""What one pass may take on a CPU, so that no image needs a gibibyte more than itself and its result."""
+_CACHED_BYTES = 6 << 20
+"""A feature map of this size still comes from the processor's caches; measured on an AVX2 processor."""
+_CACHE_GAIN = {"eager": 2.2}
+"""How much slower each pixel is beyond that, measured likewise (docs/log.md); not at all where layers are fused."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A choice and what is known about its speed."""
+
+    choice: Choice
+    rates: dict[int, float]
+    """Seconds per pixel by side of the square that was timed; empty if there was nothing to choose."""
+    why: str
+    """For ``-v``."""
+
+    def rate(self, side: float) -> float:
+        """Seconds per pixel of a square, between the sides that were timed; beyond them, as the nearest."""
+        sides = sorted(self.rates)
+        return float(np.interp(math.log(side), np.log(sides), [self.rates[known] for known in sides]))
+
+
+def tune(weights: Weights, fused: Fused, device: torch.device, found: Sequence[Choice], always: bool = False) -> Tuned:
+    """Return the fastest of some candidates, from the cache or by timing them now.
+
+    Args:
+        weights: whose network ``fused`` is.
+        fused: the graph.
+        device: where it shall run.
+        found: from ``backends.candidates``; if there is only one, it is not timed.
+        always: time it even so, for a forecast.
+    """
+    if len(found) == 1 and not always:
+        return Tuned(found[0], {}, "nothing else to choose from")
+    key = _key(weights, device, found)
+    path = cache_folder() / f"timing-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.json"
+    known = _read(path, key, found)
+    if known is not None:
+        return known
+    started = time.perf_counter()
+    tuned = _time(weights, fused, device, found)
+    logger.info("timed %d ways to compute in %.1f s: %s", len(found), time.perf_counter() - started, tuned.why)
+    try:
+        data = json.dumps({"key": key, **asdict(tuned)}, indent=1).encode()
+        write_atomically(path, lambda file: file.write(data))
+    except OutputError as error:
+        logger.info("the timing cannot be kept: %s; set MSRN_CACHE to a folder that can be written", error)
+    return tuned
+
+
+def automatic_tile(config: MSRNConfig, height: int, width: int, count: int, device: torch.device, tuned: Tuned) -> int:
+    """Return the tile side that should be fastest for ``count`` planes at once, among those that fit the memory.
+
+    Small tiles stay in a processor's caches, large ones waste less on halos; which wins was timed, or is guessed.
+    """
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
+    # The luminance and its result are there besides the image; some room is needed even for the largest.
+    room = max(_LEAST_BYTES, _MOST_BYTES - 3 * 4 * height * width)
+    most = min(free * _MEMORY_SHARE, room if device.type == "cpu" else free)
+
+    def cost(tile: int) -> float:
+        rows, columns = (_read_length(length, tile, config.receptive_radius) for length in (height, width))
+        tiles = -(-height // tile) * -(-width // tile)
+        area = rows * columns / tiles
+        if tuned.rates:
+            return rows * columns * tuned.rate(math.sqrt(area))
+        cached = device.type != "cpu" or area * 4 * config.channels * count <= _CACHED_BYTES
+        return rows * columns * (1.0 if cached else _CACHE_GAIN.get(tuned.choice.backend, 1.0))
+
+    fitting = [tile for tile in _TILES if pass_bytes(config, height, width, count, tile) <= most]
+    return min(fitting, key=cost, default=_TILES[0])
+
+
+def forecast(config: MSRNConfig, height: int, width: int, tile: int, tuned: Tuned) -> float:
+    """Forecast the seconds that one plane of a size takes, from the timing."""
+    parts = plan(height, width, tile, config.receptive_radius)
+    areas = Counter((part.source.bottom - part.source.top) * (part.source.right - part.source.left) for part in parts)
+    return sum(count * area * tuned.rate(math.sqrt(area)) for area, count in areas.items())
+
+
+def pass_bytes(config: MSRNConfig, height: int, width: int, count: int, tile: int) -> int:
+    """Estimate the memory of one pass of the network over ``count`` tiles with their halos, in fp32."""
+    # Long-term memories, one short-term memory, the gate's sum, and what a unit has in flight.
+    maps = config.memory_blocks + 6
+    side = tile + 2 * config.receptive_radius
+    return min(side, height) * min(side, width) * 4 * config.channels * count * maps
+
+
+def _read_length(length: int, tile: int, halo: int) -> int:
+    """How many pixels all tiles of a line read together."""
+    count = -(-length // tile)
+    return min(length + 2 * halo * (count - 1), count * length)
+
+
+def _time(weights: Weights, fused: Fused, device: torch.device, found: Sequence[Choice]) -> Tuned:
+    backends: dict[Choice, Backend] = {}
+    times: dict[Choice, float] = {}
+    for choice in found:
+        try:
+            backends[choice] = create(choice, fused, weights.card.ranges, device)
+            _seconds(backends[choice], fused.config, 16)  # starts threads and compiles
+            times[choice] = _seconds(backends[choice], fused.config, _SIDE)
+        except UsageError:
+            raise
+        except Exception as error:  # whatever an optional package may throw; there is always another candidate
+            logger.info("%s cannot be used: %s", choice, reason(error))
+            backends.pop(choice, None)
+    for _ in range(_ROUNDS):
+        # In turns, so that other work on the machine disturbs all alike; what is far behind need not be repeated.
+        fastest = min(times.values())
+        for choice, backend in backends.items():
+            if times[choice] < 3 * fastest:
+                times[choice] = min(times[choice], _seconds(backend, fused.config, _SIDE))
+    choice = min(times, key=lambda each: times[each])
+    rates, side = {_SIDE: times[choice] / _SIDE**2}, _SIDE
+    while (
+        rates[side] * (2 * side) ** 2 < _PATIENCE
+        and pass_bytes(fused.config, 2 * side, 2 * side, 1, 2 * side) < free_memory() / 4
+    ):
+        side *= 2
+        rates[side] = min(_seconds(backends[choice], fused.config, side) for _ in range(2)) / side**2
+    spoken = ", ".join(f"{each} {times[each] / _SIDE**2 * 1e6:.2f}" for each in sorted(times, key=lambda c: times[c]))
+    return Tuned(choice, rates, f"seconds per megapixel: {spoken}")
+
+
+def _seconds(backend: Backend, config: MSRNConfig, side: int) -> float:
+    planes: Planes = np.full((1, config.in_channels, side, side), 0.5, dtype=np.float32)
+    started = time.perf_counter()
+    backend(planes)
+    return time.perf_counter() - started
+
+
+def _key(weights: Weights, device: torch.device, found: Sequence[Choice]) -> dict[str, Any]:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    return {
+        "format": 1,
+        "processor": processor(),
+        "system": platform.platform(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "device": name,
+        "versions": {name: _version(name) for name in ("msrn-pytorch", "torch", "openvino", "onnxruntime")},
+        "weights": weights.sha256,
+        "network": asdict(weights.card.config),
+        "candidates": [str(choice) for choice in found],
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _read(path: Path, key: dict[str, Any], found: Sequence[Choice]) -> Tuned | None:
+    try:
+        kept = json.loads(path.read_bytes())
+        if kept["key"] != key:
+            logger.info("%s is from another machine or version; timing again", path)
+            return None
+        choice = Choice(*kept["choice"])
+        rates = {int(side): float(rate) for side, rate in kept["rates"].items()}
+        if choice not in found or not rates or not all(0 < rate < math.inf for rate in rates.values()):
+            raise ValueError("its values make no sense")
+        return Tuned(choice, rates, str(kept["why"]))
+    except FileNotFoundError:
+        logger.info("no timing of these weights on this machine yet: timing now")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        logger.info("%s cannot be used (%s): timing again", path, reason(error))
+    return None

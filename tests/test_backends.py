@@ -1,0 +1,107 @@
+"""Every backend computes the residual of the same graph."""
+
+import numpy as np
+import pytest
+import torch
+from tests.tools import random_network
+
+from msrn import backends
+from msrn.backends import Choice, candidates, create
+from msrn.errors import UsageError
+from msrn.fuse import TorchOperations, fuse
+from msrn.network import MSRNConfig
+
+CPU = torch.device("cpu")
+CONFIG = MSRNConfig(2, 2, 8)
+EVERYTHING = ("fp32", "bf16", "int8")
+
+
+def ranges_of(fused, top=4.0):
+    """The same generous range at every place."""
+    places: dict[str, float] = {}
+
+    class Places(TorchOperations):
+        def convolve(self, x, convolution, place):
+            places.update({place: top} if "." in place else {})
+            return super().convolve(x, convolution, place)
+
+    fused.residual(torch.zeros(1, 1, 1, 1), Places())
+    return places
+
+
+def expected(network, x):
+    return network(torch.from_numpy(x)).numpy() - x * fuse(network).skip
+
+
+@pytest.mark.parametrize("name", ["eager", "openvino", "onnx"])
+@pytest.mark.parametrize("config", [CONFIG, MSRNConfig(3, 1, 5, in_channels=3), MSRNConfig(2, 1, 4, 1, False)])
+def test_backends_agree_with_the_plain_network(name, config):
+    if not backends._installed(name):
+        pytest.skip(f"{name} is not installed")
+    network = random_network(config, seed=3)
+    backend = create(Choice(name, "fp32"), fuse(network), {}, CPU)
+    for size in [(1, 9, 12), (2, 1, 1), (1, 20, 7)]:
+        x = np.random.default_rng(0).random((size[0], config.in_channels, *size[1:]), dtype=np.float32)
+        kept = x.copy()
+        result = backend(x)
+        assert result.dtype == np.float32
+        np.testing.assert_allclose(result, expected(network, x), atol=2e-5)
+        np.testing.assert_array_equal(x, kept)
+
+
+@pytest.mark.parametrize("choice", [Choice("eager", "bf16"), Choice("openvino", "bf16"), Choice("openvino", "int8")])
+def test_lower_precisions_are_near_and_are_what_they_say(choice):
+    if not backends._installed(choice.backend):
+        pytest.skip(f"{choice.backend} is not installed")
+    network = random_network(CONFIG, seed=3)
+    x = np.random.default_rng(0).random((1, 1, 24, 31), dtype=np.float32)
+    fused = fuse(network)
+    result = create(choice, fused, ranges_of(fused), CPU)(x)
+    error = np.abs(result - expected(network, x))
+    assert 1e-4 < error.max() < 0.1  # not the same: something was rounded (bf16 needs a processor that has it)
+
+
+def test_int8_is_refused_without_ranges():
+    with pytest.raises(UsageError, match="ranges"):
+        create(Choice("openvino", "int8"), fuse(random_network(CONFIG)), {}, CPU)
+
+
+def test_only_the_memory_blocks_are_rounded():
+    fused = fuse(random_network(CONFIG))
+    first, second = ([f"{m}.{kind}.{r}" for m in range(2) for r in range(2)] for kind in ("first", "second"))
+    gates = [f"0.gate.{k}" for k in range(3)] + [f"1.gate.{k}" for k in range(4)]
+    assert sorted(ranges_of(fused)) == sorted([*first, *second, *gates])
+
+
+def test_automatic_candidates_are_harmless_and_installed(monkeypatch):
+    monkeypatch.setattr(backends, "_installed", lambda name: name != "onnx")
+    assert candidates(CPU) == [("openvino", "fp32"), ("eager", "fp32")]
+    assert candidates(CPU, harmless=("fp32", "int8"))[0] == ("openvino", "int8")
+    assert candidates(torch.device("cuda"), harmless=EVERYTHING) == [("eager", "bf16"), ("eager", "fp32")]
+    assert candidates(CPU, "compiled") == [("compiled", "fp32")]
+    monkeypatch.setattr(backends, "_installed", lambda name: name == "eager")
+    assert candidates(CPU, harmless=EVERYTHING) == [("eager", "bf16"), ("eager", "fp32")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("tpu",), "unknown backend 'tpu'"),
+        (("auto", "fp8"), "unknown precision 'fp8'"),
+        (("eager", "int8"), "openvino"),
+        (("onnx", "bf16"), "bf16 is not for the onnx backend"),
+    ],
+)
+def test_what_does_not_go_together_is_named(arguments, words, monkeypatch):
+    monkeypatch.setattr(backends, "_installed", lambda name: True)
+    with pytest.raises(UsageError, match=words):
+        candidates(CPU, *arguments)
+
+
+def test_missing_packages_and_wrong_devices_are_named(monkeypatch):
+    monkeypatch.setattr(backends, "_installed", lambda name: True)
+    with pytest.raises(UsageError, match="CPU only"):
+        candidates(torch.device("cuda"), "openvino")
+    monkeypatch.setattr(backends, "_installed", lambda name: False)
+    with pytest.raises(UsageError, match=r"msrn-pytorch\[fast\]"):
+        candidates(CPU, "openvino")

@@ -1,0 +1,423 @@
+"""A folder of pictures, whatever happens to it: planned, restored, interrupted, killed, run again."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.tools import identity_weights
+
+from msrn import atomic, files
+from msrn.batch import Limits, Settings, claim, plan_outputs, restore_files
+from msrn.engine import Restorer
+from msrn.errors import ImageError, OutputError, UsageError
+from msrn.files import guarded
+from msrn.picture import Metadata, Picture
+
+RNG = np.random.default_rng(0)
+OURS = {"msrn-manifest.jsonl", "failures.jsonl"}
+
+
+@pytest.fixture(scope="module")
+def denoiser():
+    return Restorer(identity_weights("denoise"), device="cpu")
+
+
+def album(folder: Path, *names: str) -> Path:
+    for name in names:
+        samples = RNG.integers(0, 256, (3, 8, 9)).astype(np.float32) / np.float32(255)
+        files.write(Picture(samples), folder / name)
+    return folder
+
+
+def run(inputs, output, restorer, settings=None, recursive=True, **options):
+    plan = plan_outputs(inputs if isinstance(inputs, list) else [inputs], output, recursive=recursive)
+    with claim(plan) as claimed:
+        return restore_files(plan.jobs, claimed, restorer, settings, **options)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Content of every file by name, this program's own books left out."""
+    found = [path for path in folder.rglob("*") if path.is_file() and path.name not in OURS]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def targets(plan, folder):
+    return [job.target.relative_to(folder).as_posix() for job in plan.jobs]
+
+
+# --- names --------------------------------------------------------------------------------------------------------
+
+
+def test_trees_are_mirrored_and_patterns_expanded(tmp_path, monkeypatch):
+    folder = album(tmp_path / "in", "a.png", "deep/b.tif", "deep/er/c.jpg", "d.PNG")
+    (folder / "notes.txt").write_text("no image")
+    out = tmp_path / "out"
+    plan = plan_outputs([folder], out, recursive=True, suffix="_x")
+    assert targets(plan, out) == ["a_x.png", "d_x.PNG", "deep/b_x.tif", "deep/er/c_x.png"]
+    assert targets(plan_outputs([folder], out), out) == ["a.png", "d.PNG"]
+    assert targets(plan_outputs([folder / "*.png"], out), out) == ["a.png"]
+    assert targets(plan_outputs([folder / "**/*.jpg"], out, extension="WEBP"), out) == ["c.webp"]
+    monkeypatch.chdir(folder)
+    assert targets(plan_outputs([Path("[ad].*")], out), out) == ["a.png", "d.PNG"]
+    with pytest.raises(UsageError, match=r"no such file or folder: \*\.bmp"):
+        plan_outputs([Path("*.bmp")], out)
+    with pytest.raises(UsageError, match="gif"):
+        plan_outputs([folder], out, extension="gif")
+
+
+def test_collisions_are_found_before_the_first_pixel(tmp_path):
+    folder = album(tmp_path / "in", "a.png", "a.jpg")
+    with pytest.raises(UsageError, match=r"a\.jpg.*a\.png.*--suffix"):
+        plan_outputs([folder], tmp_path / "out")
+    with pytest.raises(UsageError, match="is an input"):
+        plan_outputs([folder / "a.png"], folder / "a.png")
+    with pytest.raises(UsageError, match="is an input"):
+        plan_outputs([folder / "a.png"], folder)
+    (tmp_path / "link").symlink_to(folder)
+    with pytest.raises(UsageError, match="is an input"):
+        plan_outputs([folder / "a.png"], tmp_path / "link")
+
+
+def test_an_output_folder_inside_the_input_folder_does_not_feed_on_itself(tmp_path, denoiser):
+    folder = album(tmp_path / "in", "a.png", "deep/b.png")
+    for _ in range(2):
+        assert len(run(folder, folder / "out", denoiser)) == 2
+    assert sorted(tree(folder / "out")) == ["a.png", "deep/b.png"]
+
+
+def test_outputs_beside_their_inputs_are_not_taken_for_inputs(tmp_path, denoiser):
+    folder = album(tmp_path, "a.png")
+    for skipped in ("", "done before"):
+        plan = plan_outputs([folder], folder, suffix="_x")
+        with claim(plan) as output:
+            outcomes = restore_files(plan.jobs, output, denoiser)
+        assert [(o.job.source.name, o.skipped) for o in outcomes] == [("a.png", skipped)]
+
+
+def test_links_to_folders_are_not_entered_and_links_to_files_are_read(tmp_path, denoiser):
+    folder = album(tmp_path / "in", "a.png")
+    elsewhere = album(tmp_path / "elsewhere", "private.png")
+    (folder / "circle").symlink_to(folder)
+    (folder / "away").symlink_to(elsewhere)
+    (folder / "file.png").symlink_to(elsewhere / "private.png")
+    (folder / "itself.png").symlink_to(folder / "itself.png")
+    (folder / "nowhere.png").symlink_to(folder / "gone")
+    os.mkfifo(folder / "pipe.png")
+    plan = plan_outputs([folder], tmp_path / "out", recursive=True)
+    assert targets(plan, tmp_path / "out") == ["a.png", "file.png", "itself.png", "nowhere.png"]
+    assert plan.links == (folder / "away", folder / "circle")
+    errors = [outcome.error for outcome in run(folder, tmp_path / "out", denoiser)]
+    assert [error is None for error in errors] == [True, True, False, False]
+    assert "symbolic links" in str(errors[2])
+    assert not (tmp_path / "out" / "file.png").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["画 🖼.png", "new\nline.png", "-v.png", "a" * 251 + ".png", "\udcff.png", "[x].png"])
+def test_strange_names_are_names(tmp_path, denoiser, name):
+    folder = album(tmp_path / "in", name)
+    assert [o.error for o in run([folder / name], tmp_path / "out", denoiser)] == [None]
+    assert list(tree(tmp_path / "out")) == [name]
+    assert run(folder, tmp_path / "out", denoiser)[0].skipped == "done before"
+
+
+# --- the manifest -------------------------------------------------------------------------------------------------
+
+
+def test_a_second_run_does_only_what_is_missing(tmp_path, denoiser):
+    folder, out = album(tmp_path / "in", "a.png", "b.png", "c.png", "d.png"), tmp_path / "out"
+    assert not any(outcome.skipped or outcome.error for outcome in run(folder, out, denoiser))
+    first = tree(out)
+    times = {path: path.stat().st_mtime_ns for path in out.glob("*.png")}
+    (out / "b.png").unlink()
+    album(folder, "new.png")
+    skipped = {outcome.job.source.name: outcome.skipped for outcome in run(folder, out, denoiser)}
+    assert skipped == dict.fromkeys(("a.png", "c.png", "d.png"), "done before") | {"b.png": "", "new.png": ""}
+    assert tree(out).items() >= first.items()
+    assert all(path.stat().st_mtime_ns == times[path] for path in times if path.name != "b.png")
+
+
+@pytest.mark.parametrize("change", ["input", "output", "settings"])
+def test_what_no_longer_matches_the_manifest_is_somebody_elses(tmp_path, denoiser, change):
+    folder, out = album(tmp_path / "in", "a.png", "b.png"), tmp_path / "out"
+    run(folder, out, denoiser)
+    if change == "input":
+        album(folder, "a.png")
+    elif change == "output":
+        (out / "a.png").write_text("edited")
+    settings = Settings(strip_metadata=change == "settings")
+    with pytest.raises(OutputError, match=r"a\.png exists"):
+        run(folder, out, denoiser, settings)
+    assert {o.skipped for o in run(folder, out, denoiser, settings, existing="skip")} <= {"exists", "done before"}
+    again = run(folder, out, denoiser, settings, existing="overwrite")
+    assert [outcome.skipped for outcome in again] == ["", "" if change == "settings" else "done before"]
+    assert all(outcome.skipped == "done before" for outcome in run(folder, out, denoiser, settings))
+
+
+def test_a_manifest_that_was_cut_off_or_scribbled_on_is_still_read(tmp_path, denoiser):
+    folder, out = album(tmp_path / "in", "a.png", "b.png"), tmp_path / "out"
+    run(folder, out, denoiser)
+    manifest = out / "msrn-manifest.jsonl"
+    kept, cut = manifest.read_bytes().splitlines(keepends=True)
+    manifest.write_bytes(b'\xff{}\n[1]\n{"output": 3}\n' + kept + cut[:40])
+    (out / "b.png").unlink()
+    assert [outcome.skipped for outcome in run(folder, out, denoiser)] == ["done before", ""]
+    assert [outcome.skipped for outcome in run(folder, out, denoiser)] == ["done before", "done before"]
+
+
+# --- failures -----------------------------------------------------------------------------------------------------
+
+
+def test_failures_are_recorded_and_the_run_goes_on(tmp_path, denoiser):
+    folder, out = album(tmp_path / "in", "a.png", "c.png"), tmp_path / "out"
+    (folder / "b.png").write_text("no picture")
+    outcomes = run(folder, out, denoiser)
+    assert [outcome.error is None for outcome in outcomes] == [True, False, True]
+    (row,) = map(json.loads, (out / "failures.jsonl").read_text().splitlines())
+    assert row["input"].endswith("b.png")
+    assert row["kind"] == "ImageError"
+    album(folder, "b.png")
+    run(folder, out, denoiser)
+    assert not (out / "failures.jsonl").exists()
+    (folder / "e.png").write_text("no picture")
+    with pytest.raises(ImageError):
+        run(folder, out, denoiser, fail_fast=True)
+
+
+def test_an_input_that_goes_away_costs_one_file(tmp_path, denoiser):
+    folder = album(tmp_path / "in", *(f"{n}.png" for n in range(9)))
+    gone = folder / "8.png"
+    outcomes = run(folder, tmp_path / "out", denoiser, done=lambda outcome: gone.unlink(missing_ok=True))
+    assert [outcome.job.source for outcome in outcomes if outcome.error] == [gone]
+
+
+def test_a_bug_costs_one_file_too(tmp_path, denoiser, monkeypatch):
+    folder = album(tmp_path / "in", "a.png", "b.png")
+    real, seen = Restorer.__call__, []
+
+    def fails_once(self, *arguments, **options):
+        seen.append(1)
+        if len(seen) == 1:
+            raise KeyError("bug")
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Restorer, "__call__", fails_once)
+    errors = [outcome.error for outcome in run(folder, tmp_path / "out", denoiser)]
+    assert "internal error" in str(errors[0])
+    assert errors[1] is None
+
+
+def test_too_little_memory_for_the_smallest_tile_costs_one_file(tmp_path, denoiser, monkeypatch):
+    folder = album(tmp_path / "in", "a.png", "b.png")
+    forward, seen = Restorer._pass, []
+
+    def tight(self, x):
+        seen.append(x.shape)
+        if len(seen) <= 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+        return forward(self, x)
+
+    monkeypatch.setattr(Restorer, "_pass", tight)
+    monkeypatch.setattr(denoiser, "tile", 64)
+    errors = [outcome.error for outcome in run(folder, tmp_path / "out", denoiser)]
+    assert "more memory than there is" in str(errors[0])
+    assert errors[1] is None
+
+
+CRASHES = """
+import os, time
+from msrn.files import guarded
+real = guarded.decode
+def decode(data, path, **options):
+    if path.name == "crash.png":
+        print("a decoder's last words")
+        os.abort()
+    if path.name == "hang.png":
+        while True: pass
+    if path.name == "noise.png":
+        os.write(1, b"a decoder that prints")
+    return real(data, path, **options)
+guarded.decode = decode
+guarded.serve()
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_decoder_that_crashes_or_hangs_costs_one_file(tmp_path, denoiser, monkeypatch, workers):
+    monkeypatch.setattr(guarded, "_PROGRAM", "import sys; sys.path[:] = {path!r}" + CRASHES.replace("{", "{{"))
+    folder = album(tmp_path / "in", "a.png", "crash.png", "hang.png", "noise.png", "z.png")
+    outcomes = run(folder, tmp_path / "out", denoiser, limits=Limits(seconds=1), workers=workers)
+    errors = {outcome.job.source.stem: str(outcome.error or "") for outcome in outcomes}
+    assert "crash" in errors.pop("crash").replace("crash.png", "")
+    assert "more than 1 s" in errors.pop("hang")
+    assert set(errors.values()) == {""}
+
+
+def test_what_a_decoding_process_returns_is_what_was_decoded(tmp_path):
+    decoder = guarded.Decoder(max_pixels=100)
+    try:
+        for bits, alpha in ((8, None), (16, np.full((1, 8, 9), 0.5, np.float32))):
+            kept = Metadata(bits, b"profile", None, (72.0, 73.0), b"<xmp/>")
+            files.write(Picture(RNG.random((3, 8, 9), np.float32), alpha, kept), tmp_path / "x.tif")
+            data = (tmp_path / "x.tif").read_bytes()
+            here, there = files.decode(data, tmp_path / "x"), decoder.decode(data, tmp_path / "x")
+            assert np.array_equal(here.pixels, there.pixels)
+            assert alpha is None or np.array_equal(here.alpha, there.alpha)
+            assert here.metadata == there.metadata
+        big = np.zeros((1, 10, 11), np.float32)
+        files.write(Picture(big), tmp_path / "big.png")
+        with pytest.raises(ImageError, match="more than 100 pixels"):
+            decoder.decode((tmp_path / "big.png").read_bytes(), tmp_path / "big.png")
+    finally:
+        decoder.close()
+
+
+def test_too_little_memory_for_what_was_decoded_does_not_confuse_the_next_answer(tmp_path, monkeypatch):
+    decoder, data = guarded.Decoder(), []
+    for side in (8, 9):
+        files.write(Picture(np.zeros((1, side, side), np.float32)), tmp_path / "x.png")
+        data.append((tmp_path / "x.png").read_bytes())
+
+    def empty(*arguments):
+        raise MemoryError
+
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(guarded.np, "empty", empty)
+            with pytest.raises(MemoryError):
+                decoder.decode(data[0], tmp_path / "x")
+        assert decoder.decode(data[1], tmp_path / "x").width == 9
+    finally:
+        decoder.close()
+
+
+# --- outputs ------------------------------------------------------------------------------------------------------
+
+
+def test_two_runs_do_not_write_to_one_folder(tmp_path, denoiser):
+    folder, out = album(tmp_path / "in", "a.png"), tmp_path / "out"
+    plan = plan_outputs([folder], out)
+    with claim(plan), pytest.raises(OutputError, match="another run"), claim(plan):
+        pass
+    assert not out.exists()  # nothing was written
+    assert not run(folder, out, denoiser)[0].error
+
+
+def test_an_output_that_comes_to_exist_meanwhile_is_kept(tmp_path, denoiser):
+    folder, out = album(tmp_path / "in", "a.png"), tmp_path / "out"
+    precious = lambda job, share: (out / "a.png").write_text("precious")  # noqa: E731
+    (outcome,) = run(folder, out, denoiser, progress=precious)
+    assert "meanwhile" in str(outcome.error)
+    assert tree(out) == {"a.png": b"precious"}
+
+
+def test_what_a_killed_run_left_is_swept_but_nothing_in_use(tmp_path, denoiser):
+    folder, out = album(tmp_path / "in", "deep/a.png"), tmp_path / "out"
+    (out / "deep").mkdir(parents=True)
+    (out / "deep" / ".msrn-0123.tmp").write_text("left by a killed run")
+    seen = []
+
+    def write(file):
+        run(folder, out, denoiser)
+        seen.extend(path.name for path in (out / "deep").glob(".msrn-*"))
+
+    atomic.write_atomically(out / "deep" / "other.png", write)
+    assert len(seen) == 1
+    assert sorted(tree(out)) == ["deep/a.png", "deep/other.png"]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 KiB; only root can mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    options = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    if os.name != "posix" or os.geteuid() != 0 or subprocess.run(options, capture_output=True).returncode:
+        pytest.skip("mounting a small file system takes root")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_full_disk_stops_the_run_and_leaves_whole_files(tmp_path, denoiser, small_disk):
+    folder = tmp_path / "in"
+    for n in range(6):
+        files.write(Picture(RNG.random((3, 80, 80), np.float32)), folder / f"{n}.png")
+    seen = []
+    with pytest.raises(OutputError, match="No space left"):
+        run(folder, small_disk / "out", denoiser, done=seen.append)
+    assert 1 < len(seen) < 6
+    for name, content in tree(small_disk).items():
+        assert content == (folder / Path(name).name).read_bytes(), name
+    subprocess.run(["mount", "-o", "remount,size=1m", str(small_disk)], check=True)
+    assert {o.skipped for o in run(folder, small_disk / "out", denoiser)} == {"", "done before"}
+    assert len(tree(small_disk)) == 6
+
+
+def test_a_read_only_disk_is_found_at_once(tmp_path, small_disk):
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    plan = plan_outputs([album(tmp_path / "in", "a.png")], small_disk / "out")
+    with pytest.raises(OutputError, match="Read-only"), claim(plan):
+        pass
+
+
+# --- interruptions ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_at_any_moment_and_run_again_gives_every_output_once(tmp_path, denoiser):
+    """``MSRN_KILLS=50`` for the long version."""
+    folder = album(tmp_path / "in", *(f"{n % 3}/{n}.png" for n in range(24)))
+    run(folder, tmp_path / "undisturbed", denoiser)
+    expected = tree(tmp_path / "undisturbed")
+    started = time.perf_counter()
+    run(folder, tmp_path / "timed", denoiser)
+    whole = time.perf_counter() - started
+    rng, interrupted = random.Random(0), 0
+    for turn in range(int(os.environ.get("MSRN_KILLS", "6"))):
+        out = tmp_path / f"out{turn}"
+        for _ in range(2):  # a run, and the one that was to go on
+            child = os.fork()
+            if child == 0:
+                try:
+                    run(folder, out, denoiser)
+                finally:
+                    os._exit(0)
+            time.sleep(rng.uniform(0, whole))
+            os.kill(child, signal.SIGKILL)
+            interrupted += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        run(folder, out, denoiser)
+        assert tree(out) == expected  # which has no temporary files
+        names = [json.loads(line)["output"] for line in (out / "msrn-manifest.jsonl").read_text().splitlines() if line]
+        assert set(names) == set(expected)
+    assert interrupted
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_interrupted_runs_end_cleanly_and_say_how_to_go_on(tmp_path, number):
+    folder, out = album(tmp_path / "in", *(f"{n}.png" for n in range(400))), tmp_path / "out"
+    command = [sys.executable, "-m", "msrn.cli", "denoise", str(folder), "-o", str(out)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, **pipes, text=True, start_new_session=True)
+    while process.poll() is None and not list(out.glob("*.png")):
+        time.sleep(0.01)
+    # A terminal sends Ctrl-C to the whole group, decoders included.
+    (os.killpg if number == "SIGINT" else os.kill)(process.pid, getattr(signal, number))
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == 130, messages
+    assert "Traceback" not in messages
+    assert "error" not in messages
+    assert messages.strip().endswith("msrn: interrupted; the same command goes on where this one was stopped")
+    made = tree(out)
+    assert 0 < len(made) < 400
+    assert all(name.endswith(".png") for name in made)
+    recorded = {}
+    for line in (out / "msrn-manifest.jsonl").read_text().splitlines():
+        recorded[json.loads(line)["output"]] = json.loads(line)["made"]
+    assert all(recorded[name] == hashlib.sha256(content).hexdigest() for name, content in made.items())

@@ -1,0 +1,148 @@
+"""Many processes train what one would have trained, and a lost one costs nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from msrn import checkpoint
+from msrn.data import PatchSampler
+from msrn.degrade import degradation_for
+from msrn.distributed import SharedBatchNorm, World, share_batchnorms, world
+from msrn.errors import UsageError
+from msrn.feed import Feed, Material
+from msrn.recipe import validate
+
+# What one process of a group does. Rank 1 of the first attempt may die after a given step.
+MEMBER = """
+import json, os, signal, sys
+from pathlib import Path
+import torch
+from msrn.feed import Feed
+from msrn.recipe import validate
+from msrn.train import fit
+
+torch.set_num_threads(1)
+values, data, folder, death = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
+draw = Feed.parts
+
+def parts(self, step):
+    if step == death and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0" and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return draw(self, step)
+
+Feed.parts = parts
+fit(validate(values, "group"), data, folder, device="cpu", precision="fp32")
+"""
+
+
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(4):
+        small = Image.fromarray(rng.integers(0, 256, (12, 12), dtype=np.uint8))
+        small.resize((72, 72), Image.Resampling.BICUBIC).save(folder / f"{index}.png")
+    return folder.parent
+
+
+def values(**optimiser):
+    return {
+        "name": "group",
+        "task": "denoise",
+        "network": {"memory_blocks": 2, "recursions": 2, "channels": 4},
+        "data": {"folders": ["images"], "patch": 12, "validation_every": 4, "validation_levels": [20]},
+        "loss": {"kind": "l2"},  # smooth: where the gradient jumps, rounding decides more than rounding
+        "optimiser": {"batch": 4, "steps": 20, "rate": 1e-3, "warmup_steps": 5, "kind": "sgd"} | optimiser,
+        "checkpoint_minutes": 1e-9,
+    }
+
+
+def train(data, folder, processes, death=-1, restarts=0, **optimiser):
+    """Train as ``torchrun`` does, or alone; returns the last state."""
+    arguments = ["-c", MEMBER] if processes == 1 else [str(folder.with_suffix(".py"))]
+    if processes > 1:
+        Path(arguments[0]).write_text(MEMBER)
+        arguments = [
+            *("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"),
+            *(f"--max-restarts={restarts}", *arguments),
+        ]
+    command = [sys.executable, *arguments, json.dumps(values(**optimiser)), str(data), str(folder), str(death)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, timeout=240, env=environment, capture_output=True, text=True)
+    return checkpoint.load(checkpoint.latest(folder))
+
+
+@pytest.fixture(scope="module")
+def in_pairs(data_folder, tmp_path_factory):
+    return train(data_folder, tmp_path_factory.mktemp("runs") / "two", 2)
+
+
+def furthest(one, other):
+    return max((a.double() - b.double()).abs().max().item() for a, b in zip(one.values(), other.values(), strict=True))
+
+
+def test_two_processes_train_what_one_would(data_folder, tmp_path, in_pairs):
+    """The same global batch, BatchNorm statistics over all of it, 20 steps."""
+    alone = train(data_folder, tmp_path / "one", 1)
+    assert alone["step"] == in_pairs["step"] == 20
+    assert furthest(alone["network"], in_pairs["network"]) < 1e-6
+    assert furthest(alone["average"], in_pairs["average"]) < 1e-6
+
+
+def test_a_killed_process_is_replaced_and_the_run_ends_equal(data_folder, tmp_path, in_pairs):
+    again = train(data_folder, tmp_path / "killed", 2, death=9, restarts=1)
+    for part in ("network", "average"):
+        assert furthest(again[part], in_pairs[part]) == 0
+
+
+def test_without_restarts_a_lost_process_ends_the_others(data_folder, tmp_path):
+    with pytest.raises(subprocess.CalledProcessError):
+        train(data_folder, tmp_path / "lost", 2, death=3)
+    assert checkpoint.load(checkpoint.latest(tmp_path / "lost"))["step"] == 3
+
+
+def test_every_patch_of_a_batch_is_drawn_by_exactly_one_process():
+    """So every image is seen once an epoch, whatever the number of processes and parts."""
+    images = [np.random.default_rng(index).integers(0, 256, (1, 60, 60), dtype=np.uint8) for index in range(3)]
+    sampler = PatchSampler(images, degradation_for("denoise", [20, 20]), 12, 0)
+    whole = sampler.batch(5 * 12, 12)[1]
+    for size, parts in ((1, 1), (2, 1), (3, 2), (4, 3)):
+        recipe = validate(values(batch=12, accumulate=parts), "test")
+        drawn = {}
+        for rank in range(size):
+            feed = Feed(Material(sampler, []), recipe, World(rank, size), torch.device("cpu"))
+            for part, (_, clean) in enumerate(feed.parts(5)):
+                drawn[part, rank] = clean
+        assert np.array_equal(torch.cat([drawn[key] for key in sorted(drawn)]).numpy(), whole)
+
+
+def test_a_batch_that_does_not_divide_is_refused():
+    recipe = validate(values(batch=4), "test")
+    with pytest.raises(UsageError, match=r"optimiser\.batch \(4\) must be a multiple of 3 processes"):
+        Feed(Material(None, []), recipe, World(0, 3), torch.device("cpu"))
+
+
+def test_an_incomplete_environment_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(UsageError, match="torchrun"), world("cpu"):
+        pass
+
+
+def test_alone_a_shared_batchnorm_is_the_usual_one():
+    network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3))
+    expected = network(torch.ones(2, 1, 5, 5))
+    names = list(network.state_dict())
+    share_batchnorms(network)
+    assert isinstance(network[1], SharedBatchNorm)
+    assert list(network.state_dict()) == names
+    assert torch.equal(network(torch.ones(2, 1, 5, 5)), expected)

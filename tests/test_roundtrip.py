@@ -1,0 +1,215 @@
+"""Photographs through the whole command with a network that returns its input: what comes out is what went in."""
+
+import struct
+import subprocess
+import sys
+import zlib
+from io import BytesIO
+
+import imagecodecs
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageCms
+from tests.tools import identity_weights
+
+from msrn import files
+from msrn.batch import Limits, claim, plan_outputs, restore_files
+from msrn.engine import Restorer
+from msrn.errors import ImageError, UsageError
+from msrn.picture import Metadata, Picture
+
+RNG = np.random.default_rng(0)
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+
+
+@pytest.fixture(scope="module", params=["denoise", "jpeg"])
+def restorer(request):
+    return Restorer(identity_weights(request.param), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def enlarger():
+    return Restorer(identity_weights("sr"), device="cpu")
+
+
+def through(restorer, source, target):
+    plan = plan_outputs([source], target)
+    with claim(plan) as output:
+        (outcome,) = restore_files(plan.jobs, output, restorer)
+    if outcome.error:
+        raise outcome.error
+    return files.read(target)
+
+
+def exif() -> bytes:
+    block = Image.Exif()
+    block[ExifTags.Base.Make] = "Maker"
+    block[ExifTags.IFD.Exif] = {ExifTags.Base.ExposureTime: 0.01}
+    block[ExifTags.IFD.GPSInfo] = {ExifTags.GPS.GPSLatitudeRef: "N"}
+    return block.tobytes()
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_round_trip(tmp_path, restorer, suffix, bits, channels, alpha):
+    top = 2**bits - 1
+    samples = RNG.integers(0, top + 1, (channels + alpha, 37, 41)).astype(np.float32) / np.float32(top)
+    metadata = Metadata(bits, SRGB, exif(), (300.0, 240.0), b"<x:xmpmeta/>")
+    source, target = tmp_path / f"in.{suffix}", tmp_path / f"out.{suffix}"
+    files.write(Picture(samples[:channels], samples[channels:] if alpha else None, metadata), source)
+    before, after = files.read(source), through(restorer, source, target)
+    assert np.array_equal(after.pixels, samples[:channels])
+    assert not alpha or np.array_equal(after.alpha, samples[channels:])
+    assert after.metadata == Metadata(**(vars(before.metadata) | {"source": str(target)}))
+    assert after.metadata.exif is not None
+    assert after.metadata.icc_profile == SRGB
+    assert after.metadata.dpi == pytest.approx((300, 240), abs=0.02)
+
+
+# --- every kind of image: what comes out ------------------------------------------------------------------------
+
+
+def stored(image, file_format="PNG", **options):
+    stream = BytesIO()
+    image.save(stream, file_format, **options)
+    return stream.getvalue()
+
+
+def color():
+    return Image.fromarray(RNG.integers(0, 256, (9, 11, 3), np.uint8))
+
+
+MODES = {
+    "L": (lambda: stored(color().convert("L")), 1, False),
+    "LA": (lambda: stored(color().convert("LA")), 1, True),
+    "1": (lambda: stored(color().convert("1")), 1, False),
+    "P+tRNS": (lambda: stored(color().quantize(8), transparency=0), 3, True),
+    "RGBA": (lambda: stored(color().convert("RGBA")), 3, True),
+    "I;16": (lambda: imagecodecs.png_encode(RNG.integers(0, 65536, (9, 11), dtype=np.uint16)), 1, False),
+    "1×1": (lambda: stored(color().resize((1, 1))), 3, False),
+    "1×N": (lambda: stored(color().resize((1, 50))), 3, False),
+    "N×1": (lambda: stored(color().resize((50, 1))), 3, False),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_modes_come_out_as_what_they_are(tmp_path, restorer, mode):
+    data, channels, alpha = MODES[mode]
+    (tmp_path / "in.png").write_bytes(data())
+    before, after = files.read(tmp_path / "in.png"), through(restorer, tmp_path / "in.png", tmp_path / "out.png")
+    assert len(after.pixels) == channels
+    assert (after.alpha is not None) == alpha
+    assert np.array_equal(after.pixels, before.pixels)
+    assert after.metadata.bits == (16 if mode == "I;16" else 8)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_ycck_and_cmyk_without_a_profile_are_refused(tmp_path, restorer, inverted):
+    data = stored(color().convert("CMYK"), "JPEG", quality=90)
+    if inverted:  # Adobe's marker says that it is YCCK
+        at = data.index(b"Adobe")
+        data = data[: at + 11] + b"\x02" + data[at + 12 :]
+    (tmp_path / "in.jpg").write_bytes(data)
+    with pytest.raises(ImageError, match="CMYK without a colour profile"):
+        through(restorer, tmp_path / "in.jpg", tmp_path / "out.png")
+
+
+@pytest.mark.parametrize("kind", ["wide", "broken", "oversized"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])
+def test_colour_profiles_are_carried_never_judged(tmp_path, restorer, kind, suffix):
+    # A TIFF or a JPEG holds megabytes of it; Pillow reads at most one from a PNG.
+    profile = {"wide": LAB, "broken": b"nonsense" * 40, "oversized": RNG.bytes(900_000)}[kind]
+    picture = Picture(RNG.random((3, 9, 11), np.float32), metadata=Metadata(icc_profile=profile))
+    files.write(picture, tmp_path / f"in.{suffix}")
+    after = through(restorer, tmp_path / f"in.{suffix}", tmp_path / f"out.{suffix}")
+    assert after.metadata.icc_profile == profile
+
+
+def test_a_profile_that_is_a_bomb_costs_the_profile_or_the_file(tmp_path, restorer):
+    data = stored(color())
+    chunk = b"iCCP" + b"bomb\0\0" + zlib.compress(bytes(300_000_000), 9)
+    chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (tmp_path / "in.png").write_bytes(data[:33] + chunk + data[33:])
+    try:
+        after = through(restorer, tmp_path / "in.png", tmp_path / "out.png")
+    except ImageError:
+        assert not (tmp_path / "out.png").exists()
+    else:
+        assert after.metadata.icc_profile is None
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (13, 1), (31, 33)])
+@pytest.mark.parametrize(("scale", "exact"), [(2, None), (1.7, None), (3.33, None), (None, (101, 67))])
+def test_output_sizes_are_exactly_what_was_asked_for(enlarger, size, scale, exact):
+    result = enlarger(Picture(RNG.random((3, *size), np.float32)), scale=scale, size=exact)
+    expected = exact or tuple(int(np.ceil(side * scale)) for side in size)
+    assert (result.height, result.width) == expected
+
+
+# --- limits -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("suffix", "side"), [("jpg", 33_000), ("webp", 8_200)])
+def test_sizes_beyond_the_formats_are_refused_before_any_work(tmp_path, enlarger, monkeypatch, suffix, side):
+    Image.new("L", (side, 1)).save(tmp_path / "in.png")
+    monkeypatch.setattr(Restorer, "restore_planes", lambda *arguments: pytest.fail("work was done"))
+    with pytest.raises(UsageError, match="at most"):
+        through(enlarger, tmp_path / "in.png", tmp_path / f"out.{suffix}")
+
+
+def test_a_huge_progressive_jpeg_is_refused_by_its_size_and_given_up_by_the_clock(tmp_path, restorer):
+    """Sixty scans over many megapixels: cheap to store, dear to decode."""
+    data = stored(Image.new("RGB", (8000, 6000), "white"), "JPEG", progressive=True)
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(data)
+    plan = plan_outputs([tmp_path / "a.jpg", tmp_path / "b.jpg"], tmp_path / "out")
+    for limits, message in ((Limits(pixels=40_000_000), "40,000,000 pixels"), (Limits(seconds=0.1), "more than 0.1 s")):
+        with claim(plan) as output:
+            outcomes = restore_files(plan.jobs, output, restorer, limits=limits)
+        assert all(message in str(outcome.error) for outcome in outcomes)
+
+
+SHORT_OF_MEMORY = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from tests.tools import identity_weights
+from msrn.batch import claim, plan_outputs, restore_files
+from msrn.engine import Restorer
+restorer = Restorer(identity_weights("denoise"), device="cpu")
+plan = plan_outputs([Path({source!r})], Path({target!r}))
+with claim(plan) as output:
+    restore_files(plan.jobs[:1], output, restorer)  # everything is imported and started
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + (400 << 20), resource.RLIM_INFINITY))
+with claim(plan) as output:
+    for outcome in restore_files(plan.jobs, output, restorer):
+        print(outcome.job.source.name, outcome.skipped, outcome.error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS and /proc")
+def test_out_of_memory_costs_one_file(tmp_path, request):
+    folder = tmp_path / "in"
+    for name in ("a", "c"):
+        files.write(Picture(RNG.random((3, 9, 11), np.float32)), folder / f"{name}.png")
+    Image.new("RGB", (9000, 9000)).save(folder / "b.png")
+    code = SHORT_OF_MEMORY.format(root=str(request.config.rootpath), source=str(folder), target=str(tmp_path / "out"))
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    a, b, c = process.stdout.splitlines()
+    assert a == "a.png done before None"
+    assert "more memory than there is" in b
+    assert c == "c.png  None"
+
+
+def test_the_commands_limits_are_the_files_modules():
+    from msrn import video
+    from msrn.cli.restore import VIDEOS, Common
+
+    assert (Common.max_pixels, Common.max_bytes) == (files.MAX_PIXELS, files.MAX_BYTES)
+    assert (Common.max_seconds, Common.max_frames) == (Limits().seconds, video.MAX_FRAMES)
+    assert VIDEOS == video.SUFFIXES
