@@ -1,8 +1,12 @@
 """Every backend computes the residual of the same graph."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
+from tests.conftest import ROOT
 from tests.tools import random_network
 
 from msrn import backends
@@ -105,3 +109,28 @@ def test_missing_packages_and_wrong_devices_are_named(monkeypatch):
     monkeypatch.setattr(backends, "_installed", lambda name: False)
     with pytest.raises(UsageError, match=r"msrn-pytorch\[fast\]"):
         candidates(CPU, "openvino")
+
+
+SIGNAL_AFTER_TWO_BACKENDS = """
+import os, signal
+import torch
+from tests.tools import random_network
+from msrn.backends import Choice, create
+from msrn.fuse import fuse
+from msrn.network import MSRNConfig
+
+fused = fuse(random_network(MSRNConfig(1, 1, 2)))
+both = [create(Choice("openvino", "fp32"), fused, {}, torch.device("cpu")) for _ in range(2)]
+del both[0], both[0]
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_after_two_backends_is_an_interruption_not_a_crash():
+    process = subprocess.run(
+        [sys.executable, "-c", SIGNAL_AFTER_TWO_BACKENDS], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert (process.returncode, process.stdout) == (0, "interrupted\n"), process.stderr

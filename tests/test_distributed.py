@@ -77,7 +77,9 @@ def train(data, folder, processes, death=-1, restarts=0, **optimiser):
         ]
     command = [sys.executable, *arguments, json.dumps(values(**optimiser)), str(data), str(folder), str(death)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run(command, check=True, timeout=240, env=environment, capture_output=True, text=True)
+    process = subprocess.run(command, timeout=240, env=environment, capture_output=True, text=True)
+    if process.returncode:
+        raise RuntimeError(process.stderr)
     return checkpoint.load(checkpoint.latest(folder))
 
 
@@ -105,7 +107,7 @@ def test_a_killed_process_is_replaced_and_the_run_ends_equal(data_folder, tmp_pa
 
 
 def test_without_restarts_a_lost_process_ends_the_others(data_folder, tmp_path):
-    with pytest.raises(subprocess.CalledProcessError):
+    with pytest.raises(RuntimeError, match="SIGKILL"):
         train(data_folder, tmp_path / "lost", 2, death=3)
     assert checkpoint.load(checkpoint.latest(tmp_path / "lost"))["step"] == 3
 

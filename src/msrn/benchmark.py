@@ -209,10 +209,9 @@ def _peers(network: MSRN) -> list[_Entry]:
 
         entries.append(_Entry("ONNX Runtime, naive export", "fp32", onnxruntime))
     with suppress(ImportError):
-        openvino: Any = import_module("openvino")
+        core: Any = import_module("msrn.backends.openvino").core()
 
         def compiled(hint: str) -> Run:
-            core = openvino.Core()
             hints = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
             model = core.compile_model(core.read_model(_exported(network)), "CPU", hints)
             return lambda planes: model(planes)[0]

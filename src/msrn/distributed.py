@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from msrn.errors import MSRNError, UsageError
 
@@ -79,7 +80,12 @@ def world(device: str, timeout_seconds: float = TIMEOUT_SECONDS) -> Generator[Wo
     except (KeyError, ValueError) as error:
         raise UsageError(f"WORLD_SIZE is set, but not {error}: start several processes with torchrun") from error
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
-    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(seconds=timeout_seconds))
+    timeout = timedelta(seconds=timeout_seconds)
+    store, *_ = next(rendezvous("env://", timeout=timeout))
+    # torchrun keeps its store over a restart, and with it the addresses of the processes that ended: a new process that
+    # is quicker than its neighbour would read those and find nobody there.
+    store = dist.PrefixStore(f"attempt {here.restarts}", store)  # pyright: ignore[reportPrivateImportUsage]
+    dist.init_process_group("nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=size, timeout=timeout)
     try:
         yield here
     finally:

@@ -1,5 +1,6 @@
 """OpenVINO: the graph is written in its own operations, with 8-bit roundings exactly where the ranges say."""
 
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -17,6 +18,16 @@ ops: Any = import_module("openvino.opset13")
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
+@cache
+def core() -> Any:
+    """Return the process's one ``openvino.Core``.
+
+    Each one's CPU plugin brings an alternate signal stack and, when unloaded, puts its predecessor's back: of two, the
+    second to go installs what the first has freed, and the next Ctrl-C would be a segmentation fault.
+    """
+    return openvino.Core()
+
+
 class OpenVINO:
     """One compiled model for images of every size."""
 
@@ -26,7 +37,7 @@ class OpenVINO:
         operations = _Operations(ranges if precision == "int8" else {}, self.norm)
         model = openvino.Model([fused.residual(x, operations)], [x])
         hints = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
-        self.compiled = openvino.Core().compile_model(model, "CPU", hints)
+        self.compiled = core().compile_model(model, "CPU", hints)
 
     def __call__(self, planes: Planes) -> Planes:
         """Return the residual of float32 ``(N, in_channels, H, W)``."""
