@@ -79,22 +79,22 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry(
         name="msrn-m4r1-sr",
         task="sr",
-        file="MSRN_M4R1C32_sr-291-2f229dc7.safetensors",
-        sha256="2f229dc7de88ca1c8c91ce8dc6dc19c697091fbcc996a991fd101f301eb1be49",
+        file="MSRN_M4R1C32_sr-291-2fccce65.safetensors",
+        sha256="2fccce65f0f32db1046e1cf768cdd510ffb3d6898a566551428ea095a0b24442",
         summary="enlarging by factors from 2 to 4; 0.089 M multiply-adds per pixel",
     ),
     Entry(
         name="msrn-m4r1-denoise",
         task="denoise",
-        file="MSRN_M4R1C32_denoise-291-e0a7aa3d.safetensors",
-        sha256="e0a7aa3d7cca11f403a40f6b7fe6491c1cf2f18aef6f9fa23473d734dd459856",
+        file="MSRN_M4R1C32_denoise-291-2fe57c47.safetensors",
+        sha256="2fe57c47e2529a15cdc0cd16cc8a298c1f96d6749640de0df30c1223c290d9b8",
         summary="Gaussian noise, blind, σ up to 75; 0.089 M multiply-adds per pixel",
     ),
     Entry(
         name="msrn-m4r1-jpeg",
         task="jpeg",
-        file="MSRN_M4R1C32_jpeg-291-1bc18dde.safetensors",
-        sha256="1bc18dde5f165a3511fa5027533e55cfb47bdc79a3edc855e8a4cf9dbee09b2b",
+        file="MSRN_M4R1C32_jpeg-291-d3866b5f.safetensors",
+        sha256="d3866b5f9f919b34c86fe029813b809c26eac2408f361bd27fa12c04d8d31d44",
         summary="JPEG artifacts, blind, quality 5 to 95; 0.089 M multiply-adds per pixel",
     ),
 )
