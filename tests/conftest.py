@@ -3,8 +3,10 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
+from PIL import Image
 
 # Tests may share their machine with other work: how long one example takes proves nothing.
 settings.register_profile("msrn", deadline=None, derandomize=True)
@@ -30,3 +32,15 @@ def own_cache(tmp_path_factory):
     os.environ["MSRN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     yield
     os.environ.pop("MSRN_CACHE") if before is None else os.environ.update(MSRN_CACHE=before)
+
+
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory):
+    """A data root whose one set, ``images``, holds four smooth pictures."""
+    folder = tmp_path_factory.mktemp("data") / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(4):
+        small = Image.fromarray(rng.integers(0, 256, (12, 12), dtype=np.uint8))
+        small.resize((72, 72), Image.Resampling.BICUBIC).save(folder / f"{index}.png")
+    return folder.parent

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from msrn import checkpoint
@@ -41,17 +40,6 @@ def parts(self, step):
 Feed.parts = parts
 fit(validate(values, "group"), data, folder, device="cpu", precision="fp32")
 """
-
-
-@pytest.fixture(scope="module")
-def data_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "images"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for index in range(4):
-        small = Image.fromarray(rng.integers(0, 256, (12, 12), dtype=np.uint8))
-        small.resize((72, 72), Image.Resampling.BICUBIC).save(folder / f"{index}.png")
-    return folder.parent
 
 
 def values(**optimiser):

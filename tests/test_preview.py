@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from msrn import preview
 from msrn.feed import load_material
@@ -15,17 +14,6 @@ from msrn.network import MSRN, MSRNConfig
 from msrn.recipe import validate
 from msrn.run import Setting
 from msrn.train import fit
-
-
-@pytest.fixture(scope="module")
-def data_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "images"
-    folder.mkdir()
-    for index in range(4):
-        small = np.random.default_rng(index).integers(0, 256, (12, 12), dtype=np.uint8)
-        Image.fromarray(small).resize((72, 72), Image.Resampling.BICUBIC).save(folder / f"{index}.png")
-    return folder.parent
-
 
 RECIPE = validate(
     {

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from msrn import weights
+from msrn.network import MSRNConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -110,6 +111,14 @@ def test_evaluations_add_up_and_are_what_the_cards_say():
             for key, value in result["mean"].items():
                 assert value == pytest.approx(sum(row[key] for row in result["images"]) / len(result["images"]))
                 assert value == pytest.approx(card["mean"][key], abs=6e-5)
+
+
+def test_costs_beside_the_papers_are_those_of_the_networks():
+    found = re.findall(r"(\d+) times as costly as\s`m4r(\d)`", README)
+    assert [int(recursions) for _, recursions in found] == [1, 2]
+    for times, recursions in found:
+        small = MSRNConfig(4, int(recursions), 32)
+        assert int(times) == round(MSRNConfig(6, 6).multiply_adds_per_pixel / small.multiply_adds_per_pixel)
 
 
 def test_pictures_and_links_exist():

@@ -117,11 +117,15 @@ def test_other_images_or_settings_are_not_mixed_in(prepared, photos):
         prepare(sources(photos), folder, shard_bytes=50_000, min_side=32)
 
 
-def test_verifying_finds_what_is_damaged_missing_or_too_few(prepared, tmp_path):
+@pytest.fixture
+def copy(prepared, tmp_path):
+    """Shards to damage."""
+    return shutil.copytree(prepared[1], tmp_path / "copy")
+
+
+def test_verifying_finds_what_is_damaged_missing_or_too_few(prepared, copy):
     _, folder = prepared
     assert verify(folder) == []
-    copy = tmp_path / "copy"
-    shutil.copytree(folder, copy)
     damaged, missing = copy / "shard-000000.tar", copy / "shard-000001.tar"
     data = bytearray(damaged.read_bytes())
     data[600] ^= 1
@@ -135,10 +139,7 @@ def test_verifying_finds_what_is_damaged_missing_or_too_few(prepared, tmp_path):
         Shards(copy, 1, "studio")
 
 
-def test_nothing_in_a_shard_is_unpickled_and_no_name_leaves_its_folder(prepared, tmp_path):
-    _, folder = prepared
-    copy = tmp_path / "copy"
-    shutil.copytree(folder, copy)
+def test_nothing_in_a_shard_is_unpickled_and_no_name_leaves_its_folder(copy):
     with tarfile.open(copy / "shard-000000.tar", "a") as tar:
         for name in ("evil.pkl", "../../evil.png", "evil.pyd"):
             member = tarfile.TarInfo(name)
@@ -152,10 +153,7 @@ def test_nothing_in_a_shard_is_unpickled_and_no_name_leaves_its_folder(prepared,
         Shards(copy, 1, "studio")
 
 
-def test_an_image_that_is_not_as_the_index_says_is_refused(prepared, tmp_path):
-    _, folder = prepared
-    copy = tmp_path / "copy"
-    shutil.copytree(folder, copy)
+def test_an_image_that_is_not_as_the_index_says_is_refused(copy):
     index = json.loads((copy / "index.json").read_text())
     index["shards"][0]["images"][0]["height"] += 1
     (copy / "index.json").write_text(json.dumps(index))

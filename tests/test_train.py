@@ -10,10 +10,8 @@ import subprocess
 from dataclasses import replace
 
 import filelock
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from tests.tools import random_network
 
 from msrn import checkpoint
@@ -26,17 +24,6 @@ from msrn.recipe import LossRecipe, OptimiserRecipe, validate
 from msrn.run import Setting, read_run, start
 from msrn.train import fit, train_step
 from msrn.weights import load
-
-
-@pytest.fixture(scope="module")
-def data_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "images"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for index in range(4):
-        small = Image.fromarray(rng.integers(0, 256, (12, 12), dtype=np.uint8))
-        small.resize((72, 72), Image.Resampling.BICUBIC).save(folder / f"{index}.png")
-    return folder.parent
 
 
 def recipe(**changes):
