@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 """Output container by suffix; the same are read, and WebM, AVI and MPEG transport streams."""
 
+SUFFIXES = (*CONTAINERS, ".webm", ".avi", ".ts", ".mts", ".m2ts")
+
 MAX_FRAMES = 1_000_000
 """Longer videos are refused unless asked for."""
 
