@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tests.tools import identity_weights
 
-from msrn import atomic, files
+from msrn import atomic, child, files
 from msrn.batch import Limits, Settings, claim, plan_outputs, restore_files
 from msrn.engine import Restorer
 from msrn.errors import ImageError, OutputError, UsageError
@@ -245,13 +245,13 @@ def decode(data, path, **options):
         os.write(1, b"a decoder that prints")
     return real(data, path, **options)
 guarded.decode = decode
-guarded.serve()
+guarded.main()
 """
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_decoder_that_crashes_or_hangs_costs_one_file(tmp_path, denoiser, monkeypatch, workers):
-    monkeypatch.setattr(guarded, "_PROGRAM", "import sys; sys.path[:] = {path!r}" + CRASHES.replace("{", "{{"))
+    monkeypatch.setattr(child, "_PROGRAM", "import sys; sys.path[:] = {path!r}" + CRASHES.replace("{", "{{"))
     folder = album(tmp_path / "in", "a.png", "crash.png", "hang.png", "noise.png", "z.png")
     outcomes = run(folder, tmp_path / "out", denoiser, limits=Limits(seconds=1), workers=workers)
     errors = {outcome.job.source.stem: str(outcome.error or "") for outcome in outcomes}
@@ -290,7 +290,7 @@ def test_too_little_memory_for_what_was_decoded_does_not_confuse_the_next_answer
 
     try:
         with monkeypatch.context() as patched:
-            patched.setattr(guarded.np, "empty", empty)
+            patched.setattr(child.np, "empty", empty)
             with pytest.raises(MemoryError):
                 decoder.decode(data[0], tmp_path / "x")
         assert decoder.decode(data[1], tmp_path / "x").width == 9

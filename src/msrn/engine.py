@@ -119,13 +119,35 @@ class Restorer:
         tta = ", 8-fold" if self.tta else ""
         return f"{self.weights.name} on {self.device}, {self.tuned.choice}, {tiles}{tta} ({self.tuned.why})"
 
-    def forecast(self, shape: tuple[int, int, int]) -> tuple[float, int]:
-        """Forecast the seconds and the peak bytes that restoring will take, from the timing of this machine.
+    @property
+    def identity(self) -> dict[str, str]:
+        """What decides the results, besides the pictures."""
+        return {"weights": self.weights.sha256, "tta": str(self.tta), "computing": str(self.tuned.choice)}
 
-        Args:
-            shape: the result's channels, height and width.
-        """
-        channels, height, width = shape
+    @property
+    def enlarges(self) -> bool:
+        """Whether the result may have another size."""
+        return self.weights.card.task == "sr"
+
+    def result_size(
+        self, picture: Picture, scale: float | None = None, size: tuple[int, int] | None = None
+    ) -> tuple[int, int]:
+        """``(height, width)`` of the result; see :meth:`__call__`."""
+        before = picture.height, picture.width
+        return enlarged_size(before, scale, size) if self.enlarges else before
+
+    note = ""
+    """Why this one was chosen; see ``automatic.Chain``."""
+
+    def settled(self, picture: Picture, scale: float | None, size: tuple[int, int] | None) -> "Restorer":
+        """What restores this picture, or a whole video that begins with it: always the same one."""
+        return self
+
+    def forecast(
+        self, picture: Picture, scale: float | None = None, size: tuple[int, int] | None = None
+    ) -> tuple[float, int]:
+        """Forecast the seconds and the peak bytes that restoring will take, from the timing of this machine."""
+        channels, (height, width) = len(picture.pixels), self.result_size(picture, scale, size)
         tuned = tune(self.weights, self.fused, self.device, self._candidates, always=True)
         passes = 1.0
         if self.config.in_channels == 1 and channels == 3:
@@ -162,7 +184,7 @@ class Restorer:
         check_pixels(picture.pixels)
         report = progress or _silent
         shown = hide_invisible(picture)
-        if self.weights.card.task == "sr":
+        if self.enlarges:
             return self._enlarge(shown, scale, size, report)
         if scale is not None or size is not None:
             raise UsageError(f"scale and size are for super-resolution; these weights are for {self.weights.card.task}")
@@ -194,7 +216,7 @@ class Restorer:
         size: tuple[int, int] | None,
         report: Callable[[float], None],
     ) -> Picture:
-        target = enlarged_size((picture.height, picture.width), scale, size)
+        target = self.result_size(picture, scale, size)
         how: dict[str, Any] = {"size": target}
         if size is None:
             # MATLAB's kernel positions follow the asked-for scale, not the rounded size.
