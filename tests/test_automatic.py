@@ -39,9 +39,9 @@ def chooser(loaded):
         (5, None, ["denoise"]),
         (0, 85, ["jpeg"]),
         (0, 86, []),
-        (14.9, 50, ["jpeg"]),
-        (15, 50, ["jpeg", "denoise"]),
-        (15, 90, ["denoise"]),
+        (4.9, 50, ["jpeg"]),
+        (5, 50, ["jpeg", "denoise"]),
+        (5, 90, ["denoise"]),
     ],
 )
 def test_the_rules(sigma, quality, expected):
@@ -53,7 +53,7 @@ def test_pictures_get_what_they_need(chooser, loaded, clean):  # noqa: F811
     for pixels, tasks, note in (
         (clean, [], r"no JPEG artifacts; noise σ [01]\..* left"),
         (noisy, ["denoise"], "no JPEG artifacts; noise σ 1.*removed"),
-        (Jpeg().apply(noisy.clip(0, 1), 15), ["jpeg"], "JPEG quality 15 removed; noise σ .*left"),
+        (Jpeg().apply(clean, 15), ["jpeg"], "JPEG quality 15 removed; noise σ .*left"),
     ):
         picture = Picture(pixels)
         chain = chooser.settled(picture, None, None)

@@ -3,8 +3,7 @@
 The rules, in the order they are applied (``benchmarks/diagnosis.py`` shows what each threshold gains and costs):
 
 * JPEG traces of quality 85 or less: remove the artifacts. Beyond, they cost less than removing them may.
-* Noise of σ 5 or more, or 15 where there are JPEG traces: remove it. Compression removes weak noise; what looks like it
-  afterwards is mostly texture.
+* Noise of σ 5 or more in luminance or chroma: remove it. Less may as well be texture.
 * Enlarge last, and only if asked to.
 """
 
@@ -16,7 +15,7 @@ from msrn.picture import Picture, Task
 
 JPEG_QUALITY = 85
 """Highest quality whose artifacts are removed."""
-NOISE, NOISE_IN_JPEG = 5.0, 15.0
+NOISE = 5.0
 """Lowest σ that is removed, on the scale of 0 to 255."""
 
 
@@ -35,7 +34,7 @@ class Automatic:
     def identity(self) -> dict[str, str]:
         """What decides the results, besides the pictures."""
         tasks: tuple[Task, ...] = ("jpeg", "denoise", "sr")
-        rules = {"rules": f"{JPEG_QUALITY} {NOISE} {NOISE_IN_JPEG}"}
+        rules = {"rules": f"{JPEG_QUALITY} {NOISE}"}
         return rules | {f"{task}.{key}": value for task in tasks for key, value in self._of(task).identity.items()}
 
     def settled(self, picture: Picture, scale: float | None, size: tuple[int, int] | None) -> "Chain":
@@ -106,7 +105,7 @@ def tasks_for(found: Diagnosis) -> list[Task]:
     tasks: list[Task] = []
     if found.quality is not None and found.quality <= JPEG_QUALITY:
         tasks.append("jpeg")
-    if found.sigma >= (NOISE if found.quality is None else NOISE_IN_JPEG):
+    if found.sigma >= NOISE:
         tasks.append("denoise")
     return tasks
 
