@@ -73,6 +73,18 @@ def test_trees_are_mirrored_and_patterns_expanded(tmp_path, monkeypatch):
         plan_outputs([folder], out, extension="gif")
 
 
+def test_images_that_are_not_read_are_named(tmp_path):
+    folder = album(tmp_path / "in", "a.png")
+    for name in ("b.heic", "c.GIF", "notes.txt"):
+        (folder / name).write_bytes(b"something")
+    plan = plan_outputs([folder], tmp_path / "out")
+    assert [path.name for path in plan.not_read] == ["b.heic", "c.GIF"]
+    assert len(plan.jobs) == 1
+    (folder / "a.png").unlink()
+    with pytest.raises(UsageError, match=r"b\.heic"):
+        plan_outputs([folder], tmp_path / "out")
+
+
 def test_collisions_are_found_before_the_first_pixel(tmp_path):
     folder = album(tmp_path / "in", "a.png", "a.jpg")
     with pytest.raises(UsageError, match=r"a\.jpg.*a\.png.*--suffix"):

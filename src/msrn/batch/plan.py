@@ -10,6 +10,12 @@ from msrn import files, video
 from msrn.batch.manifest import outputs_in
 from msrn.errors import UsageError
 
+_NOT_READ = (
+    *(".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".exr", ".hdr", ".svg"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"),
+)
+"""Images that somebody may expect to find restored."""
+
 STDIO = Path("-")
 """Standard input or standard output."""
 
@@ -40,6 +46,8 @@ class Plan:
     """Symbolic links to folders, which are not entered."""
     videos_left_out: tuple[Path, ...] = ()
     """Videos in folders, where they were not asked for."""
+    not_read: tuple[Path, ...] = ()
+    """Images in folders, of formats that are not read."""
 
 
 def plan_outputs(
@@ -86,17 +94,20 @@ def plan_outputs(
     jobs: list[Job] = []
     links: list[Path] = []
     left_out: list[Path] = []
+    not_read: list[Path] = []
     for path in given:
         for source, relative in _expand(path, output, recursive, links):
-            if _is_video(source) and path.is_dir() and not videos:
-                left_out.append(source)
+            if path.is_dir() and (source.suffix.lower() in _NOT_READ or (_is_video(source) and not videos)):
+                (left_out if _is_video(source) else not_read).append(source)
                 continue
             name = relative.with_name(relative.stem + suffix + _extension(source, extension))
             jobs.append(Job(source, output if single else output / name))
-    if not jobs:
+    if not jobs and left_out:
         raise UsageError(f"no images in {given[0]}, but {len(left_out)} videos; add --videos to restore them")
+    if not jobs:
+        raise UsageError(f"{given[0]} holds only images of formats that are not read, such as {not_read[0]}")
     _check_distinct(jobs)
-    return Plan(tuple(jobs), None if single else output, tuple(links), tuple(left_out))
+    return Plan(tuple(jobs), None if single else output, tuple(links), tuple(left_out), tuple(not_read))
 
 
 def _matches(given: Path) -> list[Path]:
@@ -141,7 +152,7 @@ def _walk(folder: Path, recursive: bool, left_out: Path | None, links: list[Path
         for name in sorted(names):
             path = here / name
             # A link that leads nowhere is a failure to report; a pipe or a device is no image.
-            if path.suffix.lower() in (*files.FORMATS, *video.SUFFIXES_IN_FOLDERS) and (
+            if path.suffix.lower() in (*files.FORMATS, *video.SUFFIXES_IN_FOLDERS, *_NOT_READ) and (
                 path.is_file() or path.is_symlink()
             ):
                 yield path

@@ -146,6 +146,9 @@ def _restore(
             say(f"msrn: note: {len(plan.links)} links to folders are not entered, such as {plan.links[-1]}")
         if plan.videos_left_out:
             say(f"msrn: note: {len(plan.videos_left_out)} videos in folders are left out; --videos restores them too")
+        if plan.not_read:
+            kinds = ", ".join(sorted({path.suffix.lower() for path in plan.not_read}))
+            say(f"msrn: note: {len(plan.not_read)} images of formats that are not read are left out ({kinds})")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     with claim(plan) as output:
         restorer = load(common)
