@@ -21,22 +21,26 @@ import re
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from msrn import weights as weights_module
-from msrn.backends import Backend, BackendName, Choice, Planes, Precision, candidates, create
+from msrn.backends import Backend, BackendName, Choice, Device, Planes, Precision, Processor, candidates, create, kept
 from msrn.color import Range, rgb_to_ycbcr, ycbcr_to_rgb
 from msrn.degrade import enlarged_size, resize
 from msrn.errors import MSRNError, UsageError
-from msrn.fuse import Fused, fuse
-from msrn.network import MSRNConfig
+from msrn.machine import may_have_accelerator
 from msrn.picture import Picture, check_pixels
 from msrn.tiling import plan
 from msrn.transparency import hide_invisible, restore_invisible
 from msrn.tuning import Tuned, automatic_tile, forecast, pass_bytes, tune
+
+if TYPE_CHECKING:  # an image that a kept model restores does not wait for torch
+    import torch
+
+    from msrn.fuse import Fused
+    from msrn.network import MSRNConfig
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +83,7 @@ class Restorer:
     ) -> None:
         if tile < 0:
             raise UsageError(f"the tile size must be 0 (automatic) or positive, got {tile}")
-        self.device = choose_device(device)
+        self.device = _device(device)
         loaded = weights if isinstance(weights, weights_module.Weights) else weights_module.load(weights)
         self.weights = loaded
         self._candidates = candidates(self.device, backend, precision, loaded.card.harmless)
@@ -91,23 +95,34 @@ class Restorer:
         self.tta = tta
 
     @property
-    def config(self) -> MSRNConfig:
+    def config(self) -> "MSRNConfig":
         """The network's configuration."""
         return self.weights.card.config
 
     @cached_property
-    def fused(self) -> Fused:
+    def fused(self) -> "Fused":
         """The inference graph, on the CPU."""
+        from msrn.fuse import fuse
+
         return fuse(self.weights.network)
 
     @cached_property
     def tuned(self) -> Tuned:
         """Backend and precision; timed here and now if this machine does not know these weights yet."""
-        return tune(self.weights, self.fused, self.device, self._candidates)
+        return tune(self.weights, lambda: self.fused, self.device, self._candidates)
 
     @cached_property
     def _backend(self) -> Backend:
-        return create(self.tuned.choice, self.fused, self.weights.card.ranges, self.device)
+        choice = self.tuned.choice
+        return kept(
+            choice,
+            self.weights.identity,
+            lambda: create(choice, self.fused, self.weights.card.ranges, self.device),
+        )
+
+    @cached_property
+    def _skip(self) -> float:
+        return self.weights.skip
 
     @cached_property
     def _exact(self) -> Backend:
@@ -126,7 +141,7 @@ class Restorer:
             shape: the result's channels, height and width.
         """
         channels, height, width = shape
-        tuned = tune(self.weights, self.fused, self.device, self._candidates, always=True)
+        tuned = tune(self.weights, lambda: self.fused, self.device, self._candidates, always=True)
         passes = 1.0
         if self.config.in_channels == 1 and channels == 3:
             passes = {"sr": 1.0, "denoise": 3.0, "jpeg": 1.5}[self.weights.card.task]
@@ -261,7 +276,7 @@ class Restorer:
 
     def _pass(self, x: Planes) -> Planes:
         """Run the network over one tile; what a fast backend spoils is repeated in fp32."""
-        base = x * np.float32(self.fused.skip)
+        base = x * np.float32(self._skip)
         result = base + self._backend(x)
         spoilt = _spoilt(result, x)
         if spoilt and self.tuned.choice != _EXACT:
@@ -272,8 +287,16 @@ class Restorer:
         return result
 
 
-def choose_device(name: str) -> torch.device:
+def _device(name: str) -> Device:
+    if name == "cpu" or (name == "auto" and not may_have_accelerator()):
+        return Processor()
+    return choose_device(name)
+
+
+def choose_device(name: str) -> "torch.device":
     """Return the named device, or the best one at hand for ``auto``."""
+    import torch
+
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -313,4 +336,4 @@ def _spoilt(result: Planes, source: Planes) -> str:
 
 def _is_out_of_memory(error: Exception) -> bool:
     # Each library has its own words: torch "can't allocate memory", the C++ runtime "bad_alloc", others "allocate".
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or re.search("alloc", str(error)) is not None
+    return isinstance(error, MemoryError) or re.search("alloc", str(error)) is not None
