@@ -27,7 +27,7 @@ import numpy as np
 
 from msrn import weights as weights_module
 from msrn.backends import Backend, BackendName, Choice, Device, Planes, Precision, Processor, candidates, create, kept
-from msrn.color import Range, rgb_to_ycbcr, ycbcr_to_rgb
+from msrn.color import Range, luminance, rgb_to_ycbcr, ycbcr_to_rgb
 from msrn.degrade import enlarged_size, resize
 from msrn.errors import MSRNError, UsageError
 from msrn.machine import may_have_accelerator
@@ -220,11 +220,12 @@ class Restorer:
             planes = enlarged[None] if self.config.in_channels == len(enlarged) else _gray_as_color(enlarged)
             restored = self.restore_planes(planes, report)[0]
             return picture.with_pixels(restored[: len(enlarged)], alpha)
+        # Of everything as large as the result there is the result itself and one plane, never more.
+        pixels = np.zeros((3, *target), dtype=np.float32)
+        pixels[:1] = self.restore_planes(resize(luminance(picture.pixels), **how)[None], report)[0]
         ycbcr = rgb_to_ycbcr(picture.pixels)
-        pixels = np.empty((3, *target), dtype=np.float32)
-        pixels[:1] = self.restore_planes(resize(ycbcr[:1], **how)[None], report)[0]
         for plane in (1, 2):
-            pixels[plane] = resize(ycbcr[plane], **how)
+            resize(ycbcr[plane], **how, onto=pixels[plane])
         _to_rgb(pixels)
         return picture.with_pixels(pixels, alpha)
 
@@ -241,10 +242,11 @@ class Restorer:
             _to_rgb(ycbcr, "full")
             return ycbcr
         ycbcr[:1] = self.restore_planes(ycbcr[None, :1], lambda share: report(share / 1.5))[0]
-        small = np.stack([resize(plane, 0.5) for plane in ycbcr[1:]])
-        change = self.restore_planes(small[:, None], lambda share: report((2 + share) / 3))[:, 0] - small
-        for k in range(2):
-            ycbcr[1 + k] += resize(change[k], size=pixels.shape[1:])
+        for k in (1, 2):
+            small = resize(ycbcr[k], 0.5)
+            change = self.restore_planes(small[None, None], lambda share, k=k: report((3 + k + share) / 6))[0, 0]
+            change -= small
+            resize(change, size=pixels.shape[1:], onto=ycbcr[k])
         _to_rgb(ycbcr, "full")
         return ycbcr
 
