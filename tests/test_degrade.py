@@ -215,3 +215,16 @@ def test_bicubic_is_reduction_and_enlargement():
 
 def test_rounding_is_half_up():
     assert to_uint8(np.array([-1, 0.5 / 255, 1.5 / 255, 2.4999 / 255, 2.0])).tolist() == [0, 1, 2, 2, 255]
+
+
+@pytest.mark.parametrize(
+    "how", [{"scale": 2.37}, {"scale": 1}, {"size": (9, 30)}, {"size": (14, 20)}, {"size": (20, 11)}]
+)
+def test_resizing_onto_an_array_adds_the_result_to_it(how):
+    rng = np.random.default_rng(0)
+    image = rng.random((2, 9, 11), dtype=np.float32)
+    expected = resize(image, **how)
+    onto = rng.random(expected.shape, dtype=np.float32)
+    before = onto.copy()
+    assert resize(image, **how, onto=onto) is onto
+    np.testing.assert_allclose(onto - before, expected, atol=1e-6)

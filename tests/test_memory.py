@@ -3,6 +3,11 @@
 import subprocess
 import sys
 
+import pytest
+
+from msrn.engine import _RUNTIME_BYTES
+from msrn.tuning import _LEAST_BYTES
+
 MEASURE = """
 import resource, sys
 import numpy as np
@@ -29,3 +34,33 @@ def test_bytes_per_pixel_of_the_result(tmp_path, request):
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     # 4 GiB less 1 GiB for Python, torch and one tile's pass, over the 48 million pixels of the result.
     assert float(process.stdout) < 3 * 2**30 / 48e6
+
+
+BEYOND = """
+import resource, sys
+import numpy as np
+from msrn.engine import Restorer
+from msrn.picture import Picture
+sys.path.insert(0, {root!r})
+from tests.tools import identity_weights
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+restorer = Restorer(identity_weights({task!r}), device="cpu", backend="eager", precision="fp32", tile=128)
+restorer(Picture(np.zeros((3, 160, 160), np.float32)))  # everything is imported and started
+picture = Picture(np.full((3, {side}, {side}), 0.5, np.float32))
+before = peak()
+result = restorer(picture)
+print((peak() - before - result.pixels.nbytes) / result.pixels[0].size)
+"""
+
+
+@pytest.mark.parametrize(("task", "side"), [("sr", 1024), ("denoise", 2048), ("jpeg", 2048)])
+def test_bytes_per_pixel_beyond_the_picture_and_its_result(task, side, request):
+    code = BEYOND.format(root=str(request.config.rootpath), task=task, side=side)
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # Of 8192×8192 pixels, so many leave room in a gibibyte for Python with its libraries and one tile's pass; here, a
+    # small tile's pass takes 16 MiB.
+    room = (2**30 - _RUNTIME_BYTES - _LEAST_BYTES) / 8192**2
+    assert float(process.stdout) < room + 2**24 / 2048**2

@@ -42,7 +42,7 @@ def timed(monkeypatch, fastest="eager fp32"):
 
 
 def choose(weights=WEIGHTS):
-    return tune(weights, fuse(weights.network), CPU, FOUND)
+    return tune(weights, lambda: fuse(weights.network), CPU, FOUND)
 
 
 @pytest.mark.parametrize("fastest", ["eager fp32", "eager bf16"])
@@ -61,7 +61,9 @@ def test_the_fastest_is_chosen_and_remembered(monkeypatch, fastest, cache, caplo
 
 def test_a_single_candidate_is_not_timed(monkeypatch):
     calls = timed(monkeypatch)
-    assert tune(WEIGHTS, fuse(WEIGHTS.network), CPU, FOUND[:1]) == Tuned(FOUND[0], {}, "nothing else to choose from")
+    assert tune(WEIGHTS, lambda: fuse(WEIGHTS.network), CPU, FOUND[:1]) == Tuned(
+        FOUND[0], {}, "nothing else to choose from"
+    )
     assert calls == []
 
 

@@ -147,6 +147,7 @@ def resize(
     image: NDArray[Any],
     scale: float | None = None,
     size: tuple[int, int] | None = None,
+    onto: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """Resize the last two axes as MATLAB's ``imresize(image, …, 'bicubic')`` does, antialiased when reducing.
 
@@ -155,9 +156,10 @@ def resize(
             does, floating point is never rounded.
         scale: any positive factor for both sides; the new size is ``ceil(scale · size)``.
         size: the exact new ``(height, width)``, each side with a factor of its own.
+        onto: floating point of the new shape that the result is added to, where there is no room for a new array.
 
     Returns:
-        Array of the same type.
+        Array of the same type, or ``onto``.
 
     Raises:
         UsageError: neither or both of ``scale`` and ``size``, one that is not positive and finite, an empty image, or
@@ -180,22 +182,24 @@ def resize(
     if min(new) < 1 or min(scales) <= 0:
         raise UsageError(f"cannot resize {old[0]}×{old[1]} to {new[0]}×{new[1]}: sizes must be at least 1")
     # MATLAB resizes the axis with the smaller factor first, rows first when equal.
-    for axis in (-2, -1) if scales[0] <= scales[1] else (-1, -2):
-        image = _resize_axis(image, axis, new[axis], scales[axis])
-    return image
+    first, last = (-2, -1) if scales[0] <= scales[1] else (-1, -2)
+    image = _resize_axis(image, first, new[first], scales[first])
+    return _resize_axis(image, last, new[last], scales[last], onto)
 
 
 _ROWS = 32
 
 
-def _resize_axis(image: NDArray[Any], axis: int, size: int, scale: float) -> NDArray[Any]:
+def _resize_axis(
+    image: NDArray[Any], axis: int, size: int, scale: float, onto: NDArray[Any] | None = None
+) -> NDArray[Any]:
     if size == image.shape[axis] and scale == 1:
-        return image
+        return image if onto is None else np.add(onto, image, out=onto)
     indices, weights = _contributions(image.shape[axis], size, scale)
     working = np.float64 if image.dtype == np.uint8 else image.dtype
     out_shape = list(image.shape)
     out_shape[axis] = size
-    out = np.zeros(out_shape, dtype=working)
+    out = np.zeros(out_shape, dtype=working) if onto is None else onto
     # A few rows of the result at a time: what is in flight stays in the caches, and large images need no copies.
     for top in range(0, out_shape[-2], _ROWS):
         rows = slice(top, top + _ROWS)

@@ -21,22 +21,26 @@ import re
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from msrn import weights as weights_module
-from msrn.backends import Backend, BackendName, Choice, Planes, Precision, candidates, create
-from msrn.color import Range, rgb_to_ycbcr, ycbcr_to_rgb
+from msrn.backends import Backend, BackendName, Choice, Device, Planes, Precision, Processor, candidates, create, kept
+from msrn.color import Range, luminance, rgb_to_ycbcr, ycbcr_to_rgb
 from msrn.degrade import enlarged_size, resize
 from msrn.errors import MSRNError, UsageError
-from msrn.fuse import Fused, fuse
-from msrn.network import MSRNConfig
+from msrn.machine import may_have_accelerator
 from msrn.picture import Picture, check_pixels
 from msrn.tiling import plan
 from msrn.transparency import hide_invisible, restore_invisible
 from msrn.tuning import Tuned, automatic_tile, forecast, pass_bytes, tune
+
+if TYPE_CHECKING:  # an image that a kept model restores does not wait for torch
+    import torch
+
+    from msrn.fuse import Fused
+    from msrn.network import MSRNConfig
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +83,7 @@ class Restorer:
     ) -> None:
         if tile < 0:
             raise UsageError(f"the tile size must be 0 (automatic) or positive, got {tile}")
-        self.device = choose_device(device)
+        self.device = _device(device)
         loaded = weights if isinstance(weights, weights_module.Weights) else weights_module.load(weights)
         self.weights = loaded
         self._candidates = candidates(self.device, backend, precision, loaded.card.harmless)
@@ -91,23 +95,34 @@ class Restorer:
         self.tta = tta
 
     @property
-    def config(self) -> MSRNConfig:
+    def config(self) -> "MSRNConfig":
         """The network's configuration."""
         return self.weights.card.config
 
     @cached_property
-    def fused(self) -> Fused:
+    def fused(self) -> "Fused":
         """The inference graph, on the CPU."""
+        from msrn.fuse import fuse
+
         return fuse(self.weights.network)
 
     @cached_property
     def tuned(self) -> Tuned:
         """Backend and precision; timed here and now if this machine does not know these weights yet."""
-        return tune(self.weights, self.fused, self.device, self._candidates)
+        return tune(self.weights, lambda: self.fused, self.device, self._candidates)
 
     @cached_property
     def _backend(self) -> Backend:
-        return create(self.tuned.choice, self.fused, self.weights.card.ranges, self.device)
+        choice = self.tuned.choice
+        return kept(
+            choice,
+            self.weights.identity,
+            lambda: create(choice, self.fused, self.weights.card.ranges, self.device),
+        )
+
+    @cached_property
+    def _skip(self) -> float:
+        return self.weights.skip
 
     @cached_property
     def _exact(self) -> Backend:
@@ -148,7 +163,7 @@ class Restorer:
     ) -> tuple[float, int]:
         """Forecast the seconds and the peak bytes that restoring will take, from the timing of this machine."""
         channels, (height, width) = len(picture.pixels), self.result_size(picture, scale, size)
-        tuned = tune(self.weights, self.fused, self.device, self._candidates, always=True)
+        tuned = tune(self.weights, lambda: self.fused, self.device, self._candidates, always=True)
         passes = 1.0
         if self.config.in_channels == 1 and channels == 3:
             passes = {"sr": 1.0, "denoise": 3.0, "jpeg": 1.5}[self.weights.card.task]
@@ -227,11 +242,12 @@ class Restorer:
             planes = enlarged[None] if self.config.in_channels == len(enlarged) else _gray_as_color(enlarged)
             restored = self.restore_planes(planes, report)[0]
             return picture.with_pixels(restored[: len(enlarged)], alpha)
+        # Of everything as large as the result there is the result itself and one plane, never more.
+        pixels = np.zeros((3, *target), dtype=np.float32)
+        pixels[:1] = self.restore_planes(resize(luminance(picture.pixels), **how)[None], report)[0]
         ycbcr = rgb_to_ycbcr(picture.pixels)
-        pixels = np.empty((3, *target), dtype=np.float32)
-        pixels[:1] = self.restore_planes(resize(ycbcr[:1], **how)[None], report)[0]
         for plane in (1, 2):
-            pixels[plane] = resize(ycbcr[plane], **how)
+            resize(ycbcr[plane], **how, onto=pixels[plane])
         _to_rgb(pixels)
         return picture.with_pixels(pixels, alpha)
 
@@ -248,10 +264,11 @@ class Restorer:
             _to_rgb(ycbcr, "full")
             return ycbcr
         ycbcr[:1] = self.restore_planes(ycbcr[None, :1], lambda share: report(share / 1.5))[0]
-        small = np.stack([resize(plane, 0.5) for plane in ycbcr[1:]])
-        change = self.restore_planes(small[:, None], lambda share: report((2 + share) / 3))[:, 0] - small
-        for k in range(2):
-            ycbcr[1 + k] += resize(change[k], size=pixels.shape[1:])
+        for k in (1, 2):
+            small = resize(ycbcr[k], 0.5)
+            change = self.restore_planes(small[None, None], lambda share, k=k: report((3 + k + share) / 6))[0, 0]
+            change -= small
+            resize(change, size=pixels.shape[1:], onto=ycbcr[k])
         _to_rgb(ycbcr, "full")
         return ycbcr
 
@@ -283,7 +300,7 @@ class Restorer:
 
     def _pass(self, x: Planes) -> Planes:
         """Run the network over one tile; what a fast backend spoils is repeated in fp32."""
-        base = x * np.float32(self.fused.skip)
+        base = x * np.float32(self._skip)
         result = base + self._backend(x)
         spoilt = _spoilt(result, x)
         if spoilt and self.tuned.choice != _EXACT:
@@ -294,8 +311,16 @@ class Restorer:
         return result
 
 
-def choose_device(name: str) -> torch.device:
+def _device(name: str) -> Device:
+    if name == "cpu" or (name == "auto" and not may_have_accelerator()):
+        return Processor()
+    return choose_device(name)
+
+
+def choose_device(name: str) -> "torch.device":
     """Return the named device, or the best one at hand for ``auto``."""
+    import torch
+
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -335,4 +360,4 @@ def _spoilt(result: Planes, source: Planes) -> str:
 
 def _is_out_of_memory(error: Exception) -> bool:
     # Each library has its own words: torch "can't allocate memory", the C++ runtime "bad_alloc", others "allocate".
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or re.search("alloc", str(error)) is not None
+    return isinstance(error, MemoryError) or re.search("alloc", str(error)) is not None

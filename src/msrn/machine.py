@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,12 @@ def free_memory() -> int:
     """Bytes a process may still take: what the kernel calls available, or what a control group leaves."""
     free = [size for size in (_available(), _control_group()) if size is not None]
     return min(free, default=2 << 30)
+
+
+def may_have_accelerator() -> bool:
+    """False where there is certainly nothing but a processor; True wherever only torch can tell."""
+    drivers = ("nvidiactl", "nvidia0", "nvmap", "nvhost-gpu", "kfd", "dxg")  # desktop and embedded, AMD, WSL
+    return sys.platform != "linux" or any(Path("/dev", driver).exists() for driver in drivers)
 
 
 @cache

@@ -13,23 +13,24 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from msrn.atomic import reason, write_atomically
-from msrn.backends import Backend, Choice, Planes, create
+from msrn.backends import Backend, Choice, Device, Planes, create
 from msrn.errors import OutputError, UsageError
-from msrn.fuse import Fused
 from msrn.machine import cache_folder, free_memory, processor
-from msrn.network import MSRNConfig
 from msrn.tiling import plan
-from msrn.weights import Weights
+
+if TYPE_CHECKING:  # what is remembered needs no torch
+    from msrn.fuse import Fused
+    from msrn.network import MSRNConfig
+    from msrn.weights import Weights
 
 logger = logging.getLogger(__name__)
 
@@ -67,12 +68,14 @@ class Tuned:
         return float(np.interp(math.log(side), np.log(sides), [self.rates[known] for known in sides]))
 
 
-def tune(weights: Weights, fused: Fused, device: torch.device, found: Sequence[Choice], always: bool = False) -> Tuned:
+def tune(
+    weights: "Weights", graph: "Callable[[], Fused]", device: Device, found: Sequence[Choice], always: bool = False
+) -> Tuned:
     """Return the fastest of some candidates, from the cache or by timing them now.
 
     Args:
-        weights: whose network ``fused`` is.
-        fused: the graph.
+        weights: whose network is timed.
+        graph: returns it, fused, if it must be timed.
         device: where it shall run.
         found: from ``backends.candidates``; if there is only one, it is not timed.
         always: time it even so, for a forecast.
@@ -85,7 +88,7 @@ def tune(weights: Weights, fused: Fused, device: torch.device, found: Sequence[C
     if known is not None:
         return known
     started = time.perf_counter()
-    tuned = _time(weights, fused, device, found)
+    tuned = _time(weights, graph(), device, found)
     logger.info("timed %d ways to compute in %.1f s: %s", len(found), time.perf_counter() - started, tuned.why)
     try:
         data = json.dumps({"key": key, **asdict(tuned)}, indent=1).encode()
@@ -95,12 +98,12 @@ def tune(weights: Weights, fused: Fused, device: torch.device, found: Sequence[C
     return tuned
 
 
-def automatic_tile(config: MSRNConfig, height: int, width: int, count: int, device: torch.device, tuned: Tuned) -> int:
+def automatic_tile(config: "MSRNConfig", height: int, width: int, count: int, device: Device, tuned: Tuned) -> int:
     """Return the tile side that should be fastest for ``count`` planes at once, among those that fit the memory.
 
     Small tiles stay in a processor's caches, large ones waste less on halos; which wins was timed, or is guessed.
     """
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
+    free = _free_memory(device)
     # The luminance and its result are there besides the image; some room is needed even for the largest.
     room = max(_LEAST_BYTES, _MOST_BYTES - 3 * 4 * height * width)
     most = min(free * _MEMORY_SHARE, room if device.type == "cpu" else free)
@@ -118,14 +121,14 @@ def automatic_tile(config: MSRNConfig, height: int, width: int, count: int, devi
     return min(fitting, key=cost, default=_TILES[0])
 
 
-def forecast(config: MSRNConfig, height: int, width: int, tile: int, tuned: Tuned) -> float:
+def forecast(config: "MSRNConfig", height: int, width: int, tile: int, tuned: Tuned) -> float:
     """Forecast the seconds that one plane of a size takes, from the timing."""
     parts = plan(height, width, tile, config.receptive_radius)
     areas = Counter((part.source.bottom - part.source.top) * (part.source.right - part.source.left) for part in parts)
     return sum(count * area * tuned.rate(math.sqrt(area)) for area, count in areas.items())
 
 
-def pass_bytes(config: MSRNConfig, height: int, width: int, count: int, tile: int) -> int:
+def pass_bytes(config: "MSRNConfig", height: int, width: int, count: int, tile: int) -> int:
     """Estimate the memory of one pass of the network over ``count`` tiles with their halos, in fp32."""
     # Long-term memories, one short-term memory, the gate's sum, and what a unit has in flight.
     maps = config.memory_blocks + 6
@@ -139,7 +142,7 @@ def _read_length(length: int, tile: int, halo: int) -> int:
     return min(length + 2 * halo * (count - 1), count * length)
 
 
-def _time(weights: Weights, fused: Fused, device: torch.device, found: Sequence[Choice]) -> Tuned:
+def _time(weights: "Weights", fused: "Fused", device: Device, found: Sequence[Choice]) -> Tuned:
     backends: dict[Choice, Backend] = {}
     times: dict[Choice, float] = {}
     for choice in found:
@@ -170,27 +173,42 @@ def _time(weights: Weights, fused: Fused, device: torch.device, found: Sequence[
     return Tuned(choice, rates, f"seconds per megapixel: {spoken}")
 
 
-def _seconds(backend: Backend, config: MSRNConfig, side: int) -> float:
+def _seconds(backend: Backend, config: "MSRNConfig", side: int) -> float:
     planes: Planes = np.full((1, config.in_channels, side, side), 0.5, dtype=np.float32)
     started = time.perf_counter()
     backend(planes)
     return time.perf_counter() - started
 
 
-def _key(weights: Weights, device: torch.device, found: Sequence[Choice]) -> dict[str, Any]:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+def _key(weights: "Weights", device: Device, found: Sequence[Choice]) -> dict[str, Any]:
     return {
         "format": 1,
         "processor": processor(),
         "system": platform.platform(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": os.environ.get("OMP_NUM_THREADS"),
-        "device": name,
+        "device": _name(device),
         "versions": {name: _version(name) for name in ("msrn-pytorch", "torch", "openvino", "onnxruntime")},
         "weights": weights.sha256,
         "network": asdict(weights.card.config),
         "candidates": [str(choice) for choice in found],
     }
+
+
+def _name(device: Device) -> str:
+    if device.type != "cuda":
+        return str(device)
+    import torch
+
+    return torch.cuda.get_device_name(str(device))
+
+
+def _free_memory(device: Device) -> int:
+    if device.type != "cuda":
+        return free_memory()
+    import torch
+
+    return torch.cuda.mem_get_info(str(device))[0]
 
 
 def _version(package: str) -> str | None:

@@ -3,6 +3,8 @@
 The file name ends in the first eight hex digits of the file's SHA-256; the digits are checked whenever they
 are there. Loading is strict: every tensor must be present, of the right shape, and nothing else. Nothing is
 ever unpickled.
+
+Torch is needed for the network only, not for what a file says of itself: enlarging by a kept model starts without it.
 """
 
 import hashlib
@@ -10,19 +12,23 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialise
+from safetensors.numpy import load as read_arrays
 
 from msrn.atomic import write_atomically
 from msrn.color import Range
 from msrn.errors import UsageError, WeightsError
-from msrn.network import MSRN, MSRNConfig
 from msrn.picture import Task
+
+if TYPE_CHECKING:
+    from msrn.network import MSRN, MSRNConfig
 
 FORMAT_VERSION = 1
 HARMLESS = 0.02
@@ -34,7 +40,7 @@ class Card:
     """What a weights file says of itself."""
 
     task: Task
-    config: MSRNConfig
+    config: "MSRNConfig"
     luminance: Range
     """Range of the luminance it was trained on (ignored by three-channel networks)."""
     levels: tuple[float, ...]
@@ -107,14 +113,54 @@ CATALOGUE: tuple[Entry, ...] = (
 )
 
 
-@dataclass(frozen=True)
 class Weights:
-    """A network in evaluation mode, with its card, and the file's SHA-256."""
+    """A network in evaluation mode, with its card, and the file's SHA-256.
 
-    network: MSRN
-    card: Card
-    sha256: str
-    name: str
+    Args:
+        network: the network; None leaves it to be built from ``data`` when it is first asked for.
+        card: what it says of itself.
+        sha256: of the file.
+        name: for messages.
+        data: the file's content, where the network is what it holds.
+    """
+
+    def __init__(self, network: "MSRN | None", card: Card, sha256: str, name: str, data: bytes | None = None) -> None:
+        self.card, self.sha256, self.name, self._data = card, sha256, name, data
+        if network is not None:
+            self.network = network
+
+    @cached_property
+    def network(self) -> "MSRN":
+        """The network itself; changing its tensors is allowed."""
+        from msrn.network import MSRN
+
+        network = MSRN(self.card.config)
+        _fill(network, self._arrays, self.name)
+        return network.eval().requires_grad_(False)
+
+    @property
+    def skip(self) -> float:
+        """What the network multiplies its input by before it adds the residual: the sum of the ensemble's weights."""
+        if not self.card.config.multi_supervised:
+            return 1.0
+        ensemble = self.network.ensemble.tolist() if "network" in vars(self) else self._arrays["ensemble"].tolist()
+        return sum(ensemble)
+
+    @property
+    def identity(self) -> str:
+        """The SHA-256 where it says what the network computes: not of one made or changed by a program."""
+        if self._data is None:
+            return ""
+        if "network" in vars(self):
+            state = self.network.state_dict()
+            if any(not np.array_equal(state[key].numpy(), array) for key, array in self._arrays.items()):
+                return ""
+        return self.sha256
+
+    @property
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        assert self._data is not None
+        return read_arrays(self._data)
 
 
 def load(name_or_path: str | Path) -> Weights:
@@ -152,32 +198,34 @@ def find(name: str | Path) -> Entry | None:
 def load_file(path: Path) -> Weights:
     """Load a weights file; see :func:`load` for the errors."""
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        data = path.read_bytes()
     except OSError as error:
         raise WeightsError(f"cannot read weights {path}: {error.strerror}") from error
+    digest = hashlib.sha256(data).hexdigest()
     named = re.search(r"-([0-9a-f]{8})$", path.stem)
     if named and named[1] != digest[:8]:
         raise WeightsError(f"{path} is damaged: its SHA-256 begins with {digest[:8]}, its name says {named[1]}")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             metadata: dict[str, str] = file.metadata() or {}
-            tensors: dict[str, torch.Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{path} is not a safetensors file: {error}") from error
-    card = _parse(metadata, path)
-    network = MSRN(card.config)
-    _check_tensors(network, tensors, path)
-    network.load_state_dict(tensors)
-    return Weights(network.eval().requires_grad_(False), card, digest, path.stem)
+    weights = Weights(None, _parse(metadata, path), digest, path.stem, data)
+    if digest not in {entry.sha256 for entry in CATALOGUE}:  # those were checked when they were published
+        _ = weights.network
+    return weights
 
 
-def save(network: MSRN, card: Card, folder: Path, stem: str) -> Path:
+def save(network: "MSRN", card: Card, folder: Path, stem: str) -> Path:
     """Write ``folder/stem-<hash>.safetensors`` and return its path.
 
     Raises:
         WeightsError: the network and the card disagree, or a tensor is not finite.
         OutputError: the file cannot be written.
     """
+    import torch
+    from safetensors.torch import save as serialise
+
     if network.config != card.config:
         raise WeightsError(f"the card describes {card.config}, the network is {network.config}")
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
@@ -193,6 +241,8 @@ def save(network: MSRN, card: Card, folder: Path, stem: str) -> Path:
 
 
 def _parse(metadata: dict[str, str], path: Path) -> Card:
+    from msrn.network import MSRNConfig
+
     if "msrn" not in metadata:
         raise WeightsError(f"{path} was not published by this program (its metadata has no 'msrn')")
     try:
@@ -206,19 +256,21 @@ def _parse(metadata: dict[str, str], path: Path) -> Card:
         raise WeightsError(f"{path} has a damaged card: {error!r}") from error
 
 
-def _check_tensors(network: MSRN, tensors: dict[str, torch.Tensor], path: Path) -> None:
+def _fill(network: "MSRN", arrays: dict[str, NDArray[Any]], name: str) -> None:
+    """Give a network its tensors, all of them and nothing else."""
+    import torch
+
     expected = network.state_dict()
-    for key in sorted(expected.keys() | tensors.keys()):
-        if key not in tensors:
-            raise WeightsError(f"{path} lacks the tensor {key}")
+    for key in sorted(expected.keys() | arrays.keys()):
+        if key not in arrays:
+            raise WeightsError(f"{name} lacks the tensor {key}")
         if key not in expected:
-            raise WeightsError(f"{path} has a tensor {key} that its network does not")
-        if tensors[key].shape != expected[key].shape:
-            raise WeightsError(
-                f"{path}: {key} has shape {tuple(tensors[key].shape)}, expected {tuple(expected[key].shape)}"
-            )
-        if not torch.isfinite(tensors[key]).all():
-            raise WeightsError(f"{path}: {key} holds values that are not finite")
+            raise WeightsError(f"{name} has a tensor {key} that its network does not")
+        if arrays[key].shape != expected[key].shape:
+            raise WeightsError(f"{name}: {key} has shape {arrays[key].shape}, expected {tuple(expected[key].shape)}")
+        if not np.isfinite(arrays[key]).all():
+            raise WeightsError(f"{name}: {key} holds values that are not finite")
+    network.load_state_dict({key: torch.from_numpy(array.copy()) for key, array in arrays.items()})
 
 
 def _canonical(name: str) -> str:

@@ -14,6 +14,7 @@ int8 rounds the inputs of the memory blocks' convolutions to 8 bit, in the range
 weights, per output channel; everything else stays fp32.
 """
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, get_args
 
@@ -23,8 +24,6 @@ from numpy.typing import NDArray
 from msrn.errors import UsageError
 
 if TYPE_CHECKING:
-    import torch
-
     from msrn.fuse import Fused
 
 Planes = NDArray[np.float32]
@@ -39,6 +38,24 @@ _PRECISIONS = {
 }
 _PACKAGES = {"openvino": (("openvino",), "fast"), "onnx": (("onnxruntime", "onnx"), "onnx")}
 """The packages a backend needs, and the extra that brings them."""
+
+
+class Device(Protocol):
+    """Where to compute: a ``torch.device``, or :class:`Processor`."""
+
+    @property
+    def type(self) -> str:
+        """``cpu``, ``cuda`` or ``mps``."""
+        ...
+
+
+class Processor(NamedTuple):
+    """The processor, for whoever does without torch."""
+
+    type: str = "cpu"
+
+    def __str__(self) -> str:
+        return self.type
 
 
 class Backend(Protocol):
@@ -60,7 +77,7 @@ class Choice(NamedTuple):
 
 
 def candidates(
-    device: "torch.device", backend: str = "auto", precision: str = "auto", harmless: tuple[str, ...] = ("fp32",)
+    device: Device, backend: str = "auto", precision: str = "auto", harmless: tuple[str, ...] = ("fp32",)
 ) -> list[Choice]:
     """Return what can compute here, the likely fastest first.
 
@@ -99,7 +116,7 @@ def candidates(
     return found
 
 
-def create(choice: Choice, fused: "Fused", ranges: dict[str, float], device: "torch.device") -> Backend:
+def create(choice: Choice, fused: "Fused", ranges: dict[str, float], device: Device) -> Backend:
     """Return a backend that is ready to run.
 
     Args:
@@ -116,14 +133,29 @@ def create(choice: Choice, fused: "Fused", ranges: dict[str, float], device: "to
     if choice.backend == "openvino":
         from msrn.backends.openvino import OpenVINO
 
-        return OpenVINO(fused, choice.precision, ranges)
+        return OpenVINO.build(fused, choice.precision, ranges)
     if choice.backend == "onnx":
         from msrn.backends.onnx import OnnxRuntime
 
         return OnnxRuntime(fused)
     from msrn.backends.eager import Torch
 
-    return Torch(fused, choice.precision, device, compiled=choice.backend == "compiled")
+    return Torch(fused, choice.precision, str(device), compiled=choice.backend == "compiled")
+
+
+def kept(choice: Choice, identity: str, build: Callable[[], Backend]) -> Backend:
+    """Return the backend that ``build`` would create, from an earlier run's cache where there is one.
+
+    Args:
+        choice: what it is; OpenVINO's models can be kept.
+        identity: of the weights; empty where nothing identifies them.
+        build: calls :func:`create`.
+    """
+    if choice.backend != "openvino" or not identity:
+        return build()
+    from msrn.backends.models import keep
+
+    return keep(choice, identity, build)
 
 
 def _installed(backend: str) -> bool:

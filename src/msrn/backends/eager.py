@@ -20,12 +20,12 @@ class Torch:
     it, so its features are extracted in fp32.
     """
 
-    def __init__(self, fused: Fused, precision: str, device: torch.device, compiled: bool = False) -> None:
-        self.type, self.device = _TYPES[precision], device
+    def __init__(self, fused: Fused, precision: str, device: str, compiled: bool = False) -> None:
+        self.type, self.device = _TYPES[precision], torch.device(device)
         # oneDNN's bf16 and a GPU's tensor cores want channels last; fp32 convolutions of few channels do not.
-        last = precision == "bf16" or device.type == "cuda" or fused.config.channels >= 64
+        last = precision == "bf16" or self.device.type == "cuda" or fused.config.channels >= 64
         self.layout = torch.channels_last if last else torch.contiguous_format
-        graph = _Residual(copy.deepcopy(fused), self.type).to(device, self.type)
+        graph = _Residual(copy.deepcopy(fused), self.type).to(self.device, self.type)
         graph.fused.extract_norm.float()
         graph.fused.extract.float()
         graph.to(memory_format=self.layout)  # pyright: ignore[reportCallIssue]
