@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import logging
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -177,11 +179,33 @@ def test_a_manifest_that_was_cut_off_or_scribbled_on_is_still_read(tmp_path, den
     folder, out = album(tmp_path / "in", "a.png", "b.png"), tmp_path / "out"
     run(folder, out, denoiser)
     manifest = out / "msrn-manifest.jsonl"
-    kept, cut = manifest.read_bytes().splitlines(keepends=True)
-    manifest.write_bytes(b'\xff{}\n[1]\n{"output": 3}\n' + kept + cut[:40])
+    _, kept, cut = manifest.read_bytes().splitlines(keepends=True)
+    manifest.write_bytes(b'\xff{}\n[1]\n7\n{"output": 3}\n{"choices": 3}\n' + kept + cut[:40])
     (out / "b.png").unlink()
     assert [outcome.skipped for outcome in run(folder, out, denoiser)] == ["done before", ""]
     assert [outcome.skipped for outcome in run(folder, out, denoiser)] == ["done before", "done before"]
+
+
+def test_a_batch_goes_on_with_what_it_was_begun_with(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("msrn"), "propagate", True)  # whatever a command has set it to
+    folder, out = album(tmp_path / "in", "a.png"), tmp_path / "out"
+    weights = identity_weights("denoise")
+    weights.card = replace(weights.card, losses={"bf16": {"25": 0.0}})
+    plan = plan_outputs([folder], out)
+
+    def restorer(**options):
+        with claim(plan) as claimed:
+            return Restorer(weights, device="cpu", **options, begun_with=claimed.begun_with)
+
+    run(folder, out, restorer(backend="eager", precision="bf16"))
+    automatic = restorer()
+    assert str(automatic.tuned.choice) == "eager bf16"
+    assert [outcome.skipped for outcome in run(folder, out, automatic)] == ["done before"]
+    assert str(restorer(precision="fp32", backend="eager").tuned.choice) == "eager fp32"  # who asks is given
+    manifest = out / "msrn-manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace("eager bf16", "abacus int3"))
+    assert str(restorer().tuned.choice) in ("openvino fp32", "onnx fp32", "eager bf16", "eager fp32", "openvino bf16")
+    assert "begun with abacus int3" in caplog.text
 
 
 # --- failures -----------------------------------------------------------------------------------------------------
@@ -406,8 +430,8 @@ def test_killed_at_any_moment_and_run_again_gives_every_output_once(tmp_path, de
             interrupted += os.WIFSIGNALED(os.waitpid(child, 0)[1])
         run(folder, out, denoiser)
         assert tree(out) == expected  # which has no temporary files
-        names = [json.loads(line)["output"] for line in (out / "msrn-manifest.jsonl").read_text().splitlines() if line]
-        assert set(names) == set(expected)
+        rows = [json.loads(line) for line in (out / "msrn-manifest.jsonl").read_text().splitlines() if line]
+        assert {row["output"] for row in rows if "output" in row} == set(expected)
     assert interrupted
 
 
@@ -430,6 +454,6 @@ def test_interrupted_runs_end_cleanly_and_say_how_to_go_on(tmp_path, number):
     assert 0 < len(made) < 400
     assert all(name.endswith(".png") for name in made)
     recorded = {}
-    for line in (out / "msrn-manifest.jsonl").read_text().splitlines():
-        recorded[json.loads(line)["output"]] = json.loads(line)["made"]
+    for row in map(json.loads, (out / "msrn-manifest.jsonl").read_text().splitlines()[1:]):
+        recorded[row["output"]] = row["made"]
     assert all(recorded[name] == hashlib.sha256(content).hexdigest() for name, content in made.items())

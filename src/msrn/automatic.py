@@ -18,6 +18,8 @@ JPEG_QUALITY = 85
 NOISE = 5.0
 """Lowest σ that is removed, on the scale of 0 to 255."""
 
+_TASKS: tuple[Task, ...] = ("jpeg", "denoise", "sr")
+
 
 class Automatic:
     """Chooses for each picture what restores it.
@@ -33,9 +35,13 @@ class Automatic:
     @property
     def identity(self) -> dict[str, str]:
         """What decides the results, besides the pictures."""
-        tasks: tuple[Task, ...] = ("jpeg", "denoise", "sr")
         rules = {"rules": f"{JPEG_QUALITY} {NOISE}"}
-        return rules | {f"{task}.{key}": value for task in tasks for key, value in self._of(task).identity.items()}
+        return rules | {f"{task}.{key}": value for task in _TASKS for key, value in self._of(task).identity.items()}
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """Backend and precision by SHA-256 of the weights."""
+        return {key: value for task in _TASKS for key, value in self._of(task).choices.items()}
 
     def settled(self, picture: Picture, scale: float | None, size: tuple[int, int] | None) -> "Chain":
         """Return what restores this picture, or a whole video that begins with it."""

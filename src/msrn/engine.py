@@ -18,7 +18,7 @@ transparency do not bleed into visible ones (``transparency.py``).
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,8 @@ class Restorer:
         tile: side of the tiles in pixels of the result; 0 chooses from the memory at hand and the timing. The result
             does not depend on it.
         tta: average the results of the eight flips and rotations (self-ensemble), at eight times the cost.
+        begun_with: for ``auto``, what a run that is continued here began with, by SHA-256 of the weights (see
+            ``choices``): no stopwatch decides anew what the rest of its pixels are.
 
     Raises:
         WeightsError: the weights cannot be loaded.
@@ -80,6 +82,7 @@ class Restorer:
         precision: Precision = "auto",
         tile: int = 0,
         tta: bool = False,
+        begun_with: Mapping[str, str] | None = None,
     ) -> None:
         if tile < 0:
             raise UsageError(f"the tile size must be 0 (automatic) or positive, got {tile}")
@@ -93,6 +96,12 @@ class Restorer:
             )
         self.tile = tile
         self.tta = tta
+        begun = (begun_with or {}).get(loaded.sha256)
+        if begun and len(self._candidates) > 1:
+            same = [choice for choice in self._candidates if str(choice) == begun]
+            if not same:
+                logger.warning("this was begun with %s, which is not to be had here any more", begun)
+            self._candidates = same or self._candidates
 
     @property
     def config(self) -> "MSRNConfig":
@@ -138,6 +147,11 @@ class Restorer:
     def identity(self) -> dict[str, str]:
         """What decides the results, besides the pictures."""
         return {"weights": self.weights.sha256, "tta": str(self.tta), "computing": str(self.tuned.choice)}
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """Backend and precision by SHA-256 of the weights, for ``begun_with``."""
+        return {self.weights.sha256: str(self.tuned.choice)}
 
     @property
     def enlarges(self) -> bool:

@@ -138,6 +138,8 @@ def restore_files(
             todo.append(job)
 
     output.forget_failures()
+    if output.manifest is not None and todo:
+        output.manifest.begin(restorer.choices)
     store = partial(_store, output=output, settings=settings, digest=digest, keep=existing == "refuse")
     with _reading(todo, limits, workers) as inputs, ThreadPoolExecutor(workers) as writers:
         writing: deque[tuple[Outcome, Future[None]]] = deque()

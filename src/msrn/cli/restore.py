@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,29 +90,29 @@ def restore(common: Common, scale: Scale = None, to: To = None) -> None:
     from msrn.automatic import Automatic
 
     size = _checked(common, scale, to)
-    _restore(lambda common: Automatic(lambda task: _loader(task, task)(common)), common, scale, size)
+    _restore(lambda begun: Automatic(lambda task: _loader(task, common, task)(begun)), common, scale, size)
 
 
 @_photographs
 def upscale(common: Common, scale: Scale = None, to: To = None, weights: given.WeightsName = "sr") -> None:
     """Enlarge images by any factor from 1 to 4 (2 by default), or to an exact size."""
-    _restore(_loader("sr", weights), common, scale, _checked(common, scale, to))
+    _restore(_loader("sr", common, weights), common, scale, _checked(common, scale, to))
 
 
 @_photographs
 def denoise(common: Common, weights: given.WeightsName = "denoise") -> None:
     """Remove noise; the level is judged from the image itself."""
-    _restore(_loader("denoise", weights), common)
+    _restore(_loader("denoise", common, weights), common)
 
 
 @_photographs
 def dejpeg(common: Common, weights: given.WeightsName = "jpeg") -> None:
     """Remove JPEG blocks and ringing; the quality is judged from the image itself."""
-    _restore(_loader("jpeg", weights), common)
+    _restore(_loader("jpeg", common, weights), common)
 
 
 def _restore(
-    load: Callable[[Common], "Restorer | Automatic"],
+    load: "Callable[[Mapping[str, str]], Restorer | Automatic]",
     common: Common,
     scale: float | None = None,
     size: tuple[int, int] | None = None,
@@ -136,7 +136,7 @@ def _restore(
     settings = Settings(scale, size, common.quality, common.subsampling, common.strip_metadata)
     if common.dry_run:
         total, most = 0.0, 0
-        for job, note, seconds, needed in forecast(plan.jobs, load(common), settings):
+        for job, note, seconds, needed in forecast(plan.jobs, load({}), settings):
             typer.echo(f"{job.source} -> {job.target}" + (f"  ({printable(note)})" if note else ""))
             total, most = total + seconds, max(most, needed)
         say(f"msrn: about {total:.1f} s and {most / 2**30:.2f} GiB at most on this machine")
@@ -151,7 +151,7 @@ def _restore(
             say(f"msrn: note: {len(plan.not_read)} images of formats that are not read are left out ({kinds})")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     with claim(plan) as output:
-        restorer = load(common)
+        restorer = load(output.begun_with)
         with Bar(common.quiet) as bar:
             report = Report(plan, bar, common.quiet)
             try:
@@ -184,8 +184,8 @@ def _restore(
         raise typer.Exit(code)
 
 
-def _loader(task: "Task", weights: str) -> Callable[[Common], "Restorer"]:
-    def load(common: Common) -> "Restorer":
+def _loader(task: "Task", common: Common, weights: str) -> "Callable[[Mapping[str, str]], Restorer]":
+    def load(begun_with: Mapping[str, str]) -> "Restorer":
         from msrn.engine import Restorer
 
         restorer = Restorer(
@@ -195,6 +195,7 @@ def _loader(task: "Task", weights: str) -> Callable[[Common], "Restorer"]:
             precision=common.precision,
             tile=common.tile,
             tta=common.tta,
+            begun_with=begun_with,
         )
         if restorer.weights.card.task != task:
             raise UsageError(f"weights {weights!r} are for {restorer.weights.card.task!r}, not for {task!r}")
