@@ -29,6 +29,7 @@ from msrn.distributed import World, world
 from msrn.engine import choose_device
 from msrn.errors import MSRNError, OutputError, UsageError
 from msrn.feed import Feed, Pairs, load_material
+from msrn.machine import keep_freed_memory
 from msrn.metrics import psnr
 from msrn.network import MSRN, Outputs
 from msrn.objective import objective
@@ -116,6 +117,8 @@ def fit(
             raise UsageError(f"nothing to resume in {run_folder}: it holds no checkpoint")
         if deterministic:
             stack.enter_context(_deterministic())
+        if target.type == "cpu":
+            keep_freed_memory()
         if everyone.leads:
             stack.enter_context(_owned(run_folder))
         run = restore(checkpoint.load(newest), recipe, setting) if newest else start(recipe, initial, setting)
