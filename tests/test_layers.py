@@ -13,7 +13,7 @@ LEVELS = [
     ["picture", "atomic"],
     ["color", "transparency", "child"],
     ["network", "degrade", "metrics", "tiling", "files", "diagnose", "machine", "published", "bench_page"],
-    ["recipe", "weights", "fuse", "data", "datasets", "resident", "checkpoint", "distributed", "board"],
+    ["recipe", "weights", "fuse", "lean", "data", "datasets", "resident", "checkpoint", "distributed", "board"],
     ["backends", "shards", "objective"],
     ["tuning"],
     ["engine"],
