@@ -1,9 +1,11 @@
 """Training throughput against a plain loop: the same network, batch and optimiser, eager, fp32, default layout.
 
-    python benchmarks/training.py RECIPE --data-root DATA [--set KEY=VALUE] [--rounds 5] [--json]
+    python benchmarks/training.py RECIPE --data-root DATA [--set KEY=VALUE] [--rounds 11] [--json]
 
-Every variant makes one step per round, in turn, so that whatever else the machine does hits all of them; medians count.
-Prints the ratios, the share of a step spent on drawing and degrading patches, and the activations kept per patch.
+Every loop lives in a process of its own, as it would for a user, and makes one step per round, in turn: whatever else
+the machine does hits all of them. A ratio is the median over the rounds of the quotient of two neighbouring steps.
+Prints the ratios, the share of a step spent on drawing and degrading patches, and the activations kept per patch. With
+``--set optimiser.freeze_batchnorm_step=0`` it measures the second half of a run, where BatchNorms are frozen.
 """
 
 import argparse
@@ -11,7 +13,8 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -19,21 +22,16 @@ import torch
 from msrn import recipe as recipes
 from msrn.distributed import World
 from msrn.feed import Feed, Pairs, load_material
-from msrn.machine import has_bf16
+from msrn.machine import has_bf16, keep_freed_memory
 from msrn.network import MSRN
 from msrn.objective import objective
 from msrn.recipe import Recipe
 from msrn.run import Setting, choose_training_precision, network_config, start
-from msrn.train import train_step
+from msrn.train import choose_forward, train_step
 
-
-@dataclass
-class Variant:
-    """One way to make a step."""
-
-    name: str
-    step: Callable[[Pairs], object]
-    seconds: list[float]
+PLAIN, OURS, COMPILED = "plain loop", "msrn train", "msrn train --compile"
+WARM_UP = 2
+"""Rounds that count for nothing: the first compiles, the second finds its memory."""
 
 
 def plain(recipe: Recipe) -> Callable[[Pairs], object]:
@@ -54,10 +52,21 @@ def plain(recipe: Recipe) -> Callable[[Pairs], object]:
 
 def ours(recipe: Recipe, precision: torch.dtype, compiled: bool) -> Callable[[Pairs], object]:
     """What ``msrn train`` does."""
+    keep_freed_memory()
     setting = Setting(precision=precision)
     run = start(recipe, None, setting)
-    forward = torch.compile(run.network.all_outputs) if compiled else run.network.all_outputs
+    forward = choose_forward(run.network, compiled, setting.everyone)
     return lambda parts: train_step(run, forward, parts, recipe, setting, 1e-6)
+
+
+def loop(name: str, recipe: Recipe, precision: torch.dtype, parent: Connection) -> None:
+    """A process: make a step for every batch that arrives, and answer with its seconds."""
+    step = plain(recipe) if name == PLAIN else ours(recipe, precision, compiled=name == COMPILED)
+    while (arrays := parent.recv()) is not None:
+        parts = [(torch.from_numpy(degraded), torch.from_numpy(clean)) for degraded, clean in arrays]
+        begun = time.perf_counter()
+        step(parts)
+        parent.send(time.perf_counter() - begun)
 
 
 def bytes_per_patch(recipe: Recipe, precision: torch.dtype) -> float:
@@ -88,7 +97,7 @@ def main() -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--data-root", type=Path, default=Path("data"))
     parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
 
@@ -97,32 +106,33 @@ def main() -> None:
     device = torch.device("cpu")
     feed = Feed(load_material(recipe, options.data_root, device), recipe, World(), device)
     automatic = choose_training_precision(device, "auto")
-    variants = [
-        Variant("plain loop", plain(recipe), []),
-        Variant("msrn train", ours(recipe, automatic, compiled=False), []),
-        Variant("msrn train --compile", ours(recipe, automatic, compiled=True), []),
-    ]
+    context = get_context("spawn")
+    loops: dict[str, Connection] = {}
+    for name in (PLAIN, OURS, COMPILED):
+        loops[name], theirs = context.Pipe()
+        context.Process(target=loop, args=(name, recipe, automatic, theirs), daemon=True).start()
     drawing: list[float] = []
-    for number in range(1 + options.rounds):
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    for number in range(WARM_UP + options.rounds):
         begun = time.perf_counter()
         parts = feed.parts(number)
         drawing.append(time.perf_counter() - begun)
-        for variant in variants:
-            begun = time.perf_counter()
-            variant.step(parts)
-            if number:  # the first compiles and warms up
-                variant.seconds.append(time.perf_counter() - begun)
-    medians = {variant.name: statistics.median(variant.seconds) for variant in variants}
+        arrays = [(degraded.numpy(), clean.numpy()) for degraded, clean in parts]
+        for name, process in loops.items():
+            process.send(arrays)
+            seconds[name].append(process.recv())
+    for process in loops.values():
+        process.send(None)
     draw = statistics.median(drawing)
-    base = draw + medians["plain loop"]
-    rows = {
-        name: {
-            "patches_per_second": recipe.optimiser.batch / (draw + seconds),
-            "ratio": base / (draw + seconds),
-            "data_share": draw / (draw + seconds),
+    rows = {}
+    for name, all_steps in seconds.items():
+        steps = [draw + step for step in all_steps[WARM_UP:]]
+        against = [draw + step for step in seconds[PLAIN][WARM_UP:]]
+        rows[name] = {
+            "patches_per_second": recipe.optimiser.batch / statistics.median(steps),
+            "ratio": statistics.median(theirs / mine for theirs, mine in zip(against, steps, strict=True)),
+            "data_share": draw / statistics.median(steps),
         }
-        for name, seconds in medians.items()
-    }
     report = {
         "recipe": recipe.name,
         "network": network_config(recipe.network).name,
@@ -139,7 +149,8 @@ def main() -> None:
     if options.json:
         print(json.dumps(report, indent=2))
         return
-    print(f"{report['network']}, batch {report['batch']} of {report['patch']}×{report['patch']}, {report['precision']}")
+    network = f"{report['network']}C{recipe.network.channels}"
+    print(f"{network}, batch {report['batch']} of {report['patch']}×{report['patch']}, {report['precision']}")
     print("| loop | patches/s | against plain | data |\n|---|---|---|---|")
     for name, row in rows.items():
         print(f"| {name} | {row['patches_per_second']:.1f} | {row['ratio']:.2f}× | {row['data_share']:.1%} |")

@@ -8,14 +8,14 @@ import pytest
 
 REUSE = """
 import resource
-import numpy as np
 from msrn.machine import keep_freed_memory
 
 keep_freed_memory()
-np.ones(40 << 20, np.uint8)  # larger than what glibc ever keeps by itself
+size = 40 << 20  # larger than what glibc ever keeps by itself
+b"x" * size
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
-    np.ones(40 << 20, np.uint8)
+    b"x" * size
 print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.getpagesize())
 """
 

@@ -4,7 +4,7 @@
 * BatchNorm and ReLU are written as a scale, a shift and a maximum, which ``torch.compile`` merges with the additions
   and concatenations around them and computes again in the backward pass instead of storing it.
 
-Parameters, buffers and gradients are the network's own. Uncompiled, this graph is slower than the network.
+Parameters, buffers and gradients are the network's own. It is meant to be compiled.
 """
 
 from collections.abc import Callable
@@ -92,7 +92,7 @@ class _Readers:
             self.seen += [mean.detach(), variance.detach() * (count / max(1, count - 1))]
             self.momentum = norm.momentum
         # A half times a float is a float. Converted first, it would be one tensor that spans the whole graph, which
-        # the compiler then keeps, and with it a mask for each ReLU: half the speed.
+        # the compiler then keeps, and with it a mask for each ReLU (docs/log.md).
         scale = norm.weight[part] * torch.rsqrt(variance + norm.eps)
         shift = norm.bias[part] - mean * scale
         return torch.relu(read.x * scale[:, None, None] + shift[:, None, None]).to(read.x.dtype)

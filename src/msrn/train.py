@@ -178,8 +178,9 @@ def choose_forward(network: MSRN, compiled: bool, everyone: World) -> Forward:
     """Return what computes a network's outputs in training: itself, or a compiled graph of the same function."""
     if not compiled:
         return network.all_outputs
-    # The lean graph's BatchNorms see this process's batch only.
-    return compile_training(network) if everyone.size == 1 else torch.compile(network.all_outputs)
+    # The lean graph's BatchNorms see this process's batch only, and what it gains was measured on processors only.
+    lean = everyone.size == 1 and network.extract.weight.device.type == "cpu"
+    return compile_training(network) if lean else torch.compile(network.all_outputs)
 
 
 def train_step(
