@@ -97,7 +97,8 @@ class Restorer:
         self.tile = tile
         self.tta = tta
         begun = (begun_with or {}).get(loaded.sha256)
-        if begun and len(self._candidates) > 1:
+        self._timed = len(self._candidates) > 1  # so that tiles are as fast as they may be
+        if begun and self._timed:
             same = [choice for choice in self._candidates if str(choice) == begun]
             if not same:
                 logger.warning("this was begun with %s, which is not to be had here any more", begun)
@@ -118,7 +119,7 @@ class Restorer:
     @cached_property
     def tuned(self) -> Tuned:
         """Backend and precision; timed here and now if this machine does not know these weights yet."""
-        return tune(self.weights, lambda: self.fused, self.device, self._candidates)
+        return tune(self.weights, lambda: self.fused, self.device, self._candidates, always=self._timed)
 
     @cached_property
     def _backend(self) -> Backend:
