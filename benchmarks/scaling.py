@@ -65,7 +65,7 @@ def _rates(restorer: Restorer, side: int) -> tuple[float, float]:
         nonlocal own, others, squares, last
         now = time.perf_counter()
         own += now - last
-        if own > others:
+        if own > 3 * others:
             restorer.restore_planes(reference)
             squares += 1
             others += time.perf_counter() - now
