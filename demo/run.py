@@ -29,15 +29,16 @@ CROP, ZOOM, GAP, HEAD, FOOT = 150, 2, 12, 34, 30
 
 def main(out: Path) -> None:
     """Run all cases and write everything to ``out``."""
-    rows = [_case(out, *case) for case in CASES]
-    sheet = out / "comparison.png"
-    _sheet(rows).save(sheet, optimize=True)
-    print(f"comparison sheet: {sheet}")
+    path = out / "comparison.png"
+    sheet([restore(out, case, case[1]) for case in CASES]).save(path, optimize=True)
+    print(f"comparison sheet: {path}")
 
 
-def _case(out: Path, name: str, task: str, level: float, title: str, corner: tuple[float, float]) -> dict:
+def restore(out: Path, case: tuple[str, str, float, str, tuple[float, float]], weights: str) -> dict:
+    """Degrade and restore one photograph; returns what a row of the sheet needs."""
+    name, task, level, title, corner = case
     clean = msrn.read(PHOTOGRAPHS / f"{name}.png")
-    restorer = msrn.Restorer(task)
+    restorer = msrn.Restorer(weights)
     bad_path, good_path = out / f"{name}_degraded.png", out / f"{name}_restored.png"
     if task == "sr":
         clean = clean.with_pixels(degrade.multiple_of(clean.pixels, int(level)))
@@ -62,11 +63,12 @@ def _case(out: Path, name: str, task: str, level: float, title: str, corner: tup
     return {"title": title, "corner": corner, "images": [bad, good, clean.pixels], "scores": scores}
 
 
-def _sheet(rows: list[dict]) -> Image.Image:
+def sheet(rows: list[dict]) -> Image.Image:
+    """Draw degraded, restored and original crops side by side, a row for each photograph."""
     side = CROP * ZOOM
     size = (3 * side + 4 * GAP, HEAD + len(rows) * (side + FOOT) + GAP)
-    sheet = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(sheet)
+    drawn = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(drawn)
     font = ImageFont.load_default(17)
     for column, text in enumerate(("degraded", "restored", "original")):
         draw.text((GAP + column * (side + GAP) + side / 2, HEAD / 2), text, "black", font, anchor="mm")
@@ -79,9 +81,9 @@ def _sheet(rows: list[dict]) -> Image.Image:
         ]
         for column, (pixels, caption) in enumerate(zip(row["images"], captions, strict=True)):
             left = GAP + column * (side + GAP)
-            sheet.paste(_crop(pixels, row["corner"]), (left, top))
+            drawn.paste(_crop(pixels, row["corner"]), (left, top))
             draw.text((left + side / 2, top + side + FOOT / 2), caption, "black", font, anchor="mm")
-    return sheet
+    return drawn
 
 
 def _crop(pixels: np.ndarray, corner: tuple[float, float]) -> Image.Image:

@@ -2,19 +2,21 @@
 
 import hashlib
 import json
+import logging
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.tools import identity_weights
 
-from msrn import atomic, files
+from msrn import atomic, child, files
 from msrn.batch import Limits, Settings, claim, plan_outputs, restore_files
 from msrn.engine import Restorer
 from msrn.errors import ImageError, OutputError, UsageError
@@ -71,6 +73,18 @@ def test_trees_are_mirrored_and_patterns_expanded(tmp_path, monkeypatch):
         plan_outputs([Path("*.bmp")], out)
     with pytest.raises(UsageError, match="gif"):
         plan_outputs([folder], out, extension="gif")
+
+
+def test_images_that_are_not_read_are_named(tmp_path):
+    folder = album(tmp_path / "in", "a.png")
+    for name in ("b.heic", "c.GIF", "notes.txt"):
+        (folder / name).write_bytes(b"something")
+    plan = plan_outputs([folder], tmp_path / "out")
+    assert [path.name for path in plan.not_read] == ["b.heic", "c.GIF"]
+    assert len(plan.jobs) == 1
+    (folder / "a.png").unlink()
+    with pytest.raises(UsageError, match=r"b\.heic"):
+        plan_outputs([folder], tmp_path / "out")
 
 
 def test_collisions_are_found_before_the_first_pixel(tmp_path):
@@ -165,11 +179,33 @@ def test_a_manifest_that_was_cut_off_or_scribbled_on_is_still_read(tmp_path, den
     folder, out = album(tmp_path / "in", "a.png", "b.png"), tmp_path / "out"
     run(folder, out, denoiser)
     manifest = out / "msrn-manifest.jsonl"
-    kept, cut = manifest.read_bytes().splitlines(keepends=True)
-    manifest.write_bytes(b'\xff{}\n[1]\n{"output": 3}\n' + kept + cut[:40])
+    _, kept, cut = manifest.read_bytes().splitlines(keepends=True)
+    manifest.write_bytes(b'\xff{}\n[1]\n7\n{"output": 3}\n{"choices": 3}\n' + kept + cut[:40])
     (out / "b.png").unlink()
     assert [outcome.skipped for outcome in run(folder, out, denoiser)] == ["done before", ""]
     assert [outcome.skipped for outcome in run(folder, out, denoiser)] == ["done before", "done before"]
+
+
+def test_a_batch_goes_on_with_what_it_was_begun_with(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("msrn"), "propagate", True)  # whatever a command has set it to
+    folder, out = album(tmp_path / "in", "a.png"), tmp_path / "out"
+    weights = identity_weights("denoise")
+    weights.card = replace(weights.card, losses={"bf16": {"25": 0.0}})
+    plan = plan_outputs([folder], out)
+
+    def restorer(**options):
+        with claim(plan) as claimed:
+            return Restorer(weights, device="cpu", **options, begun_with=claimed.begun_with)
+
+    run(folder, out, restorer(backend="eager", precision="bf16"))
+    automatic = restorer()
+    assert str(automatic.tuned.choice) == "eager bf16"
+    assert [outcome.skipped for outcome in run(folder, out, automatic)] == ["done before"]
+    assert str(restorer(precision="fp32", backend="eager").tuned.choice) == "eager fp32"  # who asks is given
+    manifest = out / "msrn-manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace("eager bf16", "abacus int3"))
+    assert str(restorer().tuned.choice) in ("openvino fp32", "onnx fp32", "eager bf16", "eager fp32", "openvino bf16")
+    assert "begun with abacus int3" in caplog.text
 
 
 # --- failures -----------------------------------------------------------------------------------------------------
@@ -245,13 +281,13 @@ def decode(data, path, **options):
         os.write(1, b"a decoder that prints")
     return real(data, path, **options)
 guarded.decode = decode
-guarded.serve()
+guarded.main()
 """
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_decoder_that_crashes_or_hangs_costs_one_file(tmp_path, denoiser, monkeypatch, workers):
-    monkeypatch.setattr(guarded, "_PROGRAM", "import sys; sys.path[:] = {path!r}" + CRASHES.replace("{", "{{"))
+    monkeypatch.setattr(child, "_PROGRAM", "import sys; sys.path[:] = {path!r}" + CRASHES.replace("{", "{{"))
     folder = album(tmp_path / "in", "a.png", "crash.png", "hang.png", "noise.png", "z.png")
     outcomes = run(folder, tmp_path / "out", denoiser, limits=Limits(seconds=1), workers=workers)
     errors = {outcome.job.source.stem: str(outcome.error or "") for outcome in outcomes}
@@ -290,7 +326,7 @@ def test_too_little_memory_for_what_was_decoded_does_not_confuse_the_next_answer
 
     try:
         with monkeypatch.context() as patched:
-            patched.setattr(guarded.np, "empty", empty)
+            patched.setattr(child.np, "empty", empty)
             with pytest.raises(MemoryError):
                 decoder.decode(data[0], tmp_path / "x")
         assert decoder.decode(data[1], tmp_path / "x").width == 9
@@ -394,8 +430,8 @@ def test_killed_at_any_moment_and_run_again_gives_every_output_once(tmp_path, de
             interrupted += os.WIFSIGNALED(os.waitpid(child, 0)[1])
         run(folder, out, denoiser)
         assert tree(out) == expected  # which has no temporary files
-        names = [json.loads(line)["output"] for line in (out / "msrn-manifest.jsonl").read_text().splitlines() if line]
-        assert set(names) == set(expected)
+        rows = [json.loads(line) for line in (out / "msrn-manifest.jsonl").read_text().splitlines() if line]
+        assert {row["output"] for row in rows if "output" in row} == set(expected)
     assert interrupted
 
 
@@ -418,6 +454,6 @@ def test_interrupted_runs_end_cleanly_and_say_how_to_go_on(tmp_path, number):
     assert 0 < len(made) < 400
     assert all(name.endswith(".png") for name in made)
     recorded = {}
-    for line in (out / "msrn-manifest.jsonl").read_text().splitlines():
-        recorded[json.loads(line)["output"]] = json.loads(line)["made"]
+    for row in map(json.loads, (out / "msrn-manifest.jsonl").read_text().splitlines()[1:]):
+        recorded[row["output"]] = row["made"]
     assert all(recorded[name] == hashlib.sha256(content).hexdigest() for name, content in made.items())

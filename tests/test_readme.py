@@ -71,14 +71,20 @@ def test_python_runs(workplace):
         assert process.returncode == 0, process.stderr
 
 
-@pytest.fixture
-def update_readme(tmp_path, monkeypatch):
-    """docs/update_readme.py as a module that works on a copy of docs/results."""
-    specification = importlib.util.spec_from_file_location("update_readme", ROOT / "docs" / "update_readme.py")
+def script(name):
+    """docs/NAME.py as a module."""
+    specification = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def update_readme(tmp_path, monkeypatch):
+    """docs/update_readme.py, working on a copy of docs/results."""
+    module = script("update_readme")
     monkeypatch.setattr(module, "RESULTS", shutil.copytree(module.RESULTS, tmp_path / "results"))
     return module
 
@@ -100,6 +106,23 @@ def test_a_table_that_disagrees_is_noticed(update_readme):
     path.unlink()
     with pytest.raises(SystemExit, match="--evaluate DATA"):
         update_readme.updated(README)
+
+
+def test_every_weights_file_has_a_page_that_says_what_it_says(tmp_path, monkeypatch):
+    cards = script("update_cards")
+    assert [entry.name for entry in weights.CATALOGUE if not cards.is_current(entry)] == []
+    pages = {path.name for path in cards.PAGES.glob("*.md")}
+    assert pages == {f"{entry.name}.md" for entry in weights.CATALOGUE}
+    for page in cards.PAGES.glob("*.md"):
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), target
+    monkeypatch.setattr(cards, "PAGES", shutil.copytree(cards.PAGES, tmp_path / "pages"))
+    first = weights.CATALOGUE[0]
+    path = cards.PAGES / f"{first.name}.md"
+    path.write_text(path.read_text(encoding="utf-8").replace("| set5 |", "| set6 |", 1), encoding="utf-8")
+    assert not cards.is_current(first)
+    drawn = cards.curve([[0, 0.0, {"2": 28.5, "3": 26.1}], [500, 0.1, {"2": 29.4, "3": 26.6}]])
+    assert drawn.count("<polyline") == 2
 
 
 def test_evaluations_add_up_and_are_what_the_cards_say():

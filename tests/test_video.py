@@ -3,17 +3,21 @@
 import subprocess
 import sys
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
 from tests.tools import identity_weights
 
-from msrn import video
+from msrn import child, files
+from msrn.batch import STDIO, Limits, claim, plan_outputs, restore_files
 from msrn.engine import Restorer
 from msrn.errors import ImageError, UsageError
+from msrn.picture import Picture
 from msrn.video import restore_video
 
 av = pytest.importorskip("av")
+PROGRAM = child._PROGRAM
 TAGS = {"color_range": 1, "colorspace": 1, "color_primaries": 1, "color_trc": 1}
 
 
@@ -85,14 +89,14 @@ def test_everything_but_the_pixels_is_kept(tmp_path, denoiser, suffix, pix_fmt):
 
 def test_enlarged(tmp_path):
     enlarger = Restorer(identity_weights("sr"), device="cpu")
-    restore_video(clip(tmp_path / "in.mp4", sound=False), tmp_path / "out.mp4", enlarger, "", scale=1.5)
+    restore_video(clip(tmp_path / "in.mp4", sound=False), tmp_path / "out.mp4", partial(enlarger, scale=1.5), "")
     assert contents(tmp_path / "out.mp4")[0][0].width == 72
     with pytest.raises(UsageError, match="even"):
-        restore_video(tmp_path / "in.mp4", tmp_path / "odd.mp4", enlarger, "", size=(33, 49))
+        restore_video(tmp_path / "in.mp4", tmp_path / "odd.mp4", partial(enlarger, size=(33, 49)), "")
 
 
 def test_an_interruption_is_resumed_at_its_segment(tmp_path, denoiser, monkeypatch):
-    monkeypatch.setattr(video, "SEGMENT", 7)
+    monkeypatch.setattr("msrn.video.restore.SEGMENT", 7)
     source = clip(tmp_path / "in.mp4")
     restore_video(source, tmp_path / "undisturbed.mp4", denoiser, "")
 
@@ -144,3 +148,112 @@ def test_the_command(tmp_path):
     for output, code in (("big.mkv", 5), ("in.mp4", 2)):
         process = subprocess.run([*command, "-o", str(tmp_path / output)], capture_output=True, text=True)
         assert process.returncode == code, process.stderr
+
+
+HOSTILE = """
+import os
+from msrn.video import source
+def decoded(self, container, real=source._Video._decoded):
+    for number, frame in enumerate(real(self, container)):
+        if number == 5 and self.path.stem == "crash":
+            os.abort()
+        while number == 5 and self.path.stem == "hang":
+            pass
+        yield frame
+source._Video._decoded = decoded
+source.main()
+"""
+
+
+def album(folder):
+    """A picture, and videos of which two break their decoder."""
+    clip(folder / "good.mp4", frames=8)
+    for name in ("crash", "hang"):
+        (folder / f"{name}.mkv").write_bytes(clip(folder / "x.mkv", frames=12, sound=False).read_bytes())
+    (folder / "x.mkv").rename(folder / "more.ts")  # not taken for a video inside a folder
+    files.write(Picture(np.full((3, 8, 9), 0.5, np.float32)), folder / "picture.png")
+    return folder
+
+
+def test_videos_in_a_batch_cost_only_themselves(tmp_path, denoiser, monkeypatch):
+    monkeypatch.setattr(child, "_PROGRAM", "import sys; sys.path[:] = {path!r}" + HOSTILE)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    album(folder)
+    plan = plan_outputs([folder], tmp_path / "out")
+    assert [job.source.name for job in plan.jobs] == ["picture.png"]
+    assert sorted(path.name for path in plan.videos_left_out) == ["crash.mkv", "good.mp4", "hang.mkv"]
+    plan = plan_outputs([folder], tmp_path / "out", videos=True)
+
+    def run():
+        with claim(plan) as output:
+            # The picture's decoder is of the same program, which here knows only videos.
+            return restore_files(plan.jobs[:3], output, denoiser, limits=Limits(seconds=2))
+
+    outcomes = run()
+    assert [outcome.job.target.name for outcome in outcomes] == ["crash.mkv", "good.mp4", "hang.mkv"]
+    assert "made its decoder crash" in str(outcomes[0].error)
+    assert outcomes[1].error is None
+    assert outcomes[1].pixels == 7 * 48 * 32
+    assert "more than 2 s" in str(outcomes[2].error)
+    made = (tmp_path / "out" / "good.mp4").read_bytes()
+    monkeypatch.setattr(child, "_PROGRAM", PROGRAM)
+    assert [outcome.skipped for outcome in run()] == ["", "done before", ""]
+    assert (tmp_path / "out" / "good.mp4").read_bytes() == made
+    assert not list((tmp_path / "out").glob(".msrn-*"))
+
+
+def test_a_video_is_restored_by_what_its_first_frame_needs(tmp_path, monkeypatch):
+    monkeypatch.setattr("msrn.video.restore.SEGMENT", 4)
+    source, asked = clip(tmp_path / "in.mp4", frames=12), []
+
+    class Chooser(Restorer):
+        def settled(self, picture, scale, size):
+            asked.append(picture.pixels)
+            return super().settled(picture, scale, size)
+
+    chooser = Chooser(identity_weights("denoise"), device="cpu")
+
+    def run(**options):
+        plan = plan_outputs([source], tmp_path / "out")
+        with claim(plan) as output:
+            return restore_files(plan.jobs, output, chooser, **options)
+
+    def stop(job, share):
+        if share > 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(progress=stop)
+    run()
+    assert len(asked) == 2  # once a run, also of one that goes on in the middle
+    assert np.array_equal(*asked)
+
+
+def test_what_a_container_says_is_left_out_on_request(tmp_path, denoiser):
+    source = clip(tmp_path / "in.mp4")
+    restore_video(source, tmp_path / "out.mp4", denoiser, "", strip_metadata=True)
+    frames, about, sound = contents(tmp_path / "out.mp4")
+    assert about[2] is None
+    assert sound
+    assert abs(frames[0].rotation) == 90
+
+
+def test_names_of_videos(tmp_path):
+    clip(tmp_path / "a.avi", frames=2, sound=False)
+    clip(tmp_path / "b.mkv", frames=2, sound=False)
+    out = tmp_path / "out"
+
+    def names(*inputs, **options):
+        return [job.target.relative_to(tmp_path).as_posix() for job in plan_outputs(list(inputs), out, **options).jobs]
+
+    a, b = tmp_path / "a.avi", tmp_path / "b.mkv"
+    assert names(a, b) == ["out/a.mp4", "out/b.mkv"]
+    assert names(a, b, extension="mov", suffix="_x") == ["out/a_x.mov", "out/b_x.mov"]
+    assert names(a, extension="png") == ["out/a.mp4"]
+    out = tmp_path / "one.mkv"
+    assert names(a) == ["one.mkv"]
+    with pytest.raises(UsageError, match="standard output"):
+        plan_outputs([a], STDIO)
+    with pytest.raises(UsageError, match="--videos"):
+        plan_outputs([tmp_path], out)

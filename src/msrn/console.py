@@ -79,7 +79,8 @@ def print_card(weights: "Weights") -> None:
     typer.echo(f"{weights.name}\n  sha256   {weights.sha256}\n  task     {card.task}")
     typer.echo(f"  network  {network}, {network.multiply_adds_per_pixel:,} multiply-adds per pixel")
     typer.echo(f"  levels   {', '.join(f'{level:g}' for level in card.levels)}")
-    typer.echo(f"  data     {card.data}\n  training {card.training}\n  licence  {card.licence}")
+    training = {key: value for key, value in card.training.items() if key != "curve"}
+    typer.echo(f"  data     {card.data}\n  training {training}\n  licence  {card.licence}")
     for data, levels in card.scores.items():
         for level, scores in levels.items():
             mean, base = scores["mean"], scores["baseline"]

@@ -18,7 +18,7 @@ transparency do not bleed into visible ones (``transparency.py``).
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,8 @@ class Restorer:
         tile: side of the tiles in pixels of the result; 0 chooses from the memory at hand and the timing. The result
             does not depend on it.
         tta: average the results of the eight flips and rotations (self-ensemble), at eight times the cost.
+        begun_with: for ``auto``, what a run that is continued here began with, by SHA-256 of the weights (see
+            ``choices``): no stopwatch decides anew what the rest of its pixels are.
 
     Raises:
         WeightsError: the weights cannot be loaded.
@@ -80,6 +82,7 @@ class Restorer:
         precision: Precision = "auto",
         tile: int = 0,
         tta: bool = False,
+        begun_with: Mapping[str, str] | None = None,
     ) -> None:
         if tile < 0:
             raise UsageError(f"the tile size must be 0 (automatic) or positive, got {tile}")
@@ -93,6 +96,12 @@ class Restorer:
             )
         self.tile = tile
         self.tta = tta
+        begun = (begun_with or {}).get(loaded.sha256)
+        if begun and len(self._candidates) > 1:
+            same = [choice for choice in self._candidates if str(choice) == begun]
+            if not same:
+                logger.warning("this was begun with %s, which is not to be had here any more", begun)
+            self._candidates = same or self._candidates
 
     @property
     def config(self) -> "MSRNConfig":
@@ -134,13 +143,40 @@ class Restorer:
         tta = ", 8-fold" if self.tta else ""
         return f"{self.weights.name} on {self.device}, {self.tuned.choice}, {tiles}{tta} ({self.tuned.why})"
 
-    def forecast(self, shape: tuple[int, int, int]) -> tuple[float, int]:
-        """Forecast the seconds and the peak bytes that restoring will take, from the timing of this machine.
+    @property
+    def identity(self) -> dict[str, str]:
+        """What decides the results, besides the pictures."""
+        return {"weights": self.weights.sha256, "tta": str(self.tta), "computing": str(self.tuned.choice)}
 
-        Args:
-            shape: the result's channels, height and width.
-        """
-        channels, height, width = shape
+    @property
+    def choices(self) -> dict[str, str]:
+        """Backend and precision by SHA-256 of the weights, for ``begun_with``."""
+        return {self.weights.sha256: str(self.tuned.choice)}
+
+    @property
+    def enlarges(self) -> bool:
+        """Whether the result may have another size."""
+        return self.weights.card.task == "sr"
+
+    def result_size(
+        self, picture: Picture, scale: float | None = None, size: tuple[int, int] | None = None
+    ) -> tuple[int, int]:
+        """``(height, width)`` of the result; see :meth:`__call__`."""
+        before = picture.height, picture.width
+        return enlarged_size(before, scale, size) if self.enlarges else before
+
+    note = ""
+    """Why this one was chosen; see ``automatic.Chain``."""
+
+    def settled(self, picture: Picture, scale: float | None, size: tuple[int, int] | None) -> "Restorer":
+        """What restores this picture, or a whole video that begins with it: always the same one."""
+        return self
+
+    def forecast(
+        self, picture: Picture, scale: float | None = None, size: tuple[int, int] | None = None
+    ) -> tuple[float, int]:
+        """Forecast the seconds and the peak bytes that restoring will take, from the timing of this machine."""
+        channels, (height, width) = len(picture.pixels), self.result_size(picture, scale, size)
         tuned = tune(self.weights, lambda: self.fused, self.device, self._candidates, always=True)
         passes = 1.0
         if self.config.in_channels == 1 and channels == 3:
@@ -177,7 +213,7 @@ class Restorer:
         check_pixels(picture.pixels)
         report = progress or _silent
         shown = hide_invisible(picture)
-        if self.weights.card.task == "sr":
+        if self.enlarges:
             return self._enlarge(shown, scale, size, report)
         if scale is not None or size is not None:
             raise UsageError(f"scale and size are for super-resolution; these weights are for {self.weights.card.task}")
@@ -209,7 +245,7 @@ class Restorer:
         size: tuple[int, int] | None,
         report: Callable[[float], None],
     ) -> Picture:
-        target = enlarged_size((picture.height, picture.width), scale, size)
+        target = self.result_size(picture, scale, size)
         how: dict[str, Any] = {"size": target}
         if size is None:
             # MATLAB's kernel positions follow the asked-for scale, not the rounded size.

@@ -1,8 +1,10 @@
 """Checkpoint -> weights file: the averaged network, with a card that says where it comes from and what it scores."""
 
+import json
 import re
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,9 @@ from msrn.quantise import measure
 from msrn.recipe import Recipe, validate
 from msrn.run import is_grown, read_run
 from msrn.weights import Card, Weights, load_file, save
+
+_POINTS = 60
+"""Of a curve."""
 
 
 def publish(
@@ -90,7 +95,7 @@ def _trained(run: Path, licence: str) -> tuple[MSRN, Card]:
         data=", ".join(recipe.data.folders),
         licence=licence,
         recipe=recipe.model_dump(mode="json"),
-        training=_training(recipe, state.step, state.seconds),
+        training=_training(recipe, state.step, state.seconds) | {"curve": _curve(path.parent, state.step)},
         commit=_commit(),
     )
 
@@ -102,6 +107,19 @@ def _training(recipe: Recipe, steps: int, seconds: float) -> dict[str, Any]:
         "hours": round(seconds / 3600, 2),
         "processor": processor(),
     }
+
+
+def _curve(run: Path, last: int) -> list[list[Any]]:
+    """Held-out scores on the way, ``[step, hours, {level: dB}]`` each, thinned; of grown networks' runs both parts."""
+    points: list[list[Any]] = []
+    with suppress(OSError), (run / "log.jsonl").open(encoding="utf-8") as file:
+        for line in file:
+            with suppress(ValueError, KeyError):
+                row = json.loads(line)
+                scores = {level: round(value, 3) for level, value in row["scores"].items()}
+                points.append([row["step"], round(row["seconds"] / 3600, 4), scores])
+    points = [point for point in points if point[0] <= last]
+    return points[:: -(-len(points) // _POINTS)] if len(points) > _POINTS else points
 
 
 def _commit() -> str:

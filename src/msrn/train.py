@@ -29,6 +29,8 @@ from msrn.distributed import World, world
 from msrn.engine import choose_device
 from msrn.errors import MSRNError, OutputError, UsageError
 from msrn.feed import Feed, Pairs, load_material
+from msrn.lean import compile_training
+from msrn.machine import keep_freed_memory
 from msrn.metrics import psnr
 from msrn.network import MSRN, Outputs
 from msrn.objective import objective
@@ -116,6 +118,8 @@ def fit(
             raise UsageError(f"nothing to resume in {run_folder}: it holds no checkpoint")
         if deterministic:
             stack.enter_context(_deterministic())
+        if target.type == "cpu":
+            keep_freed_memory()
         if everyone.leads:
             stack.enter_context(_owned(run_folder))
         run = restore(checkpoint.load(newest), recipe, setting) if newest else start(recipe, initial, setting)
@@ -138,7 +142,7 @@ def fit(
             if recipe.growth and run.step >= recipe.growth.step and not is_grown(run, recipe):
                 run, forward = grown(run, recipe, setting), None
             if forward is None:
-                forward = torch.compile(run.network.all_outputs) if compiled else run.network.all_outputs
+                forward = choose_forward(run.network, compiled, everyone)
             rate = options.rate_at(run.step)
             loss, norm = train_step(run, forward, feed.parts(run.step), recipe, setting, rate)
 
@@ -168,6 +172,14 @@ def fit(
         if asked.stop and run.step < options.steps:
             raise KeyboardInterrupt
     return run
+
+
+def choose_forward(network: MSRN, compiled: bool, everyone: World) -> Forward:
+    """Return what computes a network's outputs in training: itself, or a compiled graph of the same function."""
+    if not compiled:
+        return network.all_outputs
+    # The lean graph's BatchNorms see this process's batch only.
+    return compile_training(network) if everyone.size == 1 else torch.compile(network.all_outputs)
 
 
 def train_step(

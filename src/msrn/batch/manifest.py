@@ -1,4 +1,5 @@
-"""What each output of a folder was made from: one line of JSON per output, appended before the output gets its name.
+"""What each output of a folder was made from: one line of JSON per output, appended before the output gets its name,
+and one that says with what it was computed.
 
 A line thus may be there without its output (the program was killed in between, or the output was removed since), never
 the other way round; an output counts as made only while its content is what the line says.
@@ -11,7 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 MANIFEST = "msrn-manifest.jsonl"
 
@@ -26,12 +27,22 @@ class Row:
     made: str
 
 
+@dataclass(frozen=True)
+class Begun:
+    """Backend and precision that outputs were made with, by SHA-256 of the weights."""
+
+    choices: dict[str, str]
+
+
 class Manifest:
     """The manifest of an output folder; may be appended to from several threads."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / MANIFEST
-        self._rows = {row.output: row for row in _rows(self.path)}
+        rows = list(_rows(self.path))
+        self._rows = {row.output: row for row in rows if isinstance(row, Row)}
+        self.choices = {key: value for row in rows if isinstance(row, Begun) for key, value in row.choices.items()}
+        """With what backend and precision earlier runs computed, by SHA-256 of the weights."""
         self._lock = Lock()
 
     def finished(self, source: Path, target: Path, settings: str) -> bool:
@@ -46,7 +57,16 @@ class Manifest:
 
     def append(self, target: Path, source: str, settings: str, made: str) -> None:
         """Record what ``target`` is about to be."""
-        line = json.dumps(asdict(Row(self._name(target), source, settings, made)))
+        self._append(Row(self._name(target), source, settings, made))
+
+    def begin(self, choices: dict[str, str]) -> None:
+        """Record what is computed with, where that is news."""
+        if choices.items() - self.choices.items():
+            self._append(Begun(choices))
+            self.choices |= choices
+
+    def _append(self, row: Row | Begun) -> None:
+        line = json.dumps(asdict(row))
         with self._lock, self.path.open("ab+") as file:
             if file.tell() and not _ends_a_line(file):
                 line = "\n" + line  # the last one was cut off
@@ -58,7 +78,7 @@ class Manifest:
 
 def outputs_in(folder: Path) -> list[Path]:
     """Files in a folder that its manifest says were made by this program."""
-    return [folder / row.output for row in _rows(folder / MANIFEST)]
+    return [folder / row.output for row in _rows(folder / MANIFEST) if isinstance(row, Row)]
 
 
 def digest_of(path: Path) -> str:
@@ -67,11 +87,13 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def _rows(path: Path) -> Iterator[Row | Begun]:
     with suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             with suppress(ValueError, TypeError):  # cut off, or of another version
-                yield Row(**json.loads(line))
+                values = json.loads(line)
+                begun = isinstance(values, dict) and isinstance(cast(Any, values).get("choices"), dict)
+                yield Begun(**values) if begun else Row(**values)
 
 
 def _ends_a_line(file: Any) -> bool:

@@ -22,6 +22,11 @@ class Output:
         self.manifest = None if folder is None else Manifest(folder)
         self.failures = None if folder is None else folder / FAILURES
 
+    @property
+    def begun_with(self) -> dict[str, str]:
+        """With what backend and precision earlier runs computed, by SHA-256 of the weights."""
+        return {} if self.manifest is None else self.manifest.choices
+
     def forget_failures(self) -> None:
         """Remove the last run's ``failures.jsonl``."""
         if self.failures is not None:

@@ -6,9 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from msrn import files
+from msrn import files, video
 from msrn.batch.manifest import outputs_in
 from msrn.errors import UsageError
+
+_NOT_READ = (
+    *(".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".exr", ".hdr", ".svg"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"),
+)
+"""Images that somebody may expect to find restored."""
 
 STDIO = Path("-")
 """Standard input or standard output."""
@@ -23,6 +29,11 @@ class Job:
     to_stdout: bool = False
     """Then the target only says in which format."""
 
+    @property
+    def is_video(self) -> bool:
+        """Whether the source's name is a video's."""
+        return _is_video(self.source)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -33,6 +44,10 @@ class Plan:
     """The output folder; None where the output is one file or standard output."""
     links: tuple[Path, ...] = ()
     """Symbolic links to folders, which are not entered."""
+    videos_left_out: tuple[Path, ...] = ()
+    """Videos in folders, where they were not asked for."""
+    not_read: tuple[Path, ...] = ()
+    """Images in folders, of formats that are not read."""
 
 
 def plan_outputs(
@@ -42,17 +57,20 @@ def plan_outputs(
     recursive: bool = False,
     suffix: str = "",
     extension: str | None = None,
+    videos: bool = False,
 ) -> Plan:
-    """Pair every input image with its output path.
+    """Pair every input image or video with its output path.
 
     Args:
         inputs: files, folders (the images in them), patterns such as ``album/*.jpg``, or ``-`` for standard input.
-        output: a file when one file comes in and the name has an image suffix, ``-`` for standard output, otherwise
-            a folder.
+        output: a file when one file comes in and the name has a suffix of its kind, ``-`` for standard output of an
+            image, otherwise a folder.
         recursive: search folders to any depth, and mirror their tree. Symbolic links to folders are not entered, so
             that none leads out of the tree or in circles; those to files are read like files.
         suffix: added to output names.
-        extension: of output names. By default lossless formats stay what they are, all others become PNG.
+        extension: of output names, images' or videos'. By default lossless formats stay what they are, other images
+            become PNG, and videos that cannot be written as they are become MP4.
+        videos: take videos from folders, too: one may cost as much as all the images.
 
     Raises:
         UsageError: an input does not exist, a folder holds no image, two inputs would be written to one output, or
@@ -60,23 +78,36 @@ def plan_outputs(
     """
     if extension is not None:
         extension = "." + extension.lower().removeprefix(".")
-        if extension not in files.FORMATS:
-            raise UsageError(f"the extension {extension!r} names no format written here ({', '.join(files.FORMATS)})")
+        known = (*files.FORMATS, *video.CONTAINERS)
+        if extension not in known:
+            raise UsageError(f"the extension {extension!r} names no format written here ({', '.join(known)})")
     given = [path for name in inputs for path in _matches(name)]
     one = len(given) == 1 and not given[0].is_dir()
     if output == STDIO:
         if not one:
             raise UsageError("standard output takes one image; name an output folder for more")
-        return Plan((Job(given[0], Path("stdout" + (extension or ".png")), to_stdout=True),), None)
-    single = one and output.suffix.lower() in files.FORMATS and not output.is_dir()
+        if _is_video(given[0]):
+            raise UsageError("a video cannot be written to standard output; name a file")
+        name = "stdout" + _extension(given[0], extension, default=".png")
+        return Plan((Job(given[0], Path(name), to_stdout=True),), None)
+    single = one and output.suffix.lower() in _formats(given[0]) and not output.is_dir()
     jobs: list[Job] = []
     links: list[Path] = []
+    left_out: list[Path] = []
+    not_read: list[Path] = []
     for path in given:
         for source, relative in _expand(path, output, recursive, links):
-            name = relative.with_name(relative.stem + suffix + (extension or _extension(source)))
+            if path.is_dir() and (source.suffix.lower() in _NOT_READ or (_is_video(source) and not videos)):
+                (left_out if _is_video(source) else not_read).append(source)
+                continue
+            name = relative.with_name(relative.stem + suffix + _extension(source, extension))
             jobs.append(Job(source, output if single else output / name))
+    if not jobs and left_out:
+        raise UsageError(f"no images in {given[0]}, but {len(left_out)} videos; add --videos to restore them")
+    if not jobs:
+        raise UsageError(f"{given[0]} holds only images of formats that are not read, such as {not_read[0]}")
     _check_distinct(jobs)
-    return Plan(tuple(jobs), None if single else output, tuple(links))
+    return Plan(tuple(jobs), None if single else output, tuple(links), tuple(left_out), tuple(not_read))
 
 
 def _matches(given: Path) -> list[Path]:
@@ -121,11 +152,25 @@ def _walk(folder: Path, recursive: bool, left_out: Path | None, links: list[Path
         for name in sorted(names):
             path = here / name
             # A link that leads nowhere is a failure to report; a pipe or a device is no image.
-            if path.suffix.lower() in files.FORMATS and (path.is_file() or path.is_symlink()):
+            if path.suffix.lower() in (*files.FORMATS, *video.SUFFIXES_IN_FOLDERS, *_NOT_READ) and (
+                path.is_file() or path.is_symlink()
+            ):
                 yield path
 
 
-def _extension(source: Path) -> str:
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in video.SUFFIXES
+
+
+def _formats(source: Path) -> dict[str, str]:
+    return video.CONTAINERS if _is_video(source) else files.FORMATS
+
+
+def _extension(source: Path, wanted: str | None, default: str = "") -> str:
+    if wanted in _formats(source):  # a video's extension says nothing of images, and the other way round
+        return wanted
+    if default or _is_video(source):
+        return default or (source.suffix if source.suffix.lower() in video.CONTAINERS else ".mp4")
     # Lossy input is kept lossless by default: nothing is lost by restoring.
     return source.suffix if source.suffix.lower() in (".png", ".tif", ".tiff", ".webp", ".bmp") else ".png"
 

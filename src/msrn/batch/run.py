@@ -8,22 +8,23 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Literal
 
-from msrn import __version__, files
+from msrn import __version__, files, video
 from msrn.batch.manifest import digest_of
 from msrn.batch.output import Output
 from msrn.batch.plan import STDIO, Job
-from msrn.degrade import enlarged_size
+from msrn.child import SECONDS
 from msrn.errors import ImageError, MSRNError, OutputError
-from msrn.files.guarded import SECONDS, Decoder
+from msrn.files.guarded import Decoder
 from msrn.picture import Picture
 
 if TYPE_CHECKING:  # naming outputs needs no network
+    from msrn.automatic import Automatic
     from msrn.engine import Restorer
 
 Existing = Literal["refuse", "skip", "overwrite"]
@@ -42,10 +43,9 @@ class Settings:
     subsampling: str = "4:4:4"
     strip_metadata: bool = False
 
-    def digest(self, restorer: "Restorer") -> str:
+    def digest(self, restorer: "Restorer | Automatic") -> str:
         """SHA-256 of everything that decides what becomes of an input."""
-        how = {"version": __version__, "weights": restorer.weights.sha256, "tta": restorer.tta}
-        how["computing"] = str(restorer.tuned.choice)
+        how = {"version": __version__, **restorer.identity}
         return hashlib.sha256(json.dumps(asdict(self) | how, sort_keys=True).encode()).hexdigest()
 
 
@@ -54,8 +54,12 @@ class Limits:
     """What a single input may cost."""
 
     pixels: int = files.MAX_PIXELS
+    """Of an image or a frame."""
     bytes: int = files.MAX_BYTES
+    """Of an image's file."""
     seconds: float = SECONDS
+    """For decoding an image or a frame."""
+    frames: int = video.MAX_FRAMES
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,14 @@ class Outcome:
     skipped: Literal["", "exists", "done before"] = ""
     pixels: int = 0
     """Of the output, where one was made."""
+    note: str = ""
+    """What the picture was found to need, where that was to be found."""
 
 
 def restore_files(
     jobs: Sequence[Job],
     output: Output,
-    restorer: "Restorer",
+    restorer: "Restorer | Automatic",
     settings: Settings | None = None,
     *,
     limits: Limits | None = None,
@@ -89,7 +95,7 @@ def restore_files(
     Args:
         jobs: of a plan.
         output: from :func:`~msrn.batch.output.claim`, of the same plan.
-        restorer: what restores.
+        restorer: what restores, or chooses what does.
         settings: what to make.
         limits: larger inputs fail.
         existing: what to do where something else is in an output's place: refuse the run, skip the file, overwrite it.
@@ -132,21 +138,31 @@ def restore_files(
             todo.append(job)
 
     output.forget_failures()
+    if output.manifest is not None and todo:
+        output.manifest.begin(restorer.choices)
     store = partial(_store, output=output, settings=settings, digest=digest, keep=existing == "refuse")
     with _reading(todo, limits, workers) as inputs, ThreadPoolExecutor(workers) as writers:
-        writing: deque[tuple[Job, int, Future[None]]] = deque()
+        writing: deque[tuple[Outcome, Future[None]]] = deque()
 
         def finish(left: int) -> None:
             while len(writing) > left:
-                job, pixels, future = writing.popleft()
-                with _errors_of(job) as errors:
+                outcome, future = writing.popleft()
+                with _errors_of(outcome.job) as errors:
                     future.result()
-                settle(Outcome(job, errors[0]) if errors else Outcome(job, pixels=pixels))
+                settle(Outcome(outcome.job, errors[0]) if errors else outcome)
 
         for job, loading in inputs:
+            if loading is None:
+                finish(0)
+                outcome = Outcome(job)
+                with _errors_of(job) as errors:
+                    outcome = _restore_video(job, restorer, output, settings, digest, limits, existing, progress)
+                settle(Outcome(job, errors[0]) if errors else outcome)
+                continue
             with _errors_of(job) as errors:
-                picture, source = _restore(job, loading, restorer, settings, progress)
-                writing.append((job, picture.width * picture.height, writers.submit(store, job, picture, source)))
+                picture, source, note = _restore(job, loading, restorer, settings, progress)
+                outcome = Outcome(job, pixels=picture.width * picture.height, note=note)
+                writing.append((outcome, writers.submit(store, job, picture, source)))
                 del picture, loading  # the writer has it alone
             if errors:
                 settle(Outcome(job, errors[0]))
@@ -155,41 +171,86 @@ def restore_files(
     return [outcomes[job] for job in jobs]
 
 
-def forecast(jobs: Sequence[Job], restorer: "Restorer", settings: Settings) -> tuple[float, int]:
-    """Forecast the seconds that all jobs take together, and the bytes that the largest takes.
+def forecast(
+    jobs: Sequence[Job], restorer: "Restorer | Automatic", settings: Settings
+) -> Iterator[tuple[Job, str, float, int]]:
+    """Forecast of each job what will be done and why, the seconds and the peak bytes that it takes.
 
     Standard input and files that cannot be read count for nothing.
     """
-    seconds, most = 0.0, 0
     for job in jobs:
+        frames = 1
         try:
-            picture = files.read(job.source)
-            height, width = _size_of_result(picture, restorer, settings)
-        except MSRNError:
+            if job.is_video:
+                with closing(video.Source(job.source)) as source:
+                    frames = max(1, source.stream.frames)
+            picture = _first_frame(job, Limits()) if job.is_video else files.read(job.source)
+            chosen = restorer.settled(picture, settings.scale, settings.size)
+            seconds, needed = chosen.forecast(picture, settings.scale, settings.size)
+        except MSRNError as error:
+            yield job, str(error), 0.0, 0
             continue
-        more, needed = restorer.forecast((len(picture.pixels), height, width))
-        seconds, most = seconds + more, max(most, needed)
-    return seconds, most
+        yield job, chosen.note, frames * seconds, needed
 
 
 def _restore(
     job: Job,
     loading: "Future[tuple[Picture, str]]",
-    restorer: "Restorer",
+    restorer: "Restorer | Automatic",
     settings: Settings,
     progress: Callable[[Job, float], None],
-) -> tuple[Picture, str]:
+) -> tuple[Picture, str, str]:
     picture, source = loading.result()
-    height, width = _size_of_result(picture, restorer, settings)
+    chosen = restorer.settled(picture, settings.scale, settings.size)
+    height, width = chosen.result_size(picture, settings.scale, settings.size)
     files.check_output(job.target, width, height)
     how: dict[str, Any] = {"scale": settings.scale, "size": settings.size}
-    return restorer(picture, **how, progress=lambda share: progress(job, share)), source
+    return chosen(picture, **how, progress=lambda share: progress(job, share)), source, chosen.note
 
 
-def _size_of_result(picture: Picture, restorer: "Restorer", settings: Settings) -> tuple[int, int]:
-    if restorer.weights.card.task == "sr":
-        return enlarged_size((picture.height, picture.width), settings.scale, settings.size)
-    return picture.height, picture.width
+def _restore_video(
+    job: Job,
+    restorer: "Restorer | Automatic",
+    output: Output,
+    settings: Settings,
+    digest: str,
+    limits: Limits,
+    existing: Existing,
+    progress: Callable[[Job, float], None],
+) -> Outcome:
+    """Restore a video whole, every frame by what its first one needs."""
+    pixels = 0
+    chosen = restorer.settled(_first_frame(job, limits), settings.scale, settings.size)
+
+    def restore(picture: Picture) -> Picture:
+        nonlocal pixels
+        made = chosen(picture, scale=settings.scale, size=settings.size)
+        pixels += made.width * made.height
+        return made
+
+    def record(temporary: Any, source: str) -> None:
+        _record(job, output, digest, source, temporary, keep=existing == "refuse")
+
+    video.restore_video(
+        job.source,
+        job.target,
+        restore,
+        digest,
+        max_pixels=limits.pixels,
+        max_frames=limits.frames,
+        max_seconds=limits.seconds,
+        strip_metadata=settings.strip_metadata,
+        progress=lambda done, total: progress(job, done / max(total, done)),
+        before_rename=record,
+    )
+    return Outcome(job, pixels=pixels, note=chosen.note)
+
+
+def _first_frame(job: Job, limits: Limits) -> Picture:
+    with closing(video.Source(job.source, limits.pixels, limits.frames, limits.seconds)) as source:
+        for _, picture in source.frames():
+            return picture
+    raise ImageError(f"{job.source} holds no frame")
 
 
 def _store(
@@ -208,12 +269,17 @@ def _store(
         return
 
     def record(temporary: Any) -> None:
-        if keep and job.target.exists():
-            raise OutputError(f"{job.target} has come to exist meanwhile and is kept")
-        if output.manifest is not None:
-            output.manifest.append(job.target, source, digest, digest_of(temporary))
+        _record(job, output, digest, source, temporary, keep)
 
     files.write(picture, job.target, before_rename=record, **how)
+
+
+def _record(job: Job, output: Output, digest: str, source: str, temporary: Any, keep: bool) -> None:
+    """Note what is about to get its name, unless something else has got it meanwhile and is to be kept."""
+    if keep and job.target.exists():
+        raise OutputError(f"{job.target} has come to exist meanwhile and is kept")
+    if output.manifest is not None:
+        output.manifest.append(job.target, source, digest, digest_of(temporary))
 
 
 @contextmanager
@@ -233,8 +299,8 @@ def _errors_of(job: Job) -> Generator[list[MSRNError]]:
 @contextmanager
 def _reading(
     jobs: Sequence[Job], limits: Limits, workers: int
-) -> Generator[Iterator[tuple[Job, "Future[tuple[Picture, str]]"]]]:
-    """The jobs in order, each with its picture and the SHA-256 of its file, some of them read ahead."""
+) -> Generator[Iterator[tuple[Job, "Future[tuple[Picture, str]] | None"]]]:
+    """The jobs in order, each with its picture and the SHA-256 of its file, some of them read ahead; videos without."""
     local, decoders = threading.local(), list[Decoder]()
 
     def load(job: Job) -> tuple[Picture, str]:
@@ -251,10 +317,10 @@ def _reading(
 
     readers = ThreadPoolExecutor(workers)
 
-    def ahead() -> Iterator[tuple[Job, Future[tuple[Picture, str]]]]:
-        waiting: deque[tuple[Job, Future[tuple[Picture, str]]]] = deque()
+    def ahead() -> Iterator[tuple[Job, Future[tuple[Picture, str]] | None]]:
+        waiting: deque[tuple[Job, Future[tuple[Picture, str]] | None]] = deque()
         for job in jobs:
-            waiting.append((job, readers.submit(load, job)))
+            waiting.append((job, None if job.is_video else readers.submit(load, job)))
             if len(waiting) > workers:
                 yield waiting.popleft()
         yield from waiting

@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 
 for command in (
+    restore.restore,
     restore.upscale,
     restore.denoise,
     restore.dejpeg,

@@ -10,7 +10,8 @@ BackendName = Literal["auto", "eager", "compiled", "openvino", "onnx"]
 Precision = Literal["auto", "fp32", "bf16", "int8"]
 
 Inputs = Annotated[
-    list[Path], typer.Argument(metavar="IN...", help="Images, folders of images, patterns; - for standard input.")
+    list[Path],
+    typer.Argument(metavar="IN...", help="Images, folders of images, patterns, videos; - for standard input."),
 ]
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="Output file (for one image) or folder; - for standard output.")
@@ -22,11 +23,12 @@ BackendOption = Annotated[BackendName, typer.Option("--backend", help="What comp
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Computing type of the network.")]
 TTA = Annotated[bool, typer.Option("--tta", "-x", help="Average eight flips and rotations (8× the time).")]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search folders recursively.")]
+Videos = Annotated[bool, typer.Option("--videos", help="Restore the videos in folders, too.")]
 Jobs = Annotated[
     int, typer.Option("--jobs", "-j", min=1, max=64, help="Files decoded and files encoded beside the network.")
 ]
 Suffix = Annotated[str, typer.Option("--suffix", help="Added to output names, for example _restored.")]
-Extension = Annotated[str | None, typer.Option("--ext", help="Output format: png, jpg, webp, tif, bmp.")]
+Extension = Annotated[str | None, typer.Option("--ext", help="Output format: png, jpg, webp, tif, bmp; mp4, mov, mkv.")]
 Quality = Annotated[int, typer.Option("--quality", min=1, max=100, help="Quality of JPEG and WebP output.")]
 Subsampling = Annotated[
     Literal["4:4:4", "4:2:2", "4:2:0"], typer.Option("--subsampling", help="Chroma of JPEG output.")

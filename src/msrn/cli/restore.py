@@ -1,4 +1,4 @@
-"""The commands for photographs: upscale, denoise, dejpeg."""
+"""The commands for photographs: restore, upscale, denoise, dejpeg."""
 
 import inspect
 import json
@@ -6,27 +6,26 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from msrn.cli import options as given
-from msrn.console import Bar, say, show_log
-from msrn.errors import ImageError, OutputError, UsageError
+from msrn.console import Bar, printable, say, show_log
+from msrn.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
+    from msrn.automatic import Automatic
     from msrn.batch import Job, Outcome, Plan
     from msrn.engine import Restorer
     from msrn.picture import Task
 
-VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Common:
-    """Options that the three commands share."""
+    """Options that the four commands share."""
 
     inputs: given.Inputs
     output: given.Output
@@ -36,6 +35,7 @@ class Common:
     precision: given.PrecisionOption = "auto"
     tta: given.TTA = False
     recursive: given.Recursive = False
+    videos: given.Videos = False
     jobs: given.Jobs = 1
     suffix: given.Suffix = ""
     ext: given.Extension = None
@@ -80,67 +80,78 @@ def _photographs(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+Scale = Annotated[float | None, typer.Option("--scale", "-s", help="Enlarge by this factor, from 1.")]
+To = Annotated[str | None, typer.Option("--to", metavar="WxH", help="Enlarge to exactly this size instead.")]
+
+
 @_photographs
-def upscale(
-    common: Common,
-    scale: Annotated[float | None, typer.Option("--scale", "-s", help="Any factor from 1; 2 by default.")] = None,
-    to: Annotated[str | None, typer.Option("--to", metavar="WxH", help="Exact output size instead.")] = None,
-    weights: given.WeightsName = "sr",
-) -> None:
-    """Enlarge images by any factor from 1 to 4, or to an exact size."""
-    size = None if to is None else _parse_size(to)
-    if size is not None and scale is not None:
-        raise UsageError("give --scale or --to, not both")
-    if scale is not None and not 1 <= scale < float("inf"):
-        raise UsageError(f"--scale must be a number of at least 1, got {scale:g}")
-    if scale is not None and scale > 4 and not common.quiet:
-        say(f"msrn: note: the weights are trained for factors up to 4, not {scale:g}")
-    _restore("sr", common, weights, scale, size)
+def restore(common: Common, scale: Scale = None, to: To = None) -> None:
+    """Find out what each picture needs, restore that, and say why."""
+    from msrn.automatic import Automatic
+
+    size = _checked(common, scale, to)
+    _restore(lambda begun: Automatic(lambda task: _loader(task, common, task)(begun)), common, scale, size)
+
+
+@_photographs
+def upscale(common: Common, scale: Scale = None, to: To = None, weights: given.WeightsName = "sr") -> None:
+    """Enlarge images by any factor from 1 to 4 (2 by default), or to an exact size."""
+    _restore(_loader("sr", common, weights), common, scale, _checked(common, scale, to))
 
 
 @_photographs
 def denoise(common: Common, weights: given.WeightsName = "denoise") -> None:
     """Remove noise; the level is judged from the image itself."""
-    _restore("denoise", common, weights)
+    _restore(_loader("denoise", common, weights), common)
 
 
 @_photographs
 def dejpeg(common: Common, weights: given.WeightsName = "jpeg") -> None:
     """Remove JPEG blocks and ringing; the quality is judged from the image itself."""
-    _restore("jpeg", common, weights)
+    _restore(_loader("jpeg", common, weights), common)
 
 
 def _restore(
-    task: "Task",
+    load: "Callable[[Mapping[str, str]], Restorer | Automatic]",
     common: Common,
-    weights: str,
     scale: float | None = None,
     size: tuple[int, int] | None = None,
 ) -> None:
-    """What upscale, denoise and dejpeg share: plan, claim the output, load, restore, report."""
+    """What all four share: plan, claim the output, load, restore, report."""
     from msrn.batch import Limits, Settings, claim, forecast, plan_outputs, restore_files
 
     show_log(common.verbose, common.quiet)
     if common.overwrite and common.skip_existing:
         raise UsageError("give --overwrite or --skip-existing, not both")
-    if any(path.suffix.lower() in VIDEOS for path in common.inputs):
-        _restore_video(task, common, weights, scale, size)
-        return
     plan = plan_outputs(
-        common.inputs, common.output, recursive=common.recursive, suffix=common.suffix, extension=common.ext
+        common.inputs,
+        common.output,
+        recursive=common.recursive,
+        suffix=common.suffix,
+        extension=common.ext,
+        videos=common.videos,
     )
     if any(job.to_stdout for job in plan.jobs) and (common.as_json or sys.stdout.isatty()):
         raise UsageError("-o - writes the image to standard output: redirect it, and leave --json out")
+    settings = Settings(scale, size, common.quality, common.subsampling, common.strip_metadata)
     if common.dry_run:
-        typer.echo("\n".join(f"{job.source} -> {job.target}" for job in plan.jobs))
-        seconds, most = forecast(plan.jobs, _load(task, common, weights), Settings(scale, size))
-        say(f"msrn: about {seconds:.1f} s and {most / 2**30:.2f} GiB at most on this machine")
+        total, most = 0.0, 0
+        for job, note, seconds, needed in forecast(plan.jobs, load({}), settings):
+            typer.echo(f"{job.source} -> {job.target}" + (f"  ({printable(note)})" if note else ""))
+            total, most = total + seconds, max(most, needed)
+        say(f"msrn: about {total:.1f} s and {most / 2**30:.2f} GiB at most on this machine")
         return
-    if plan.links and not common.quiet:
-        say(f"msrn: note: {len(plan.links)} links to folders are not entered, such as {plan.links[-1]}")
+    if not common.quiet:
+        if plan.links:
+            say(f"msrn: note: {len(plan.links)} links to folders are not entered, such as {plan.links[-1]}")
+        if plan.videos_left_out:
+            say(f"msrn: note: {len(plan.videos_left_out)} videos in folders are left out; --videos restores them too")
+        if plan.not_read:
+            kinds = ", ".join(sorted({path.suffix.lower() for path in plan.not_read}))
+            say(f"msrn: note: {len(plan.not_read)} images of formats that are not read are left out ({kinds})")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     with claim(plan) as output:
-        restorer = _load(task, common, weights)
+        restorer = load(output.begun_with)
         with Bar(common.quiet) as bar:
             report = Report(plan, bar, common.quiet)
             try:
@@ -148,8 +159,8 @@ def _restore(
                     plan.jobs,
                     output,
                     restorer,
-                    Settings(scale, size, common.quality, common.subsampling, common.strip_metadata),
-                    limits=Limits(common.max_pixels, common.max_bytes, common.max_seconds),
+                    settings,
+                    limits=Limits(common.max_pixels, common.max_bytes, common.max_seconds, common.max_frames),
                     existing="overwrite" if common.overwrite else "skip" if common.skip_existing else "refuse",
                     fail_fast=common.fail_fast,
                     workers=common.jobs,
@@ -157,7 +168,7 @@ def _restore(
                     done=report.done,
                 )
             except KeyboardInterrupt:
-                if plan.folder is not None:
+                if plan.folder is not None or any(job.is_video for job in plan.jobs):
                     bar.say("msrn: interrupted; the same command goes on where this one was stopped")
                 raise
     if common.as_json:
@@ -173,73 +184,26 @@ def _restore(
         raise typer.Exit(code)
 
 
-def _load(task: "Task", common: Common, weights: str) -> "Restorer":
-    from msrn.engine import Restorer
+def _loader(task: "Task", common: Common, weights: str) -> "Callable[[Mapping[str, str]], Restorer]":
+    def load(begun_with: Mapping[str, str]) -> "Restorer":
+        from msrn.engine import Restorer
 
-    restorer = Restorer(
-        weights,
-        device=common.device,
-        backend=common.backend,
-        precision=common.precision,
-        tile=common.tile,
-        tta=common.tta,
-    )
-    if restorer.weights.card.task != task:
-        raise UsageError(f"weights {weights!r} are for {restorer.weights.card.task!r}, not for {task!r}")
-    if common.verbose:
-        say(f"msrn: {restorer}")
-    return restorer
+        restorer = Restorer(
+            weights,
+            device=common.device,
+            backend=common.backend,
+            precision=common.precision,
+            tile=common.tile,
+            tta=common.tta,
+            begun_with=begun_with,
+        )
+        if restorer.weights.card.task != task:
+            raise UsageError(f"weights {weights!r} are for {restorer.weights.card.task!r}, not for {task!r}")
+        if common.verbose:
+            say(f"msrn: {restorer}")
+        return restorer
 
-
-def _restore_video(
-    task: "Task", common: Common, weights: str, scale: float | None, size: tuple[int, int] | None
-) -> None:
-    """One video, frame by frame."""
-    from msrn.batch import Job, Plan, Settings, claim
-    from msrn.video import CONTAINERS, restore_video
-
-    if len(common.inputs) > 1:
-        raise UsageError("a video is restored alone: one input, one output")
-    source, target = common.inputs[0], common.output
-    if not source.exists():
-        raise UsageError(f"no such file or folder: {source}")
-    if target.suffix.lower() not in CONTAINERS:
-        target = target / f"{source.stem}{common.suffix}.{common.ext or 'mp4'}"
-    if target.resolve() == source.resolve():
-        raise UsageError(f"{target} is an input; choose another output folder or use --suffix")
-    if common.dry_run:
-        typer.echo(f"{source} -> {target}")
-        return
-    if target.exists() and common.skip_existing:
-        return
-    if target.exists() and not common.overwrite:
-        raise OutputError(f"{target} exists; use --overwrite or --skip-existing")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with claim(Plan((Job(source, target),), None)), Bar(common.quiet) as bar:
-        restorer = _load(task, common, weights)
-        started = time.perf_counter()
-
-        def advance(done: int, total: int) -> None:
-            speed = done / max(time.perf_counter() - started, 1e-9)
-            bar.show(f"{source.name}  frame {done} of {total or '?'}  {speed:.2f} frames/s", done / max(total, done))
-
-        try:
-            restore_video(
-                source,
-                target,
-                restorer,
-                Settings(scale, size).digest(restorer),
-                scale=scale,
-                size=size,
-                max_pixels=common.max_pixels,
-                max_frames=common.max_frames,
-                progress=advance,
-            )
-        except KeyboardInterrupt:
-            bar.say("msrn: interrupted; the same command goes on where this one was stopped")
-            raise
-        if not common.quiet:
-            bar.say(str(target))
+    return load
 
 
 class Report:
@@ -266,7 +230,8 @@ class Report:
         self._skipped += bool(outcome.skipped)
         self._pixels += outcome.pixels
         if not self._quiet and not outcome.job.to_stdout:
-            self._bar.say(f"{outcome.job.target}" + (f" {outcome.skipped}, skipped" if outcome.skipped else ""))
+            note = f" {outcome.skipped}, skipped" if outcome.skipped else f"  ({outcome.note})" if outcome.note else ""
+            self._bar.say(f"{outcome.job.target}{note}")
 
     def summary(self) -> str:
         """One line for the end."""
@@ -283,8 +248,20 @@ def _row(outcome: "Outcome") -> dict[str, Any]:
         "input": str(outcome.job.source),
         "output": None if outcome.error else str(outcome.job.target),
         "skipped": bool(outcome.skipped),
+        "note": outcome.note,
         "error": str(outcome.error) if outcome.error else None,
     }
+
+
+def _checked(common: Common, scale: float | None, to: str | None) -> tuple[int, int] | None:
+    """Check the options of enlarging; returns the exact ``(height, width)``, if one was given."""
+    if to is not None and scale is not None:
+        raise UsageError("give --scale or --to, not both")
+    if scale is not None and not 1 <= scale < float("inf"):
+        raise UsageError(f"--scale must be a number of at least 1, got {scale:g}")
+    if scale is not None and scale > 4 and not common.quiet:
+        say(f"msrn: note: the weights are trained for factors up to 4, not {scale:g}")
+    return None if to is None else _parse_size(to)
 
 
 def _parse_size(text: str) -> tuple[int, int]:

@@ -1,0 +1,124 @@
+"""What a picture needs, decided by looking at it: :class:`Automatic` diagnoses, a :class:`Chain` restores.
+
+The rules, in the order they are applied (``benchmarks/diagnosis.py`` shows what each threshold gains and costs):
+
+* JPEG traces of quality 85 or less: remove the artifacts. Beyond, they cost less than removing them may.
+* Noise of σ 5 or more in luminance or chroma: remove it. Less may as well be texture.
+* Enlarge last, and only if asked to.
+"""
+
+from collections.abc import Callable
+
+from msrn.diagnose import Diagnosis, diagnose
+from msrn.engine import Restorer
+from msrn.picture import Picture, Task
+
+JPEG_QUALITY = 85
+"""Highest quality whose artifacts are removed."""
+NOISE = 5.0
+"""Lowest σ that is removed, on the scale of 0 to 255."""
+
+_TASKS: tuple[Task, ...] = ("jpeg", "denoise", "sr")
+
+
+class Automatic:
+    """Chooses for each picture what restores it.
+
+    Args:
+        load: returns the restorer of a task; called once for each.
+    """
+
+    def __init__(self, load: Callable[[Task], Restorer]) -> None:
+        self._load = load
+        self._loaded: dict[Task, Restorer] = {}
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What decides the results, besides the pictures."""
+        rules = {"rules": f"{JPEG_QUALITY} {NOISE}"}
+        return rules | {f"{task}.{key}": value for task in _TASKS for key, value in self._of(task).identity.items()}
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """Backend and precision by SHA-256 of the weights."""
+        return {key: value for task in _TASKS for key, value in self._of(task).choices.items()}
+
+    def settled(self, picture: Picture, scale: float | None, size: tuple[int, int] | None) -> "Chain":
+        """Return what restores this picture, or a whole video that begins with it."""
+        found = diagnose(picture)
+        tasks = tasks_for(found)
+        notes = [_jpeg_note(found, "jpeg" in tasks), f"noise σ {found.sigma:.1f} {_done('denoise' in tasks)}"]
+        if scale is not None or size is not None:
+            tasks.append("sr")
+            notes.append("enlarged")
+        return Chain([self._of(task) for task in tasks], "; ".join(notes))
+
+    def _of(self, task: Task) -> Restorer:
+        if task not in self._loaded:
+            self._loaded[task] = self._load(task)
+        return self._loaded[task]
+
+
+class Chain:
+    """Restorers one after the other; none returns the picture as it is.
+
+    Args:
+        steps: in order; only one for super-resolution changes the size.
+        note: why these.
+    """
+
+    def __init__(self, steps: list[Restorer], note: str) -> None:
+        self.steps, self.note = steps, note
+
+    def __call__(
+        self,
+        picture: Picture,
+        *,
+        scale: float | None = None,
+        size: tuple[int, int] | None = None,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> Picture:
+        """Restore a picture; see ``Restorer.__call__``."""
+        for done, step in enumerate(self.steps):
+
+            def report(share: float, done: int = done) -> None:
+                progress((done + share) / len(self.steps))
+
+            if step.enlarges:
+                picture = step(picture, scale=scale, size=size, progress=report)
+            else:
+                picture = step(picture, progress=report)
+        return picture
+
+    def result_size(
+        self, picture: Picture, scale: float | None = None, size: tuple[int, int] | None = None
+    ) -> tuple[int, int]:
+        """``(height, width)`` of the result."""
+        if not self.steps:
+            return picture.height, picture.width
+        return self.steps[-1].result_size(picture, scale, size)
+
+    def forecast(
+        self, picture: Picture, scale: float | None = None, size: tuple[int, int] | None = None
+    ) -> tuple[float, int]:
+        """Forecast seconds and peak bytes; see ``Restorer.forecast``."""
+        each = [step.forecast(picture, scale, size) for step in self.steps]
+        return sum(seconds for seconds, _ in each), max((needed for _, needed in each), default=0)
+
+
+def tasks_for(found: Diagnosis) -> list[Task]:
+    """What a diagnosis calls for, in order."""
+    tasks: list[Task] = []
+    if found.quality is not None and found.quality <= JPEG_QUALITY:
+        tasks.append("jpeg")
+    if found.sigma >= NOISE:
+        tasks.append("denoise")
+    return tasks
+
+
+def _jpeg_note(found: Diagnosis, removed: bool) -> str:
+    return "no JPEG artifacts" if found.quality is None else f"JPEG quality {found.quality} {_done(removed)}"
+
+
+def _done(removed: bool) -> str:
+    return "removed" if removed else "left"

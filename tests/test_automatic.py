@@ -1,0 +1,104 @@
+"""Each picture gets what it needs, and the reason is said."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from tests.test_cli import msrn
+from tests.test_diagnose import clean  # noqa: F401 (a fixture)
+from tests.tools import identity_weights
+
+from msrn import automatic, files
+from msrn.automatic import Automatic, tasks_for
+from msrn.degrade import GaussianNoise, Jpeg
+from msrn.diagnose import Diagnosis
+from msrn.engine import Restorer
+from msrn.picture import Picture
+
+
+@pytest.fixture
+def loaded():
+    return []
+
+
+@pytest.fixture
+def chooser(loaded):
+    def load(task):
+        loaded.append(task)
+        return Restorer(identity_weights(task), device="cpu")
+
+    return Automatic(load)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "quality", "expected"),
+    [
+        (0, None, []),
+        (4.9, None, []),
+        (5, None, ["denoise"]),
+        (0, 85, ["jpeg"]),
+        (0, 86, []),
+        (4.9, 50, ["jpeg"]),
+        (5, 50, ["jpeg", "denoise"]),
+        (5, 90, ["denoise"]),
+    ],
+)
+def test_the_rules(sigma, quality, expected):
+    assert tasks_for(Diagnosis(sigma, quality)) == expected
+
+
+def test_pictures_get_what_they_need(chooser, loaded, clean):  # noqa: F811
+    noisy = GaussianNoise().apply(clean, 25, np.random.default_rng(0))
+    for pixels, tasks, note in (
+        (clean, [], r"no JPEG artifacts; noise σ [01]\..* left"),
+        (noisy, ["denoise"], "no JPEG artifacts; noise σ 1.*removed"),
+        (Jpeg().apply(clean, 15), ["jpeg"], "JPEG quality 15 removed; noise σ .*left"),
+    ):
+        picture = Picture(pixels)
+        chain = chooser.settled(picture, None, None)
+        assert [step.weights.card.task for step in chain.steps] == tasks
+        assert re.match(note, chain.note)
+        assert chain(picture).pixels.shape == pixels.shape
+        bigger = chooser.settled(picture, 1.5, None)
+        assert bigger.note.endswith("enlarged")
+        shares = []
+        made = bigger(picture, scale=1.5, progress=shares.append)
+        assert (made.height, made.width) == bigger.result_size(picture, 1.5) == (240, 300)
+        assert shares == sorted(shares)
+        assert shares[-1] == 1
+        assert bigger.forecast(picture, 1.5)[0] > 0
+    assert sorted(loaded) == ["denoise", "jpeg", "sr"]  # once each
+
+
+def test_nothing_to_do_returns_the_picture_itself(chooser, clean):  # noqa: F811
+    picture = Picture(clean)
+    assert chooser.settled(picture, None, None)(picture) is picture
+
+
+def test_the_identity_names_all_that_decides(chooser, monkeypatch):
+    before = chooser.identity
+    assert {"jpeg.weights", "denoise.computing", "sr.tta"} <= set(before)
+    monkeypatch.setattr(automatic, "JPEG_QUALITY", 50)
+    assert chooser.identity != before
+
+
+def test_the_command_explains_itself(tmp_path, clean):  # noqa: F811
+    noisy = GaussianNoise().apply(clean, 25, np.random.default_rng(0)).clip(0, 1)
+    files.write(Picture(noisy), tmp_path / "in" / "noisy.png")
+    files.write(Picture(clean), tmp_path / "in" / "clean.png")
+    command = ("restore", tmp_path / "in", "-o", tmp_path / "out")
+    planned = msrn(*command, "--dry-run")
+    assert "removed" in planned.stdout.splitlines()[1]
+    assert not (tmp_path / "out").exists()
+    process = msrn(*command, "--json")
+    assert process.returncode == 0, process.stderr
+    rows = json.loads(process.stdout)
+    assert rows[0]["note"].endswith("left")
+    assert rows[1]["note"].endswith("removed")
+    assert "noisy.png  (no JPEG artifacts; noise σ" in process.stderr
+    before, after = files.read(tmp_path / "in" / "clean.png"), files.read(tmp_path / "out" / "clean.png")
+    assert np.array_equal(before.pixels, after.pixels)
+    assert "done before" in msrn(*command).stderr
+    assert msrn(*command[:2], "-o", tmp_path / "big", "-s", "2").returncode == 0
+    assert files.read(tmp_path / "big" / "noisy.png").width == 400
