@@ -2,8 +2,8 @@
 
     python benchmarks/scaling.py [-w sr] [--sides 512 1024 2048 4096 8192] [--memory]
 
-Time is that of the network on one plane. A square of 1024×1024 is restored before and after each size, and the ratio to
-it is printed, so that a machine that slows down meanwhile does not look like an image that is too large.
+Time is that of the network on one plane. Every second or so, between two tiles, a square of 1024×1024 is restored, and
+the ratio to it is printed, so that a machine that slows down meanwhile does not look like an image that is too large.
 
 ``--memory`` measures whole pictures instead, in colour, each in a process of its own: the peak of its resident memory,
 with Python, all libraries and the compiled model, less the bytes of the picture's pixels and the result's.
@@ -11,7 +11,6 @@ with Python, all libraries and the compiled model, less the bytes of the picture
 
 import argparse
 import resource
-import statistics
 import subprocess
 import sys
 import time
@@ -47,21 +46,36 @@ def main() -> None:
             print(f"{side:6}²  {float(excess):7.0f} MiB beyond picture and result")
         return
     for side in options.sides:
-        before, taken, after = _rate(restorer, REFERENCE), _rate(restorer, side), _rate(restorer, REFERENCE)
-        print(f"{side:6}²  {taken:6.3f} s/megapixel  {2 * taken / (before + after):5.3f} of that at {REFERENCE}²")
+        taken, reference = _rates(restorer, side)
+        print(f"{side:6}²  {taken:6.3f} s/megapixel  {taken / reference:5.3f} of that at {REFERENCE}²")
 
 
-def _rate(restorer: Restorer, side: int) -> float:
-    """Seconds per megapixel, the median of at least five runs where they are short."""
-    planes = np.random.default_rng(0).random((1, restorer.config.in_channels, side, side), dtype=np.float32)
-    if side <= 2048:
-        restorer.restore_planes(planes)  # every shape of tile is prepared once
-    times: list[float] = []
-    while not times or (sum(times) < 3 and side <= 2048):
-        started = time.perf_counter()
-        restorer.restore_planes(planes)
-        times.append(time.perf_counter() - started)
-    return statistics.median(times) / side**2 * 1e6
+def _rates(restorer: Restorer, side: int) -> tuple[float, float]:
+    """Seconds per megapixel of a square and of the reference, for at least ten seconds in turns."""
+    rng = np.random.default_rng(0)
+    planes, reference = (
+        rng.random((1, restorer.config.in_channels, each, each), dtype=np.float32) for each in (side, REFERENCE)
+    )
+    restorer.restore_planes(planes[..., : 2 * REFERENCE, : 2 * REFERENCE])  # shapes of tiles are prepared once
+    restorer.restore_planes(reference)
+    own, others, runs, squares = 0.0, 0.0, 0, 0
+    last = time.perf_counter()
+
+    def between(share: float) -> None:
+        nonlocal own, others, squares, last
+        now = time.perf_counter()
+        own += now - last
+        if own > 3 * others:
+            restorer.restore_planes(reference)
+            squares += 1
+            others += time.perf_counter() - now
+        last = time.perf_counter()
+
+    while own < 10:
+        last = time.perf_counter()
+        restorer.restore_planes(planes, between)
+        runs += 1
+    return own / runs / side**2 * 1e6, others / squares / REFERENCE**2 * 1e6
 
 
 def _excess(restorer: Restorer, side: int, channels: int) -> int:

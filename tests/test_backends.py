@@ -1,5 +1,6 @@
 """Every backend computes the residual of the same graph."""
 
+import shutil
 import subprocess
 import sys
 
@@ -63,6 +64,20 @@ def test_lower_precisions_are_near_and_are_what_they_say(choice):
     result = create(choice, fused, ranges_of(fused), CPU)(x)
     error = np.abs(result - expected(network, x))
     assert 1e-4 < error.max() < 0.1  # not the same: something was rounded (bf16 needs a processor that has it)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # within torch, as the compiler is loaded
+def test_a_compiled_graph_agrees_with_the_plain_network_at_every_size(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    network = random_network(MSRNConfig(1, 1, 4), seed=3)
+    backend = create(Choice("compiled", "fp32"), fuse(network), {}, CPU)
+    for size in [(1, 1, 9, 12), (2, 1, 20, 7)]:
+        x = np.random.default_rng(0).random(size, dtype=np.float32)
+        result = backend(x)
+        assert result.dtype == np.float32
+        np.testing.assert_allclose(result, expected(network, x), atol=2e-5)
+    assert list(tmp_path.rglob("*.so"))  # it was compiled, not merely run
 
 
 def test_int8_is_refused_without_ranges():

@@ -22,8 +22,9 @@ class Torch:
 
     def __init__(self, fused: Fused, precision: str, device: str, compiled: bool = False) -> None:
         self.type, self.device = _TYPES[precision], torch.device(device)
-        # oneDNN's bf16 and a GPU's tensor cores want channels last; fp32 convolutions of few channels do not.
-        last = precision == "bf16" or self.device.type == "cuda" or fused.config.channels >= 64
+        # oneDNN's bf16 and AVX-512 kernels and a GPU's tensor cores want channels last; AVX2 only for many channels.
+        wide = fused.config.channels >= 64 or torch.backends.cpu.get_cpu_capability() == "AVX512"
+        last = precision == "bf16" or self.device.type == "cuda" or wide
         self.layout = torch.channels_last if last else torch.contiguous_format
         graph = _Residual(copy.deepcopy(fused), self.type).to(self.device, self.type)
         graph.fused.extract_norm.float()
