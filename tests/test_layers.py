@@ -11,7 +11,7 @@ SOURCES = Path(__file__).parents[1] / "src" / "msrn"
 LEVELS = [
     ["errors"],
     ["picture", "atomic"],
-    ["color", "transparency", "child"],
+    ["color", "transparency", "child", "config"],
     ["network", "degrade", "metrics", "tiling", "files", "diagnose", "machine", "published", "bench_page"],
     ["recipe", "weights", "fuse", "lean", "data", "datasets", "resident", "checkpoint", "distributed", "board"],
     ["backends", "shards", "objective"],
@@ -58,7 +58,9 @@ def test_files_stay_small():
         assert lines <= (300 if path.stem == "network" else 420), f"{path.name} has {lines} lines"
 
 
-@pytest.mark.parametrize("module", ["msrn", "msrn.cli", "msrn.files", "msrn.degrade", "msrn.batch", "msrn.recipe"])
+@pytest.mark.parametrize(
+    "module", ["msrn", "msrn.cli", "msrn.files", "msrn.degrade", "msrn.batch", "msrn.recipe", "msrn.engine"]
+)
 def test_light_modules_do_not_import_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

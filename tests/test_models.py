@@ -1,6 +1,8 @@
 """Compiled models are kept between runs, and a kept one computes what a new one does."""
 
 import logging
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -36,6 +38,21 @@ def test_a_kept_model_computes_the_same_and_is_not_compiled(precision, cache, mo
     again = restorer(precision)
     np.testing.assert_array_equal(again.restore_planes(PLANES), first)
     assert "network" not in vars(again.weights)  # what needs no torch does not build it
+
+
+LIGHT = """
+import sys
+import numpy as np
+from msrn import Picture, Restorer
+Restorer("sr", device="cpu", backend="openvino", precision="int8")(Picture(np.full((3, 9, 9), 0.5, np.float32)))
+print("torch" in sys.modules)
+"""
+
+
+def test_a_kept_model_starts_without_torch():
+    run = [sys.executable, "-c", LIGHT]
+    said = [subprocess.run(run, capture_output=True, text=True, check=True).stdout for _ in range(2)]
+    assert said == ["True\n", "False\n"]
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from msrn.config import MSRNConfig
     from msrn.engine import Restorer
     from msrn.errors import MSRNError
     from msrn.files import read, write
-    from msrn.network import MSRN, MSRNConfig
+    from msrn.network import MSRN
     from msrn.picture import Picture
 
 __version__ = "0.1.0"
@@ -23,7 +24,7 @@ __all__ = ["MSRN", "MSRNConfig", "MSRNError", "Picture", "Restorer", "__version_
 
 _HOMES = {
     "MSRN": "network",
-    "MSRNConfig": "network",
+    "MSRNConfig": "config",
     "MSRNError": "errors",
     "Picture": "picture",
     "Restorer": "engine",

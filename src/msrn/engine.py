@@ -28,6 +28,7 @@ import numpy as np
 from msrn import weights as weights_module
 from msrn.backends import Backend, BackendName, Choice, Device, Planes, Precision, Processor, candidates, create, kept
 from msrn.color import Range, luminance, rgb_to_ycbcr, ycbcr_to_rgb
+from msrn.config import MSRNConfig
 from msrn.degrade import enlarged_size, resize
 from msrn.errors import MSRNError, UsageError
 from msrn.machine import may_have_accelerator
@@ -40,7 +41,6 @@ if TYPE_CHECKING:  # an image that a kept model restores does not wait for torch
     import torch
 
     from msrn.fuse import Fused
-    from msrn.network import MSRNConfig
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class Restorer:
             self._candidates = same or self._candidates
 
     @property
-    def config(self) -> "MSRNConfig":
+    def config(self) -> MSRNConfig:
         """The network's configuration."""
         return self.weights.card.config
 

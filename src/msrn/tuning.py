@@ -23,13 +23,13 @@ import numpy as np
 
 from msrn.atomic import reason, write_atomically
 from msrn.backends import Backend, Choice, Device, Planes, create
+from msrn.config import MSRNConfig
 from msrn.errors import OutputError, UsageError
 from msrn.machine import cache_folder, free_memory, processor
 from msrn.tiling import plan
 
 if TYPE_CHECKING:  # what is remembered needs no torch
     from msrn.fuse import Fused
-    from msrn.network import MSRNConfig
     from msrn.weights import Weights
 
 logger = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def tune(
     return tuned
 
 
-def automatic_tile(config: "MSRNConfig", height: int, width: int, count: int, device: Device, tuned: Tuned) -> int:
+def automatic_tile(config: MSRNConfig, height: int, width: int, count: int, device: Device, tuned: Tuned) -> int:
     """Return the tile side that should be fastest for ``count`` planes at once, among those that fit the memory.
 
     Small tiles stay in a processor's caches, large ones waste less on halos; which wins was timed, or is guessed.
@@ -121,14 +121,14 @@ def automatic_tile(config: "MSRNConfig", height: int, width: int, count: int, de
     return min(fitting, key=cost, default=_TILES[0])
 
 
-def forecast(config: "MSRNConfig", height: int, width: int, tile: int, tuned: Tuned) -> float:
+def forecast(config: MSRNConfig, height: int, width: int, tile: int, tuned: Tuned) -> float:
     """Forecast the seconds that one plane of a size takes, from the timing."""
     parts = plan(height, width, tile, config.receptive_radius)
     areas = Counter((part.source.bottom - part.source.top) * (part.source.right - part.source.left) for part in parts)
     return sum(count * area * tuned.rate(math.sqrt(area)) for area, count in areas.items())
 
 
-def pass_bytes(config: "MSRNConfig", height: int, width: int, count: int, tile: int) -> int:
+def pass_bytes(config: MSRNConfig, height: int, width: int, count: int, tile: int) -> int:
     """Estimate the memory of one pass of the network over ``count`` tiles with their halos, in fp32."""
     # Long-term memories, one short-term memory, the gate's sum, and what a unit has in flight.
     maps = config.memory_blocks + 6
@@ -173,7 +173,7 @@ def _time(weights: "Weights", fused: "Fused", device: Device, found: Sequence[Ch
     return Tuned(choice, rates, f"seconds per megapixel: {spoken}")
 
 
-def _seconds(backend: Backend, config: "MSRNConfig", side: int) -> float:
+def _seconds(backend: Backend, config: MSRNConfig, side: int) -> float:
     planes: Planes = np.full((1, config.in_channels, side, side), 0.5, dtype=np.float32)
     started = time.perf_counter()
     backend(planes)

@@ -24,11 +24,12 @@ from safetensors.numpy import load as read_arrays
 
 from msrn.atomic import write_atomically
 from msrn.color import Range
+from msrn.config import MSRNConfig
 from msrn.errors import UsageError, WeightsError
 from msrn.picture import Task
 
 if TYPE_CHECKING:
-    from msrn.network import MSRN, MSRNConfig
+    from msrn.network import MSRN
 
 FORMAT_VERSION = 1
 HARMLESS = 0.02
@@ -40,7 +41,7 @@ class Card:
     """What a weights file says of itself."""
 
     task: Task
-    config: "MSRNConfig"
+    config: MSRNConfig
     luminance: Range
     """Range of the luminance it was trained on (ignored by three-channel networks)."""
     levels: tuple[float, ...]
@@ -241,8 +242,6 @@ def save(network: "MSRN", card: Card, folder: Path, stem: str) -> Path:
 
 
 def _parse(metadata: dict[str, str], path: Path) -> Card:
-    from msrn.network import MSRNConfig
-
     if "msrn" not in metadata:
         raise WeightsError(f"{path} was not published by this program (its metadata has no 'msrn')")
     try:

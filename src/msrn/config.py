@@ -1,0 +1,52 @@
+"""The hyper-parameters of the network, apart from it: what describes a network need not import torch."""
+
+from dataclasses import dataclass
+
+from msrn.errors import UsageError
+
+
+@dataclass(frozen=True)
+class MSRNConfig:
+    """The hyper-parameters that determine every tensor of the network.
+
+    Args:
+        memory_blocks: M, number of memory blocks.
+        recursions: R, how often each block applies its residual unit.
+        channels: C, width of every feature map.
+        in_channels: 1 for luminance, 3 for colour.
+        multi_supervised: predict from every block and combine with learned weights, as the paper's model;
+            False gives the basic variant, which predicts from the last block only.
+    """
+
+    memory_blocks: int = 6
+    recursions: int = 6
+    channels: int = 64
+    in_channels: int = 1
+    multi_supervised: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("memory_blocks", "recursions", "channels"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise UsageError(f"{name} must be a whole number of at least 1, got {value!r}")
+        if self.in_channels not in (1, 3):
+            raise UsageError(f"in_channels must be 1 (luminance) or 3 (colour), got {self.in_channels!r}")
+
+    @property
+    def name(self) -> str:
+        """The paper's short name, for example ``M6R6``."""
+        return f"M{self.memory_blocks}R{self.recursions}"
+
+    @property
+    def receptive_radius(self) -> int:
+        """How many pixels away an input pixel can still change an output pixel: 2MR + 2."""
+        return 2 * self.memory_blocks * self.recursions + 2
+
+    @property
+    def multiply_adds_per_pixel(self) -> int:
+        """Multiply-adds of all convolutions for one output image, reconstruction counted once."""
+        m, r, c = self.memory_blocks, self.recursions, self.channels
+        ends = 2 * 9 * self.in_channels * c
+        recursive_units = m * r * 2 * 9 * c * c
+        gates = sum(c * c * (block + r) for block in range(1, m + 1))
+        return ends + recursive_units + gates
