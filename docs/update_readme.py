@@ -1,7 +1,7 @@
 """Write the README's table of scores from the evaluations in docs/results.
 
     python docs/update_readme.py                    the table, from the evaluations as they are
-    python docs/update_readme.py --evaluate DATA    evaluate the weights of the package again first; minutes
+    python docs/update_readme.py --evaluate DATA    evaluate weights that have no scores in docs/results first; minutes
     python docs/update_readme.py --check            only compare: exit code 1 if anything is out of date
 
 Each file of docs/results is what `msrn evaluate --json` prints, without the times.
@@ -32,12 +32,14 @@ def path_of(entry: weights.Entry) -> Path:
 
 
 def evaluate(data: Path) -> None:
-    """Score all weights of the catalogue and keep the results."""
+    """Score the weights of the catalogue whose scores are not there, and keep the results."""
     from msrn.engine import Restorer
     from msrn.evaluate import evaluate as score
     from msrn.methods import WeightsMethod
 
     for entry in weights.CATALOGUE:
+        if _found(entry):
+            continue
         method = WeightsMethod(Restorer(entry.name, device="cpu", precision="fp32"))
         folder, levels = CASES[entry.task]
         results = [score(entry.task, level, data / folder, method) for level in levels]
@@ -51,12 +53,21 @@ def table() -> str:
     """Every evaluation, the paper beside it."""
     results: list[dict[str, Any]] = []
     for entry in weights.CATALOGUE:
-        path = path_of(entry)
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-        if not found or any(f"(sha256 {entry.sha256})" not in result["weights"] for result in found):
-            sys.exit(f"{path} does not hold scores of {entry.file}: run python docs/update_readme.py --evaluate DATA")
+        found = _found(entry)
+        if not found:
+            sys.exit(
+                f"{path_of(entry)} does not hold scores of {entry.file}: "
+                "run python docs/update_readme.py --evaluate DATA"
+            )
         results += [{**result, "weights": f"`{entry.name}`"} for result in found]
     return tables.markdown(results) + "\n"
+
+
+def _found(entry: weights.Entry) -> list[dict[str, Any]]:
+    """What is kept of these very weights."""
+    path = path_of(entry)
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return found if all(f"(sha256 {entry.sha256})" in result["weights"] for result in found) else []
 
 
 def updated(text: str) -> str:
