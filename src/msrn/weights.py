@@ -86,9 +86,9 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry(
         name="msrn-m4r1-sr",
         task="sr",
-        file="MSRN_M4R1C32_sr-291-2fccce65.safetensors",
-        sha256="2fccce65f0f32db1046e1cf768cdd510ffb3d6898a566551428ea095a0b24442",
-        summary="enlarging by factors from 2 to 4; 0.089 M multiply-adds per pixel",
+        file="MSRN_M4R1C32_sr-291-2249ed1d.safetensors",
+        sha256="2249ed1db5df405e3cff7c12b7a0888bf2e7819e03c841e035401afe865d0d2b",
+        summary="enlarging by any factor from 1 to 4; 0.089 M multiply-adds per pixel",
     ),
     Entry(
         name="msrn-m4r2-denoise",
