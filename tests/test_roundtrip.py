@@ -208,8 +208,7 @@ def test_out_of_memory_costs_one_file(tmp_path, request):
 
 def test_the_commands_limits_are_the_files_modules():
     from msrn import video
-    from msrn.cli.restore import VIDEOS, Common
+    from msrn.cli.restore import Common
 
     assert (Common.max_pixels, Common.max_bytes) == (files.MAX_PIXELS, files.MAX_BYTES)
     assert (Common.max_seconds, Common.max_frames) == (Limits().seconds, video.MAX_FRAMES)
-    assert VIDEOS == video.SUFFIXES

@@ -187,7 +187,8 @@ def resize(
     return _resize_axis(image, last, new[last], scales[last], onto)
 
 
-_ROWS = 32
+_AT_ONCE = 1 << 16
+"""Pixels of the result that are computed at once, at least; what is in flight then stays in the caches."""
 
 
 def _resize_axis(
@@ -200,9 +201,9 @@ def _resize_axis(
     out_shape = list(image.shape)
     out_shape[axis] = size
     out = np.zeros(out_shape, dtype=working) if onto is None else onto
-    # A few rows of the result at a time: what is in flight stays in the caches, and large images need no copies.
-    for top in range(0, out_shape[-2], _ROWS):
-        rows = slice(top, top + _ROWS)
+    at_once = max(32, _AT_ONCE // out_shape[-1])  # a few rows: large images need no copies
+    for top in range(0, out_shape[-2], at_once):
+        rows = slice(top, top + at_once)
         for index, weight in zip(indices, weights, strict=True):
             if axis == -2:
                 out[..., rows, :] += image.take(index[rows], axis=-2) * weight[rows].astype(working)[:, None]

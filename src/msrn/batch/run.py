@@ -143,6 +143,7 @@ def restore_files(
     store = partial(_store, output=output, settings=settings, digest=digest, keep=existing == "refuse")
     with _reading(todo, limits, workers) as inputs, ThreadPoolExecutor(workers) as writers:
         writing: deque[tuple[Outcome, Future[None]]] = deque()
+        writers.submit(files.get_ready)
 
         def finish(left: int) -> None:
             while len(writing) > left:

@@ -8,7 +8,7 @@ everything is on disk. PNG and TIFF keep 16 bits; JPEG is 4:4:4 unless told othe
 """
 
 from msrn.files.decode import decode, read, read_bytes, read_stream
-from msrn.files.encode import SUBSAMPLINGS, check_output, prepare, write
+from msrn.files.encode import SUBSAMPLINGS, check_output, get_ready, prepare, write
 from msrn.files.formats import FORMATS, MAX_BYTES, MAX_PIXELS
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "SUBSAMPLINGS",
     "check_output",
     "decode",
+    "get_ready",
     "prepare",
     "read",
     "read_bytes",

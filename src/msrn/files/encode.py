@@ -5,6 +5,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -12,7 +13,6 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
-from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from msrn.atomic import write_atomically
@@ -81,8 +81,8 @@ def prepare(
     kept = replace(kept, dpi=usable_dpi(kept.dpi))
     if file_format == "TIFF":
         return lambda file: _encode_tiff(file, samples, kept)
-    if bits == 16:
-        return lambda file: _encode_png16(file, samples, kept)
+    if file_format == "PNG":
+        return lambda file: _encode_png(file, samples, kept)
     # Each format takes of these what it knows: exact keeps WebP's colours under full transparency. Not JPEG's
     # "optimize": Pillow then guesses how large the file gets, and fails on noise at high quality.
     options = {"quality": quality, "subsampling": subsampling, "lossless": quality == 100, "exact": True}
@@ -90,12 +90,14 @@ def prepare(
     for name, largest in _LARGEST.items():
         if file_format == "JPEG" and len(metadata[name] or b"") > largest:
             metadata[name] = None
-    if file_format == "PNG" and kept.xmp:
-        metadata["pnginfo"] = PngInfo()
-        metadata["pnginfo"].add(b"iTXt", _XMP_HEAD + kept.xmp)
     options |= {name: value for name, value in metadata.items() if value}
     image = Image.fromarray(samples)
     return lambda file: image.save(file, file_format, **options)
+
+
+def get_ready() -> None:
+    """Import what :func:`write` needs for PNG: worth doing while something else computes."""
+    import_module("imagecodecs")
 
 
 def _format_of(path: Path) -> str:
@@ -124,10 +126,14 @@ def _quantise(picture: Picture, bits: int, keep_alpha: bool, path: Path) -> NDAr
     return out[:, :, 0] if len(planes) == 1 else out
 
 
-def _encode_png16(file: BinaryIO, samples: NDArray[np.uint16], kept: Metadata) -> None:
+def _encode_png(file: BinaryIO, samples: NDArray[Any], kept: Metadata) -> None:
+    """By libpng's quickest level: four times as fast as Pillow's usual one (which has no 16-bit colour), for 5 % more.
+
+    Encoding competes with the network for the processor.
+    """
     import imagecodecs
 
-    data = cast(bytes, imagecodecs.png_encode(samples, level=6))
+    data = cast(bytes, imagecodecs.png_encode(samples, level=1))
     chunks: list[tuple[bytes, bytes]] = []
     if kept.icc_profile:
         chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(kept.icc_profile)))
