@@ -201,7 +201,10 @@ def test_a_batch_goes_on_with_what_it_was_begun_with(tmp_path, caplog, monkeypat
     automatic = restorer()
     assert str(automatic.tuned.choice) == "eager bf16"
     assert [outcome.skipped for outcome in run(folder, out, automatic)] == ["done before"]
-    assert str(restorer(precision="fp32", backend="eager").tuned.choice) == "eager fp32"  # who asks is given
+    asked = restorer(precision="fp32", backend="eager")
+    assert str(asked.tuned.choice) == "eager fp32"  # who asks is given
+    run(folder, out, asked, existing="overwrite")
+    assert str(restorer().tuned.choice) == "eager bf16"  # what came first counts
     manifest = out / "msrn-manifest.jsonl"
     manifest.write_text(manifest.read_text().replace("eager bf16", "abacus int3"))
     assert str(restorer().tuned.choice) in ("openvino fp32", "onnx fp32", "eager bf16", "eager fp32", "openvino bf16")
@@ -311,6 +314,19 @@ def test_what_a_decoding_process_returns_is_what_was_decoded(tmp_path):
         files.write(Picture(big), tmp_path / "big.png")
         with pytest.raises(ImageError, match="more than 100 pixels"):
             decoder.decode((tmp_path / "big.png").read_bytes(), tmp_path / "big.png")
+    finally:
+        decoder.close()
+
+
+def test_a_decoder_that_was_ended_between_two_files_costs_none(tmp_path):
+    files.write(Picture(np.zeros((1, 8, 9), np.float32)), tmp_path / "x.png")
+    data, decoder = (tmp_path / "x.png").read_bytes(), guarded.Decoder()
+    try:
+        decoder.decode(data, tmp_path / "x")
+        process = decoder._child._process
+        process.kill()
+        process.wait()
+        assert decoder.decode(data, tmp_path / "x").width == 9
     finally:
         decoder.close()
 

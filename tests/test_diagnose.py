@@ -32,6 +32,14 @@ def test_a_clean_or_tiny_picture_has_no_noise(clean):
     assert diagnose(Picture(np.full((1, 1, 1), 0.5, np.float32))).sigma == 0
 
 
+def test_clipped_pictures_are_not_taken_for_noisy(clean):
+    page = np.ones((300, 400), np.float32)
+    page[np.random.default_rng(0).random((300, 400)) < 0.1] = 0.1  # black on white
+    assert diagnose(Picture(page[None])).sigma == 0
+    overexposed = (clean * 3).clip(0, 1)
+    assert diagnose(Picture(overexposed)).sigma < 2
+
+
 @pytest.mark.parametrize("quality", [5, 10, 30, 50, 75])
 @pytest.mark.parametrize("crop", [(0, 0), (3, 5)])
 def test_quality_is_read_off_the_grid_wherever_it_is(clean, quality, crop):

@@ -11,9 +11,11 @@ from tests.tools import random_weights
 from msrn import tuning
 from msrn.backends import Choice
 from msrn.engine import Restorer
+from msrn.errors import UsageError
 from msrn.fuse import fuse
 from msrn.machine import cache_folder
 from msrn.network import MSRNConfig
+from msrn.picture import Picture
 from msrn.tuning import Tuned, tune
 
 CPU = torch.device("cpu")
@@ -163,3 +165,14 @@ def test_the_result_does_not_depend_on_the_cache(monkeypatch, cache):
         results.append(Restorer(WEIGHTS, device="cpu").restore_planes(planes))
     np.testing.assert_allclose(results[0], results[1], atol=1e-5)
     np.testing.assert_allclose(results[0], results[2], atol=1e-5)
+
+
+def test_where_nothing_can_be_used_that_is_said(monkeypatch):
+    def broken(*arguments):
+        raise RuntimeError("no such instruction")
+
+    monkeypatch.setattr(tuning, "create", broken)
+    with pytest.raises(UsageError, match="eager fp32 cannot be used here"):
+        Restorer(WEIGHTS, device="cpu", backend="eager", precision="fp32").forecast(
+            Picture(np.zeros((1, 8, 8), np.float32))
+        )

@@ -1,5 +1,6 @@
 """A video restored frame by frame keeps its sound, its times and its colours, whatever interrupts it."""
 
+import os
 import subprocess
 import sys
 from fractions import Fraction
@@ -91,8 +92,9 @@ def test_enlarged(tmp_path):
     enlarger = Restorer(identity_weights("sr"), device="cpu")
     restore_video(clip(tmp_path / "in.mp4", sound=False), tmp_path / "out.mp4", partial(enlarger, scale=1.5), "")
     assert contents(tmp_path / "out.mp4")[0][0].width == 72
-    with pytest.raises(UsageError, match="even"):
-        restore_video(tmp_path / "in.mp4", tmp_path / "odd.mp4", partial(enlarger, size=(33, 49)), "")
+    restore_video(tmp_path / "in.mp4", tmp_path / "odd.mp4", partial(enlarger, size=(33, 49)), "")
+    odd = contents(tmp_path / "odd.mp4")[0][0]
+    assert (odd.width, odd.height, odd.format.name) == (49, 33, "yuv444p")
 
 
 def test_an_interruption_is_resumed_at_its_segment(tmp_path, denoiser, monkeypatch):
@@ -129,6 +131,44 @@ def test_what_cannot_be_restored_is_refused(tmp_path, denoiser):
         with pytest.raises(ImageError, match=bad.stem):
             restore_video(bad, tmp_path / "out.mp4", denoiser, "")
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_last_frame_may_stand_for_long(tmp_path, denoiser):
+    for suffix in (".mp4", ".mkv"):
+        source = clip(tmp_path / f"slides{suffix}", frames=4, sound=False, rate=Fraction(1, 3))
+        assert restore_video(source, tmp_path / f"out{suffix}", denoiser, "") == 4
+
+
+def test_sound_that_does_not_fit_is_found_before_the_first_frame(tmp_path, denoiser):
+    source = tmp_path / "in.avi"
+    with av.open(str(source), "w") as out:
+        stream = out.add_stream("mpeg4", rate=5)
+        stream.width, stream.height = 48, 32
+        tone = out.add_stream("adpcm_ms", rate=44100, layout="mono")
+        for number in range(3):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 48, 3), 90, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 5)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+        audio = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.int16), format="s16", layout="mono")
+        audio.sample_rate, audio.pts = 44100, 0
+        out.mux(tone.encode(audio))
+        out.mux(tone.encode(None))
+    seen = []
+    with pytest.raises(ImageError, match=r"audio \(adpcm_ms\) does not fit into \.mp4"):
+        restore_video(source, tmp_path / "out.mp4", denoiser, "", progress=lambda done, total: seen.append(done))
+    assert not seen
+    assert [path.name for path in tmp_path.iterdir()] == ["in.avi"]  # no segments are left either
+
+
+def test_without_pyav_the_command_says_what_to_install(tmp_path):
+    (tmp_path / "av.py").write_text("raise ImportError")
+    source = clip(tmp_path / "in.mp4", frames=2, sound=False)
+    command = [sys.executable, "-m", "msrn.cli", "denoise", str(source), "-o", str(tmp_path / "out.mp4")]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    process = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert process.returncode == 2, process.stderr
+    assert "msrn-pytorch[video]" in process.stderr
 
 
 def test_a_video_cut_off_in_the_middle_is_not_taken_for_a_short_one(tmp_path, denoiser):
@@ -253,6 +293,9 @@ def test_names_of_videos(tmp_path):
     assert names(a, extension="png") == ["out/a.mp4"]
     out = tmp_path / "one.mkv"
     assert names(a) == ["one.mkv"]
+    out = tmp_path / "one.png"
+    with pytest.raises(UsageError, match=r"a\.avi cannot be written as \.png"):
+        names(a)
     with pytest.raises(UsageError, match="standard output"):
         plan_outputs([a], STDIO)
     with pytest.raises(UsageError, match="--videos"):

@@ -18,6 +18,8 @@ JPEG_QUALITY = 85
 NOISE = 5.0
 """Lowest σ that is removed, on the scale of 0 to 255."""
 
+_DIAGNOSIS_COPIES = 3
+"""How many copies of a picture there are while it is looked at, itself included."""
 _TASKS: tuple[Task, ...] = ("jpeg", "denoise", "sr")
 
 
@@ -103,7 +105,8 @@ class Chain:
     ) -> tuple[float, int]:
         """Forecast seconds and peak bytes; see ``Restorer.forecast``."""
         each = [step.forecast(picture, scale, size) for step in self.steps]
-        return sum(seconds for seconds, _ in each), max((needed for _, needed in each), default=0)
+        looking = _DIAGNOSIS_COPIES * picture.pixels.nbytes
+        return sum(seconds for seconds, _ in each), max(looking, *(needed for _, needed in each), 0)
 
 
 def tasks_for(found: Diagnosis) -> list[Task]:

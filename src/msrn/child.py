@@ -50,6 +50,8 @@ class Child:
         Raises:
             ImageError: the process has died.
         """
+        if self._process is not None and self._process.poll() is not None:
+            self.close()  # somebody else has ended it; this file is not to blame
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", self._program],
@@ -90,7 +92,7 @@ class Child:
                     pass
 
     def _died(self, path: Path) -> ImageError:
-        code = self._process.wait() if self._process is not None else -signal.SIGKILL
+        code = self._process.wait() if self._process is not None else -9
         self.close()
         if code == -getattr(signal, "SIGALRM", 0):
             return ImageError(
@@ -157,6 +159,8 @@ def serve(answer: Callable[[dict[str, Any], bytes], Answer]) -> None:
             header, blocks = answer(question, data)
         except ImageError as error:
             header, blocks = {"error": str(error)}, ()
+        except MemoryError:
+            header, blocks = {"error": "decoding it needs more memory than there is"}, ()
         if alarm is not None:
             alarm(signal.ITIMER_REAL, 0)
         _send(answers, header, *blocks)

@@ -13,7 +13,7 @@ from msrn.picture import Picture
 _PATCH = 7
 _PATCHES = 30_000
 _FEWEST_PATCHES = 1_000
-"""With fewer, eigenvalues scatter too much to tell noise from none."""
+"""With fewer, or fewer that are not clipped, eigenvalues scatter too much to tell noise from none."""
 _BLOCKS = 4_096
 _ROUNDING = 0.35
 """Deviation of a DCT coefficient in grey levels, from pixels that were rounded to 8 bit."""
@@ -70,8 +70,11 @@ def noise(plane: NDArray[np.float32]) -> float:
     texture = _patches(blurred, step).var(axis=1)
     patches = _patches(plane[1:-1, 1:-1], step)
     # Clipped pixels have lost their noise, and seem smooth.
-    texture[(patches.min(axis=1) <= 0) | (patches.max(axis=1) >= 1)] = np.inf
-    count = max(_FEWEST_PATCHES, len(texture) // 5)
+    texture[((patches == 0) | (patches == 1)).sum(axis=1) > _PATCH**2 // 10] = np.inf
+    usable = int(np.isfinite(texture).sum())
+    if usable < _FEWEST_PATCHES:
+        return 0.0
+    count = min(usable, max(_FEWEST_PATCHES, len(texture) // 5))
     smoothest = patches[np.argsort(texture)[:count]].astype(np.float64) * 255
     eigenvalues = np.linalg.eigvalsh(np.cov(smoothest, rowvar=False))  # ascending
     for kept in range(len(eigenvalues), 0, -1):

@@ -100,7 +100,7 @@ class Restorer:
         self._timed = len(self._candidates) > 1  # so that tiles are as fast as they may be
         if begun and self._timed:
             same = [choice for choice in self._candidates if str(choice) == begun]
-            if not same:
+            if not same and backend == precision == "auto":
                 logger.warning("this was begun with %s, which is not to be had here any more", begun)
             self._candidates = same or self._candidates
 

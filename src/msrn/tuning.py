@@ -155,6 +155,8 @@ def _time(weights: "Weights", fused: "Fused", device: Device, found: Sequence[Ch
         except Exception as error:  # whatever an optional package may throw; there is always another candidate
             logger.info("%s cannot be used: %s", choice, reason(error))
             backends.pop(choice, None)
+    if not times:
+        raise UsageError(f"{' or '.join(map(str, found))} cannot be used here (-v says why); choose another --backend")
     for _ in range(_ROUNDS):
         # In turns, so that other work on the machine disturbs all alike; what is far behind need not be repeated.
         fastest = min(times.values())

@@ -41,7 +41,8 @@ class Manifest:
         self.path = folder / MANIFEST
         rows = list(_rows(self.path))
         self._rows = {row.output: row for row in rows if isinstance(row, Row)}
-        self.choices = {key: value for row in rows if isinstance(row, Begun) for key, value in row.choices.items()}
+        begun = [item for row in rows if isinstance(row, Begun) for item in row.choices.items()]
+        self.choices: dict[str, str] = dict(reversed(begun))  # the first counts
         """With what backend and precision earlier runs computed, by SHA-256 of the weights."""
         self._lock = Lock()
 
@@ -61,9 +62,10 @@ class Manifest:
 
     def begin(self, choices: dict[str, str]) -> None:
         """Record what is computed with, where that is news."""
-        if choices.items() - self.choices.items():
-            self._append(Begun(choices))
-            self.choices |= choices
+        news = {key: value for key, value in choices.items() if key not in self.choices}
+        if news:
+            self._append(Begun(news))
+            self.choices |= news
 
     def _append(self, row: Row | Begun) -> None:
         line = json.dumps(asdict(row))
@@ -92,8 +94,11 @@ def _rows(path: Path) -> Iterator[Row | Begun]:
         for line in file:
             with suppress(ValueError, TypeError):  # cut off, or of another version
                 values = json.loads(line)
-                begun = isinstance(values, dict) and isinstance(cast(Any, values).get("choices"), dict)
-                yield Begun(**values) if begun else Row(**values)
+                choices = cast(Any, values).get("choices") if isinstance(values, dict) else None
+                if isinstance(choices, dict):
+                    yield Begun({str(key): str(value) for key, value in cast(dict[Any, Any], choices).items()})
+                else:
+                    yield Row(**values)
 
 
 def _ends_a_line(file: Any) -> bool:

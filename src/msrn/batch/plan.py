@@ -91,6 +91,9 @@ def plan_outputs(
         name = "stdout" + _extension(given[0], extension, default=".png")
         return Plan((Job(given[0], Path(name), to_stdout=True),), None)
     single = one and output.suffix.lower() in _formats(given[0]) and not output.is_dir()
+    if one and not single and not output.is_dir() and output.suffix.lower() in (*files.FORMATS, *video.SUFFIXES):
+        kind = ", ".join(_formats(given[0]))
+        raise UsageError(f"{given[0]} cannot be written as {output.suffix}, but as {kind}")
     jobs: list[Job] = []
     links: list[Path] = []
     left_out: list[Path] = []

@@ -173,19 +173,25 @@ def restore_files(
 
 
 def forecast(
-    jobs: Sequence[Job], restorer: "Restorer | Automatic", settings: Settings
+    jobs: Sequence[Job], restorer: "Restorer | Automatic", settings: Settings, limits: Limits | None = None
 ) -> Iterator[tuple[Job, str, float, int]]:
     """Forecast of each job what will be done and why, the seconds and the peak bytes that it takes.
 
     Standard input and files that cannot be read count for nothing.
     """
+    limits = limits or Limits()
     for job in jobs:
         frames = 1
+        if job.source == STDIO:
+            yield job, "", 0.0, 0
+            continue
         try:
             if job.is_video:
-                with closing(video.Source(job.source)) as source:
+                with closing(video.Source(job.source, limits.pixels, limits.frames, limits.seconds)) as source:
                     frames = max(1, source.stream.frames)
-            picture = _first_frame(job, Limits()) if job.is_video else files.read(job.source)
+                picture = _first_frame(job, limits)
+            else:
+                picture = files.read(job.source, max_pixels=limits.pixels, max_bytes=limits.bytes)
             chosen = restorer.settled(picture, settings.scale, settings.size)
             seconds, needed = chosen.forecast(picture, settings.scale, settings.size)
         except MSRNError as error:

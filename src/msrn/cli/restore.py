@@ -133,10 +133,11 @@ def _restore(
     )
     if any(job.to_stdout for job in plan.jobs) and (common.as_json or sys.stdout.isatty()):
         raise UsageError("-o - writes the image to standard output: redirect it, and leave --json out")
+    limits = Limits(common.max_pixels, common.max_bytes, common.max_seconds, common.max_frames)
     settings = Settings(scale, size, common.quality, common.subsampling, common.strip_metadata)
     if common.dry_run:
         total, most = 0.0, 0
-        for job, note, seconds, needed in forecast(plan.jobs, load({}), settings):
+        for job, note, seconds, needed in forecast(plan.jobs, load({}), settings, limits):
             typer.echo(f"{job.source} -> {job.target}" + (f"  ({printable(note)})" if note else ""))
             total, most = total + seconds, max(most, needed)
         say(f"msrn: about {total:.1f} s and {most / 2**30:.2f} GiB at most on this machine")
@@ -160,7 +161,7 @@ def _restore(
                     output,
                     restorer,
                     settings,
-                    limits=Limits(common.max_pixels, common.max_bytes, common.max_seconds, common.max_frames),
+                    limits=limits,
                     existing="overwrite" if common.overwrite else "skip" if common.skip_existing else "refuse",
                     fail_fast=common.fail_fast,
                     workers=common.jobs,

@@ -3,8 +3,8 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from functools import partial
 from itertools import islice
@@ -58,9 +58,9 @@ def restore_video(
         before_rename: called with the finished file under its temporary name and the source's SHA-256.
 
     Raises:
-        UsageError: PyAV is missing, or the target's suffix names no container, or its sides are odd where the
-            format halves the chroma.
-        ImageError: the video cannot be decoded, is interlaced or beyond a limit, or made its decoder crash.
+        UsageError: PyAV is missing, or the target's suffix names no container.
+        ImageError: the video cannot be decoded, is interlaced or beyond a limit, made its decoder crash, or has sound
+            that the container cannot hold.
         OutputError: something cannot be written, or another run is writing the same.
     """
     av = pyav()
@@ -75,7 +75,8 @@ def restore_video(
     folder = target.parent / f".msrn-{name}.segments"
     with ExitStack() as held:
         _take(folder, held)
-        video = Source(source, max_pixels, max_frames, max_seconds)
+        held.enter_context(_given_up(folder))
+        video = Source(source, max_pixels, max_frames, max_seconds, target.suffix.lower())
         held.callback(video.close)
         segments: list[Path] = []
         done = 0
@@ -93,7 +94,7 @@ def restore_video(
                 done += video.skip(SEGMENT)
             else:
                 frames = restored(islice(video.frames(), SEGMENT))
-                encode = partial(_encode, av, frames=frames, stream=video.stream, target=target)
+                encode = partial(_encode, av, frames=frames, stream=video.stream)
                 atomic.write_atomically(segment, encode)
             segments.append(segment)
         atomic.write_atomically(
@@ -113,8 +114,10 @@ class Source:
         max_pixels: larger frames are refused.
         max_frames: longer videos are refused.
         max_seconds: the process is ended if a frame takes longer.
+        suffix: of the container that :meth:`join` will write, if it will.
 
     Raises:
+        UsageError: PyAV is missing.
         ImageError: it cannot be opened; other methods: it cannot be decoded further.
     """
 
@@ -124,11 +127,13 @@ class Source:
         max_pixels: int = files.MAX_PIXELS,
         max_frames: int = MAX_FRAMES,
         max_seconds: float = SECONDS,
+        suffix: str = "",
     ) -> None:
+        pyav()
         self.path = path
         self._child = Child("msrn.video.source", seconds=max_seconds)
         limits = {"max_pixels": max_pixels, "max_frames": max_frames}
-        self._child.ask(path, {"do": "open", "path": encode_path(path), **limits})
+        self._child.ask(path, {"do": "open", "path": encode_path(path), "suffix": suffix, **limits})
         try:
             about = self._child.answer(path).header
         except BaseException:
@@ -206,13 +211,23 @@ def _take(folder: Path, held: ExitStack) -> None:
         raise OutputError(f"cannot write to {folder.parent}: {error.strerror}") from error
 
 
-def _encode(av: Any, file: BinaryIO, frames: Frames, stream: Stream, target: Path) -> None:
+@contextmanager
+def _given_up(folder: Path) -> Generator[None]:
+    """Remove the segments of a video that cannot be restored: no other run will want them."""
+    try:
+        yield
+    except (ImageError, UsageError):
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _encode(av: Any, file: BinaryIO, frames: Frames, stream: Stream) -> None:
     """Write one segment: NUT keeps every time base."""
     with av.open(file, "w", format="nut") as out:
         video = None
         for frame, picture in frames:
             if video is None:
-                video = _add_video(av, out, frame, picture, stream, target)
+                video = _add_video(av, out, frame, picture, stream)
             samples = np.ascontiguousarray(np.moveaxis(picture.pixels.clip(0, 1), 0, -1))
             how = {"dst_colorspace": frame.matrix, "dst_color_range": frame.color_range}
             made = av.VideoFrame.from_ndarray(samples, format=SCALER["format"])
@@ -223,12 +238,12 @@ def _encode(av: Any, file: BinaryIO, frames: Frames, stream: Stream, target: Pat
             out.mux(video.encode(None))
 
 
-def _add_video(av: Any, out: Any, frame: Frame, picture: Picture, stream: Stream, target: Path) -> Any:
-    if frame.pixel_format.startswith("yuv420") and (picture.width % 2 or picture.height % 2):
-        size = f"{picture.width}×{picture.height}"
-        raise UsageError(f"{target}: {frame.pixel_format} has even sides only, not {size}; choose another --to")
+def _add_video(av: Any, out: Any, frame: Frame, picture: Picture, stream: Stream) -> Any:
+    pixel_format = frame.pixel_format
+    if picture.width % 2 or picture.height % 2:  # where chroma is halved, sides must be even
+        pixel_format = pixel_format.replace("yuv420", "yuv444").replace("yuv422", "yuv444")
     video = out.add_stream("libx264", rate=stream.rate, options=_ENCODER)
-    video.width, video.height, video.pix_fmt = picture.width, picture.height, frame.pixel_format
+    video.width, video.height, video.pix_fmt = picture.width, picture.height, pixel_format
     context = video.codec_context
     context.time_base = stream.time_base
     context.flags |= av.codec.context.Flags.global_header.value

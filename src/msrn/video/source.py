@@ -4,6 +4,7 @@ import heapq
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ def main() -> None:
     def answer(question: dict[str, Any], data: bytes) -> Answer:
         if question["do"] == "open":
             opened[:] = [_Video(decode_path(question["path"]), question["max_pixels"], question["max_frames"])]
+            if question["suffix"]:
+                opened[0].check_fits(question["suffix"])
             return opened[0].about, ()
         if question["do"] == "join":
             return opened[0].join(json.loads(data)), ()
@@ -52,12 +55,13 @@ class _Video:
             "aspect": _pair(stream.sample_aspect_ratio),
         }
         self.count, self.last = 0, None
+        self.declared = _declared_end(stream)
         self._frames = self._decoded(container)
 
     def next(self, wanted: bool) -> Answer:
         frame = next(self._frames, None)
         if frame is None:
-            if self.last is None or _ends_early(self.last, self.stream):
+            if self.last is None or self._end() + 1 < self.declared:
                 raise ImageError(f"{self.path} is truncated: its video ends after {self.count} frames")
             return {"end": True}, ()
         self.count, self.last = self.count + 1, frame
@@ -74,13 +78,29 @@ class _Video:
         samples = frame.reformat(**how).to_ndarray()
         return header, (np.ascontiguousarray(np.moveaxis(samples, -1, 0), np.float32).data.cast("B"),)
 
+    def _end(self) -> float:
+        """When the last frame ends, in seconds: it may stand for long."""
+        last: Any = self.last
+        shown = last.duration * last.time_base if last.duration else 1 / (self.stream.average_rate or 1)
+        return float(last.time + shown)
+
+    def check_fits(self, suffix: str) -> None:
+        """Refuse other streams that the new container cannot hold, before anything is restored."""
+        with self._open() as original, self.av.open(BytesIO(), "w", format=CONTAINERS[suffix]) as out:
+            for stream in _copied(original, self.path, suffix):
+                try:
+                    out.add_stream_from_template(stream)
+                except (ValueError, self.av.FFmpegError) as error:
+                    what = f"{stream.type} ({stream.codec_context.name}) does not fit into {suffix}"
+                    raise ImageError(f"{self.path}: its {what}; try another container with --ext") from error
+
     def join(self, what: dict[str, Any]) -> dict[str, Any]:
         """Copy the packets of all segments and of the source's other streams into one file."""
         try:
             segments = [decode_path(name) for name in what["segments"]]
             self._join(segments, decode_path(what["target"]), what["suffix"], what["strip"])
-        except OSError as error:  # FFmpeg's are too
-            return {"failed": reason(error), "errno": error.errno}
+        except (OSError, ValueError, self.av.FFmpegError) as error:
+            return {"failed": reason(error), "errno": getattr(error, "errno", None)}
         return {}
 
     def _open(self) -> Any:
@@ -120,8 +140,7 @@ class _Video:
             video.metadata.update({} if strip else stored.metadata)
             if last.rotation:
                 video.set_display_rotation(last.rotation)
-            kinds = ("audio", "subtitle") if self.path.suffix.lower() == suffix else ("audio",)
-            others = [stream for stream in original.streams if stream.type in kinds]
+            others = _copied(original, self.path, suffix)
             copied = {stream: out.add_stream_from_template(stream) for stream in others}
 
             def images() -> Iterator[Any]:
@@ -144,18 +163,22 @@ class _Video:
                 out.mux(packet)
 
 
+def _copied(container: Any, path: Path, suffix: str) -> list[Any]:
+    """The streams that are copied: sound, and into the same kind of file subtitles."""
+    kinds = ("audio", "subtitle") if path.suffix.lower() == suffix else ("audio",)
+    return [stream for stream in container.streams if stream.type in kinds]
+
+
 def _pair(value: Any) -> tuple[int, int] | None:
     return (value.numerator, value.denominator) if value else None
 
 
-def _ends_early(last: Any, stream: Any) -> bool:
-    """True if the stream says that it goes on for a second or more after its last frame."""
+def _declared_end(stream: Any) -> float:
+    """When the stream says that it ends, in seconds; to be asked before decoding, which may move its start."""
     if stream.duration is not None:
-        declared = float(((stream.start_time or 0) + stream.duration) * stream.time_base)
-    else:  # Matroska
-        hours, minutes, seconds = (stream.metadata.get("DURATION") or "0:0:0").split(":")
-        declared = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    return last.time + 1 < declared
+        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+    hours, minutes, seconds = (stream.metadata.get("DURATION") or "0:0:0").split(":")  # Matroska
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
 def _pixel_format(frame: Any) -> str:
