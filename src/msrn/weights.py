@@ -91,6 +91,13 @@ CATALOGUE: tuple[Entry, ...] = (
         summary="enlarging by any factor from 1 to 4; 0.089 M multiply-adds per pixel",
     ),
     Entry(
+        name="msrn-m4r2-sr",
+        task="sr",
+        file="MSRN_M4R2C32_sr-291-fdc73463.safetensors",
+        sha256="fdc73463a080d614130c4a9dd4f8d456349b36fa56fc965c9677bf4b94819fb3",
+        summary="the same, better; 0.166 M multiply-adds per pixel",
+    ),
+    Entry(
         name="msrn-m4r2-denoise",
         task="denoise",
         file="MSRN_M4R2C32_denoise-291-8060a44b.safetensors",
