@@ -127,10 +127,7 @@ def _quantise(picture: Picture, bits: int, keep_alpha: bool, path: Path) -> NDAr
 
 
 def _encode_png(file: BinaryIO, samples: NDArray[Any], kept: Metadata) -> None:
-    """By libpng's quickest level: four times as fast as Pillow's usual one (which has no 16-bit colour), for 5 % more.
-
-    Encoding competes with the network for the processor.
-    """
+    """By libpng's quickest level: encoding competes with the network. (Pillow has no 16-bit colour.)"""
     import imagecodecs
 
     data = cast(bytes, imagecodecs.png_encode(samples, level=1))
