@@ -12,12 +12,14 @@ from tests.tools import random_network
 
 from msrn import backends
 from msrn.backends import Choice, candidates, create
+from msrn.depth import from_depth
 from msrn.errors import UsageError
 from msrn.fuse import TorchOperations, fuse
 from msrn.network import MSRNConfig
 
 CPU = torch.device("cpu")
 CONFIG = MSRNConfig(2, 2, 8)
+SQUARES = MSRNConfig(1, 2, 8, unshuffle=2)
 EVERYTHING = ("fp32", "bf16", "int8")
 
 
@@ -39,18 +41,19 @@ def expected(network, x):
 
 
 @pytest.mark.parametrize("name", ["eager", "openvino", "onnx"])
-@pytest.mark.parametrize("config", [CONFIG, MSRNConfig(3, 1, 5, in_channels=3), MSRNConfig(2, 1, 4, 1, False)])
+@pytest.mark.parametrize("config", [CONFIG, MSRNConfig(3, 1, 5, in_channels=3), MSRNConfig(2, 1, 4, 1, False), SQUARES])
 def test_backends_agree_with_the_plain_network(name, config):
     if not backends._installed(name):
         pytest.skip(f"{name} is not installed")
     network = random_network(config, seed=3)
     backend = create(Choice(name, "fp32"), fuse(network), {}, CPU)
     for size in [(1, 9, 12), (2, 1, 1), (1, 20, 7)]:
-        x = np.random.default_rng(0).random((size[0], config.in_channels, *size[1:]), dtype=np.float32)
+        x = np.random.default_rng(0).random((size[0], config.depth, *size[1:]), dtype=np.float32)
         kept = x.copy()
         result = backend(x)
         assert result.dtype == np.float32
-        np.testing.assert_allclose(result, expected(network, x), atol=2e-5)
+        image = from_depth(x, config.unshuffle)
+        np.testing.assert_allclose(from_depth(result, config.unshuffle), expected(network, image), atol=2e-5)
         np.testing.assert_array_equal(x, kept)
 
 

@@ -15,6 +15,8 @@ SHAPES = [
     MSRNConfig(4, 1, 8),
     MSRNConfig(3, 2, 5, in_channels=3),
     MSRNConfig(3, 2, 4, multi_supervised=False),
+    MSRNConfig(2, 1, 4, unshuffle=2),
+    MSRNConfig(1, 2, 4, in_channels=3, unshuffle=3),
 ]
 
 

@@ -108,20 +108,38 @@ def test_a_second_implementation_agrees(config, training):
 
 @pytest.mark.parametrize("config", [MSRNConfig(1, 1, 4), MSRNConfig(2, 1, 4), MSRNConfig(1, 3, 4), MSRNConfig(2, 2, 3)])
 def test_the_receptive_radius_is_2mr_plus_2(config):
+    assert config.receptive_radius == config.halo == 2 * config.memory_blocks * config.recursions + 2
+    side = 2 * config.receptive_radius + 7
+    touched, expected = touched_and_within(config, side, side // 2)
+    assert torch.equal(touched, expected)
+
+
+@pytest.mark.parametrize("unshuffle", [2, 3])
+def test_unshuffled_every_square_of_pixels_sees_as_far_as_its_nearest_ones(unshuffle):
+    config = MSRNConfig(1, 2, 4, unshuffle=unshuffle)
+    assert config.halo == 6 * unshuffle
+    assert config.receptive_radius == config.halo + unshuffle - 1
+    first = unshuffle * 8
+    for pixel in range(first, first + unshuffle):
+        touched, _ = touched_and_within(config, 17 * unshuffle, pixel)
+        lines = touched.any(0).nonzero().flatten().tolist()
+        assert lines == list(range(first - config.halo, first + unshuffle + config.halo))
+
+
+def touched_and_within(config, side, pixel):
+    """Which pixels change the result at (pixel, pixel), and those within the receptive radius."""
     reach = config.receptive_radius
-    assert reach == 2 * config.memory_blocks * config.recursions + 2
-    side = 2 * reach + 7
     touched = torch.zeros(side, side, dtype=torch.bool)
     for seed in range(4):  # ReLU may hide a path of one network; the union of a few shows all
         network = random_network(config, seed).double()
         initialise_positive(network)
         x = torch.rand(1, 1, side, side, dtype=torch.double, requires_grad=True)
-        network(x)[0, 0, side // 2, side // 2].backward()
+        network(x)[0, 0, pixel, pixel].backward()
         assert x.grad is not None
         touched |= x.grad[0, 0] != 0
     expected = torch.zeros_like(touched)
-    expected[side // 2 - reach : side // 2 + reach + 1, side // 2 - reach : side // 2 + reach + 1] = True
-    assert torch.equal(touched, expected)
+    expected[pixel - reach : pixel + reach + 1, pixel - reach : pixel + reach + 1] = True
+    return touched, expected
 
 
 def initialise_positive(network):
@@ -182,7 +200,7 @@ def test_initialisation_is_hes_and_depends_on_the_generator_alone():
     assert torch.equal(first.eval()(x), x)
 
 
-@pytest.mark.parametrize("config", SHAPES)
+@pytest.mark.parametrize("config", [*SHAPES, MSRNConfig(2, 1, 4, unshuffle=2)])
 @pytest.mark.parametrize("training", [False, True])
 def test_growing_does_not_change_the_function(config, training):
     network = random_network(config, seed=2).train(training)

@@ -81,3 +81,10 @@ def test_the_image_itself_is_not_rounded_to_bf16():
             pytest.importorskip("openvino")
         backend = create(Choice(name, "bf16"), fused, {}, torch.device("cpu"))
         assert np.abs(backend(x) - backend(near)).max() > 0
+
+
+def test_networks_that_work_on_squares_of_pixels_are_measured_alike(data_root):
+    network = random_network(MSRNConfig(1, 1, 6, unshuffle=2), seed=2)
+    lower = measure(network, RECIPE, data_root)
+    assert {"0.first.0", "0.second.0"} <= lower.ranges.keys()
+    assert all(0 < abs(loss) < 1 for losses in lower.losses.values() for loss in losses.values())

@@ -32,7 +32,19 @@ def test_cores_cover_every_pixel_once_and_sources_reach_the_halo_or_the_edge(hei
     assert (covered == 1).all()
 
 
-@pytest.mark.parametrize("arguments", [(0, 5, 8, 1), (5, 0, 8, 1), (5, 5, 0, 1), (5, 5, 8, -1)])
+@given(height=sides, width=sides, tile=st.integers(1, 40), squares=st.integers(0, 9), multiple=st.integers(2, 4))
+def test_tiles_of_networks_that_work_on_squares_begin_at_squares(height, width, tile, squares, multiple):
+    covered = np.zeros((height, width), int)
+    for part in plan(height, width, tile, squares * multiple, multiple):
+        covered[part.core.slices] += 1
+        assert max(part.core.bottom - part.core.top, part.core.right - part.core.left) <= max(tile, multiple)
+        for start in (part.core.top, part.core.left, part.source.top, part.source.left):
+            assert start % multiple == 0
+        assert part.source.bottom == min(height, part.core.bottom + squares * multiple)
+    assert (covered == 1).all()
+
+
+@pytest.mark.parametrize("arguments", [(0, 5, 8, 1), (5, 0, 8, 1), (5, 5, 0, 1), (5, 5, 8, -1), (5, 5, 8, 3, 2)])
 def test_impossible_plans_are_refused(arguments):
     with pytest.raises(UsageError):
         plan(*arguments)
@@ -40,8 +52,9 @@ def test_impossible_plans_are_refused(arguments):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 37), (41, 1), (2, 3), (53, 47), (64, 31), (97, 101)])
 @pytest.mark.parametrize("tile", [7, 16, 33])
-def test_tiled_equals_whole_image(size, tile):
-    weights = random_weights("sr", MSRNConfig(2, 2, 8))
+@pytest.mark.parametrize("shape", [(2, 2, 8, 1), (1, 2, 8, 2), (1, 1, 5, 3)])
+def test_tiled_equals_whole_image(shape, size, tile):
+    weights = random_weights("sr", MSRNConfig(*shape[:3], unshuffle=shape[3]))
     planes = np.random.default_rng(1).random((1, 1, *size), dtype=np.float32)
     with torch.inference_mode():
         whole = weights.network(torch.from_numpy(planes)).numpy()
@@ -49,12 +62,13 @@ def test_tiled_equals_whole_image(size, tile):
     np.testing.assert_allclose(tiled, whole, atol=1e-5, rtol=0)
 
 
-def test_a_halo_one_pixel_short_shows(monkeypatch):
-    """The claim above is sharp: the tiles really need the whole receptive radius."""
-    weights = random_weights("sr", MSRNConfig(1, 1, 8), seed=3)
+@pytest.mark.parametrize("unshuffle", [1, 2])
+def test_a_halo_one_square_short_shows(unshuffle, monkeypatch):
+    """The claim above is sharp: the tiles really need the whole halo."""
+    weights = random_weights("sr", MSRNConfig(1, 1, 8, unshuffle=unshuffle), seed=3)
     planes = np.random.default_rng(1).random((1, 1, 40, 40), dtype=np.float32)
     whole = Restorer(weights, device="cpu", tile=40).restore_planes(planes)
-    radius = MSRNConfig.receptive_radius
-    monkeypatch.setattr(MSRNConfig, "receptive_radius", property(lambda self: radius.fget(self) - 1))
+    halo = MSRNConfig.halo
+    monkeypatch.setattr(MSRNConfig, "halo", property(lambda self: halo.fget(self) - unshuffle))
     short = Restorer(weights, device="cpu", tile=8).restore_planes(planes)
     assert np.abs(short - whole).max() > 1e-4

@@ -28,7 +28,7 @@ from msrn.backends import Choice, Planes, candidates, create
 from msrn.engine import Restorer
 from msrn.errors import MSRNError
 from msrn.fuse import Fused, Map, Operations, TorchOperations, fuse
-from msrn.machine import kind, processor
+from msrn.machine import cores, kind, processor
 from msrn.network import MSRN, MSRNConfig, initialise
 from msrn.weights import Card, Weights, load
 
@@ -112,7 +112,7 @@ def machine() -> dict[str, Any]:
     return {
         "kind": kind(),
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "system": platform.platform(),
         "torch": torch.__version__,
@@ -121,16 +121,16 @@ def machine() -> dict[str, Any]:
 
 def untrained(name: str) -> Weights | None:
     """Return weights for a shape such as ``M6R6C64``: freshly drawn, every place in 8 bit; None for other names."""
-    match = re.fullmatch(r"M(\d+)R(\d+)C(\d+)", name)
+    match = re.fullmatch(r"M(\d+)R(\d+)C(\d+)(?:S(\d+))?", name)
     if match is None:
         return None
-    blocks, recursions, channels = map(int, match.groups())
-    config = MSRNConfig(blocks, recursions, channels)
+    blocks, recursions, channels, unshuffle = (int(group or 1) for group in match.groups())
+    config = MSRNConfig(blocks, recursions, channels, unshuffle=unshuffle)
     network = MSRN(config).eval().requires_grad_(False)
     # The image comes out as it went in: an untrained network's output would be taken for spoilt, and repeated.
     initialise(network, torch.Generator().manual_seed(0), 1 / blocks, zero_residual=True)
     places = _Places()
-    fuse(network).residual(torch.zeros(1, config.in_channels, 1, 1), places)
+    fuse(network).residual(torch.zeros(1, config.depth, 1, 1), places)
     card = Card("sr", config, "studio", (2,), "nothing", ranges=dict.fromkeys(places.seen, 4.0))
     return Weights(network, card, "", name)
 
@@ -185,8 +185,20 @@ def _rows(weights: Weights, side: int, rounds: int, peers: bool, ceilings: dict[
         losses = weights.card.losses.get(entry.precision, {})
         loss = 0.0 if entry.precision == "fp32" else max(losses.values(), default=None)
         rate = median / side**2 * 1e6
-        name = f"{weights.card.config.name}C{weights.card.config.channels}"
-        rows.append(Row(name, entry.name, entry.precision, side, rate, own / median, share, factor, peak, loss))
+        rows.append(
+            Row(
+                weights.card.config.shape,
+                entry.name,
+                entry.precision,
+                side,
+                rate,
+                own / median,
+                share,
+                factor,
+                peak,
+                loss,
+            )
+        )
     return sorted(rows, key=lambda row: row.seconds_per_megapixel)
 
 

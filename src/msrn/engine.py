@@ -18,7 +18,9 @@ transparency do not bleed into visible ones (``transparency.py``).
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,8 +32,9 @@ from msrn.backends import Backend, BackendName, Choice, Device, Planes, Precisio
 from msrn.color import Range, luminance, rgb_to_ycbcr, ycbcr_to_rgb
 from msrn.config import MSRNConfig
 from msrn.degrade import enlarged_size, resize
+from msrn.depth import through
 from msrn.errors import MSRNError, UsageError
-from msrn.machine import may_have_accelerator
+from msrn.machine import cores, may_have_accelerator
 from msrn.picture import Picture, check_pixels
 from msrn.tiling import plan
 from msrn.transparency import hide_invisible, restore_invisible
@@ -45,11 +48,26 @@ if TYPE_CHECKING:  # an image that a kept model restores does not wait for torch
 logger = logging.getLogger(__name__)
 
 _EXACT = Choice("eager", "fp32")
+_this_thread = threading.local()
 _SMALLEST_TILE = 32
 _FLOAT_COPIES = 2.5
 """How many copies of the result's planes exist at the worst moment."""
 _RUNTIME_BYTES = 320 << 20
 """Python with all libraries, measured."""
+
+
+@contextmanager
+def apart() -> Generator[None]:
+    """Within it, this thread restores beside others that do likewise, instead of having all cores for each picture.
+
+    Cores that share a small picture wait for each other and for whoever else needs one of them; see
+    :attr:`Restorer.at_once`. The results are the same.
+    """
+    _this_thread.apart = True
+    try:
+        yield
+    finally:
+        _this_thread.apart = False
 
 
 class Restorer:
@@ -96,6 +114,8 @@ class Restorer:
             )
         self.tile = tile
         self.tta = tta
+        self._backends: dict[int, Backend] = {}
+        self._making = threading.Lock()
         begun = (begun_with or {}).get(loaded.sha256)
         self._timed = len(self._candidates) > 1  # so that tiles are as fast as they may be
         if begun and self._timed:
@@ -121,14 +141,23 @@ class Restorer:
         """Backend and precision; timed here and now if this machine does not know these weights yet."""
         return tune(self.weights, lambda: self.fused, self.device, self._candidates, always=self._timed)
 
-    @cached_property
-    def _backend(self) -> Backend:
-        choice = self.tuned.choice
-        return kept(
-            choice,
-            self.weights.identity,
-            lambda: create(choice, self.fused, self.weights.card.ranges, self.device),
-        )
+    @property
+    def at_once(self) -> int:
+        """How many threads may restore small pictures ``apart`` and gain by it."""
+        return cores() if self.tuned.choice.backend == "openvino" else 1
+
+    def _backend(self, planes: Planes) -> Planes:
+        number = self.at_once if getattr(_this_thread, "apart", False) else 1
+        with self._making:
+            if number not in self._backends:
+                choice = self.tuned.choice
+                self._backends[number] = kept(
+                    choice,
+                    self.weights.identity,
+                    lambda: create(choice, self.fused, self.weights.card.ranges, self.device, number),
+                    number,
+                )
+        return self._backends[number](planes)
 
     @cached_property
     def _skip(self) -> float:
@@ -298,7 +327,7 @@ class Restorer:
                 parts = [
                     (slice(first, first + together), part)
                     for first in range(0, len(planes), together)
-                    for part in plan(height, width, tile, self.config.receptive_radius)
+                    for part in plan(height, width, tile, self.config.halo, self.config.unshuffle)
                 ]
                 for done, (chosen, part) in enumerate(parts, start=1):
                     result = self._pass(planes[(chosen, slice(None), *part.source.slices)])
@@ -316,11 +345,11 @@ class Restorer:
     def _pass(self, x: Planes) -> Planes:
         """Run the network over one tile; what a fast backend spoils is repeated in fp32."""
         base = x * np.float32(self._skip)
-        result = base + self._backend(x)
+        result = base + through(self._backend, x, self.config.unshuffle)
         spoilt = _spoilt(result, x)
         if spoilt and self.tuned.choice != _EXACT:
             logger.warning("%s gave %s: this tile is repeated in fp32", self.tuned.choice, spoilt)
-            result = base + self._exact(x)
+            result = base + through(self._exact, x, self.config.unshuffle)
         if not np.isfinite(result).all():
             raise MSRNError("the network gave values that are not finite; is the input finite?")
         return result

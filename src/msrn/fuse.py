@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from msrn.network import MSRN, MemoryBlock
+from msrn.network import MSRN, MemoryBlock, from_depth, to_depth
 
 Map = TypeVar("Map")
 """A backend's idea of feature maps ``(N, C, H, W)``."""
@@ -86,7 +86,7 @@ class Fused(nn.Module):
         self.blocks = nn.ModuleList(_FusedBlock(cast(MemoryBlock, block), m) for m, block in enumerate(network.blocks))
         self.output_norms = nn.ModuleList(Activation(norm) for norm in _norms(network.reconstruct_norm))
         self.first_output = config.memory_blocks - len(self.output_norms)
-        self.reconstruct = nn.Conv2d(config.channels, config.in_channels, 3, padding=1).to(network.extract.weight)
+        self.reconstruct = nn.Conv2d(config.channels, config.depth, 3, padding=1).to(network.extract.weight)
         self.reconstruct.weight.data.copy_(network.reconstruct.weight)
         bias = network.reconstruct.bias
         assert bias is not None
@@ -97,10 +97,11 @@ class Fused(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Restore a batch; not clipped."""
-        return self.residual(x, TorchOperations()) + x * self.skip
+        s, (height, width) = self.config.unshuffle, x.shape[2:]
+        return from_depth(self.residual(to_depth(x, s), TorchOperations()), s, height, width) + x * self.skip
 
     def residual(self, x: Map, operations: Operations[Map]) -> Map:
-        """What the network adds to its input, by any backend's operations.
+        """What the network adds to its input, by any backend's operations, both ``(N, depth, H, W)``.
 
         The sum itself is left to the caller: in bf16 it would round the picture to eight significant bits.
         """

@@ -14,7 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from msrn.network import MSRN, MemoryBlock, Outputs
+from msrn.network import MSRN, MemoryBlock, Outputs, from_depth, to_depth
 
 
 def compile_training(network: MSRN) -> Callable[[Tensor], Outputs]:
@@ -40,6 +40,8 @@ def all_outputs(network: MSRN, x: Tensor) -> Outputs:
         x: ``(N, in_channels, H, W)`` in [0, 1].
     """
     channels, readers, training = network.config.channels, _Readers(), network.extract_norm.training
+    unshuffle, height, width = network.config.unshuffle, *x.shape[2:]
+    x = to_depth(x, unshuffle)
     pixels = _Map(x, training)
     long_term = [_Map(network.extract(readers.activate(network.extract_norm, pixels)), training)]
     for block in cast(list[MemoryBlock], [*network.blocks]):
@@ -53,7 +55,7 @@ def all_outputs(network: MSRN, x: Tensor) -> Outputs:
         long_term.append(_Map(block.gate(torch.cat(active, dim=1)), training))  # from (N, C·(m+R), H, W)
     norms = _norms(network.reconstruct_norm)
     images = [
-        x + network.reconstruct(readers.activate(norm, memory))
+        from_depth(x + network.reconstruct(readers.activate(norm, memory)), unshuffle, height, width)
         for norm, memory in zip(norms, long_term[-len(norms) :], strict=True)
     ]
     readers.update_running_statistics()

@@ -22,6 +22,11 @@ def free_memory() -> int:
     return min(free, default=2 << 30)
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def may_have_accelerator() -> bool:
     """False where there is certainly nothing but a processor; True wherever only torch can tell."""
     drivers = ("nvidiactl", "nvidia0", "nvmap", "nvhost-gpu", "kfd", "dxg")  # desktop and embedded, AMD, WSL

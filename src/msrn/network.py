@@ -72,13 +72,13 @@ class MSRN(nn.Module):
         self.config = config
         channels = config.channels
         outputs = config.memory_blocks if config.multi_supervised else 1
-        self.extract_norm = nn.BatchNorm2d(config.in_channels)
-        self.extract = nn.Conv2d(config.in_channels, channels, 3, padding=1)
+        self.extract_norm = nn.BatchNorm2d(config.depth)
+        self.extract = nn.Conv2d(config.depth, channels, 3, padding=1)
         self.blocks = nn.ModuleList(
             MemoryBlock(channels, config.recursions, long_term=m + 1) for m in range(config.memory_blocks)
         )
         self.reconstruct_norm = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(outputs))
-        self.reconstruct = nn.Conv2d(channels, config.in_channels, 3, padding=1)
+        self.reconstruct = nn.Conv2d(channels, config.depth, 3, padding=1)
         if config.multi_supervised:
             self.ensemble = nn.Parameter(torch.ones(config.memory_blocks))
         initialise(self, torch.Generator().manual_seed(0))
@@ -89,18 +89,38 @@ class MSRN(nn.Module):
 
     def all_outputs(self, x: Tensor) -> Outputs:
         """Restore a batch and also return the image predicted after every memory block."""
+        height, width = x.shape[2:]
+        x = to_depth(x, self.config.unshuffle)
         memories = [self.extract(F.relu(self.extract_norm(x)))]
         for block in self.blocks:
             memories.append(block(memories))
         predicting = memories[1:] if self.config.multi_supervised else memories[-1:]
         images = [
-            x + self.reconstruct(F.relu(norm(memory)))
+            from_depth(x + self.reconstruct(F.relu(norm(memory))), self.config.unshuffle, height, width)
             for norm, memory in zip(self.reconstruct_norm, predicting, strict=True)
         ]
         if not self.config.multi_supervised:
             return Outputs(images[-1], images)
         stacked = torch.stack(images)  # (M, N, in_channels, H, W)
         return Outputs(torch.einsum("m,mnchw->nchw", self.ensemble, stacked), images)
+
+
+def to_depth(x: Tensor, unshuffle: int) -> Tensor:
+    """Make squares of s×s pixels one pixel each: ``(N, C, H, W)`` to ``(N, C·s², ⌈H/s⌉, ⌈W/s⌉)``.
+
+    A last row or column that is not whole is filled with copies of the outermost pixels.
+    """
+    if unshuffle == 1:
+        return x
+    down, right = -x.shape[2] % unshuffle, -x.shape[3] % unshuffle
+    if down or right:
+        x = F.pad(x, (0, right, 0, down), mode="replicate")
+    return F.pixel_unshuffle(x, unshuffle)
+
+
+def from_depth(x: Tensor, unshuffle: int, height: int, width: int) -> Tensor:
+    """Undo :func:`to_depth`: ``(N, C·s², ⌈H/s⌉, ⌈W/s⌉)`` to ``(N, C, H, W)``."""
+    return x if unshuffle == 1 else F.pixel_shuffle(x, unshuffle)[..., :height, :width]
 
 
 def initialise(

@@ -66,7 +66,7 @@ def publish(
                 key: {name: round(value, 4) for name, value in result[key].items()} for key in ("mean", "baseline")
             }
     card = replace(card, scores=scores)
-    shape = f"{card.config.name}C{card.config.channels}"
+    shape = card.config.shape
     named = re.fullmatch(r"MSRN_.*_[a-z]+-(.+)-[0-9a-f]{8}", run.stem)  # published before
     data_name = data_name or (named[1] if named else "+".join(recipe.data.folders))
     stem = f"MSRN_{shape}_{recipe.task}-{data_name}"

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from msrn.backends import Backend, Choice, Planes, create
+from msrn.depth import through
 from msrn.feed import load_material
 from msrn.fuse import Fused, TorchOperations, fuse
-from msrn.network import MSRN
+from msrn.network import MSRN, to_depth
 from msrn.recipe import Recipe
 from msrn.train import validate_network
 from msrn.weights import HARMLESS
@@ -64,7 +65,7 @@ def measure(network: MSRN, recipe: Recipe, data_root: Path) -> LowerPrecision:
 
     degraded, _ = material.sampler.batch(0, _PATCHES)
     recording = _Recording()
-    fused.residual(torch.as_tensor(degraded), recording)
+    fused.residual(to_depth(torch.as_tensor(degraded), fused.config.unshuffle), recording)
     tried = [(losses(Rounded(fused, ranges)), ranges) for ranges in recording.ranges]
     int8, ranges = min(tried, key=_worst)
     if _worst((int8, ranges)) > HARMLESS:
@@ -86,7 +87,7 @@ class Rounded:
 
     @torch.inference_mode()
     def __call__(self, planes: Planes) -> Planes:
-        """Return the residual of float32 ``(N, in_channels, H, W)``."""
+        """Return the residual of float32 ``(N, depth, H, W)``."""
         return self.fused.residual(torch.from_numpy(planes), self.operations).numpy()
 
 
@@ -128,4 +129,4 @@ class _Scored(nn.Module):
         self.fused, self.backend = fused, backend
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.from_numpy(self.backend(x.numpy())) + x * self.fused.skip
+        return torch.from_numpy(through(self.backend, x.numpy(), self.fused.config.unshuffle)) + x * self.fused.skip

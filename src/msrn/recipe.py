@@ -34,6 +34,8 @@ class NetworkRecipe(_Strict):
     channels: int = Field(default=64, ge=1)
     in_channels: Literal[1, 3] = 1
     multi_supervised: bool = True
+    unshuffle: int = Field(default=1, ge=1)
+    """Work on squares of s×s pixels as one pixel of s² as many channels; 1 is the paper's network."""
     ensemble_start: float | None = None
     """First value of each w_m; the paper's is 1, None stands for 1/M."""
     zero_residual: bool = False

@@ -154,6 +154,7 @@ def network_config(recipe: NetworkRecipe, recursions: int | None = None) -> MSRN
         recipe.channels,
         recipe.in_channels,
         recipe.multi_supervised,
+        recipe.unshuffle,
     )
 
 

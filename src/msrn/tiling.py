@@ -43,7 +43,7 @@ class Tile:
         return Rectangle(top, top + height, left, left + width)
 
 
-def plan(height: int, width: int, tile: int, halo: int) -> list[Tile]:
+def plan(height: int, width: int, tile: int, halo: int, multiple: int = 1) -> list[Tile]:
     """Cut an image into tiles whose cores partition it, row by row.
 
     Args:
@@ -51,23 +51,25 @@ def plan(height: int, width: int, tile: int, halo: int) -> list[Tile]:
         width: image columns.
         tile: largest side of a core; all cores but the last of a row or column are equal, and as few and small as
             that allows. (The authors of MemNet cut in the same way.)
-        halo: pixels of context around each core.
+        halo: pixels of context around each core; a multiple of ``multiple``.
+        multiple: where cores and sources begin: for networks that work on squares of pixels, their side.
 
     Raises:
-        UsageError: a size is not positive, or the halo is negative.
+        UsageError: a size is not positive, or the halo is negative or no multiple.
     """
-    if height < 1 or width < 1 or tile < 1 or halo < 0:
-        raise UsageError(f"cannot tile {height}×{width} by {tile} with halo {halo}")
+    if height < 1 or width < 1 or tile < 1 or halo < 0 or multiple < 1 or halo % multiple:
+        raise UsageError(f"cannot tile {height}×{width} by {tile} with halo {halo} in steps of {multiple}")
     return [
         Tile(
             Rectangle(top, bottom, left, right),
             Rectangle(max(0, top - halo), min(height, bottom + halo), max(0, left - halo), min(width, right + halo)),
         )
-        for top, bottom in _cuts(height, tile)
-        for left, right in _cuts(width, tile)
+        for top, bottom in _cuts(height, tile, multiple)
+        for left, right in _cuts(width, tile, multiple)
     ]
 
 
-def _cuts(length: int, tile: int) -> list[tuple[int, int]]:
-    count = -(-length // tile)
-    return list(pairwise([*range(0, length, -(-length // count)), length]))
+def _cuts(length: int, tile: int, multiple: int) -> list[tuple[int, int]]:
+    squares, most = -(-length // multiple), max(1, tile // multiple)
+    step = -(-squares // -(-squares // most)) * multiple
+    return list(pairwise([*range(0, length, step), length]))

@@ -24,8 +24,9 @@ import numpy as np
 from msrn.atomic import reason, write_atomically
 from msrn.backends import Backend, Choice, Device, Planes, create
 from msrn.config import MSRNConfig
+from msrn.depth import through
 from msrn.errors import OutputError, UsageError
-from msrn.machine import cache_folder, free_memory, processor
+from msrn.machine import cache_folder, cores, free_memory, processor
 from msrn.tiling import plan
 
 if TYPE_CHECKING:  # what is remembered needs no torch
@@ -109,12 +110,12 @@ def automatic_tile(config: MSRNConfig, height: int, width: int, count: int, devi
     most = min(free * _MEMORY_SHARE, room if device.type == "cpu" else free)
 
     def cost(tile: int) -> float:
-        rows, columns = (_read_length(length, tile, config.receptive_radius) for length in (height, width))
+        rows, columns = (_read_length(length, tile, config.halo) for length in (height, width))
         tiles = -(-height // tile) * -(-width // tile)
         area = rows * columns / tiles
         if tuned.rates:
             return rows * columns * tuned.rate(math.sqrt(area))
-        cached = device.type != "cpu" or area * 4 * config.channels * count <= _CACHED_BYTES
+        cached = device.type != "cpu" or area * 4 * config.channels_per_pixel * count <= _CACHED_BYTES
         return rows * columns * (1.0 if cached else _CACHE_GAIN.get(tuned.choice.backend, 1.0))
 
     fitting = [tile for tile in _TILES if pass_bytes(config, height, width, count, tile) <= most]
@@ -123,7 +124,7 @@ def automatic_tile(config: MSRNConfig, height: int, width: int, count: int, devi
 
 def forecast(config: MSRNConfig, height: int, width: int, tile: int, tuned: Tuned) -> float:
     """Forecast the seconds that one plane of a size takes, from the timing."""
-    parts = plan(height, width, tile, config.receptive_radius)
+    parts = plan(height, width, tile, config.halo, config.unshuffle)
     areas = Counter((part.source.bottom - part.source.top) * (part.source.right - part.source.left) for part in parts)
     return sum(count * area * tuned.rate(math.sqrt(area)) for area, count in areas.items())
 
@@ -132,8 +133,8 @@ def pass_bytes(config: MSRNConfig, height: int, width: int, count: int, tile: in
     """Estimate the memory of one pass of the network over ``count`` tiles with their halos, in fp32."""
     # Long-term memories, one short-term memory, the gate's sum, and what a unit has in flight.
     maps = config.memory_blocks + 6
-    side = tile + 2 * config.receptive_radius
-    return min(side, height) * min(side, width) * 4 * config.channels * count * maps
+    side = tile + 2 * config.halo
+    return int(min(side, height) * min(side, width) * 4 * config.channels_per_pixel * count * maps)
 
 
 def _read_length(length: int, tile: int, halo: int) -> int:
@@ -178,7 +179,7 @@ def _time(weights: "Weights", fused: "Fused", device: Device, found: Sequence[Ch
 def _seconds(backend: Backend, config: MSRNConfig, side: int) -> float:
     planes: Planes = np.full((1, config.in_channels, side, side), 0.5, dtype=np.float32)
     started = time.perf_counter()
-    backend(planes)
+    through(backend, planes, config.unshuffle)
     return time.perf_counter() - started
 
 
@@ -187,7 +188,7 @@ def _key(weights: "Weights", device: Device, found: Sequence[Choice]) -> dict[st
         "format": 1,
         "processor": processor(),
         "system": platform.platform(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "device": _name(device),
         "versions": {name: _version(name) for name in ("msrn-pytorch", "torch", "openvino", "onnxruntime")},

@@ -1,7 +1,8 @@
 """Backends: ways to compute the fused graph, behind one interface.
 
-A backend takes float32 ``(N, in_channels, H, W)`` and returns the *residual* of the same shape and type: what the
-network adds to ``fused.skip`` times its input. Tiles, colour and the choice between backends are not its business.
+A backend takes float32 ``(N, depth, H, W)`` and returns the *residual* of the same shape and type: what the
+network adds to ``fused.skip`` times its input. ``depth`` is the image's channels, or s² as many where the network works
+on squares of s×s pixels (see ``depth.py``). Tiles, colour and the choice between backends are not its business.
 
 =========  =====================  ============================================================
 eager      fp32, bf16             torch, on any device; always there
@@ -62,7 +63,7 @@ class Backend(Protocol):
     """Computes the residual."""
 
     def __call__(self, planes: Planes) -> Planes:
-        """Return the residual of float32 ``(N, in_channels, H, W)``, same shape and type."""
+        """Return the residual of float32 ``(N, depth, H, W)``, same shape and type."""
         ...
 
 
@@ -116,7 +117,7 @@ def candidates(
     return found
 
 
-def create(choice: Choice, fused: "Fused", ranges: dict[str, float], device: Device) -> Backend:
+def create(choice: Choice, fused: "Fused", ranges: dict[str, float], device: Device, apart: int = 1) -> Backend:
     """Return a backend that is ready to run.
 
     Args:
@@ -124,6 +125,7 @@ def create(choice: Choice, fused: "Fused", ranges: dict[str, float], device: Dev
         fused: the graph; not changed.
         ranges: for int8, the largest value of every input that is rounded, by place.
         device: for torch.
+        apart: how many threads will call it at once, each with its share of the cores; more than 1 is for OpenVINO.
 
     Raises:
         UsageError: int8 without ranges.
@@ -133,7 +135,7 @@ def create(choice: Choice, fused: "Fused", ranges: dict[str, float], device: Dev
     if choice.backend == "openvino":
         from msrn.backends.openvino import OpenVINO
 
-        return OpenVINO.build(fused, choice.precision, ranges)
+        return OpenVINO.build(fused, choice.precision, ranges, apart)
     if choice.backend == "onnx":
         from msrn.backends.onnx import OnnxRuntime
 
@@ -143,19 +145,20 @@ def create(choice: Choice, fused: "Fused", ranges: dict[str, float], device: Dev
     return Torch(fused, choice.precision, str(device), compiled=choice.backend == "compiled")
 
 
-def kept(choice: Choice, identity: str, build: Callable[[], Backend]) -> Backend:
+def kept(choice: Choice, identity: str, build: Callable[[], Backend], apart: int = 1) -> Backend:
     """Return the backend that ``build`` would create, from an earlier run's cache where there is one.
 
     Args:
         choice: what it is; OpenVINO's models can be kept.
         identity: of the weights; empty where nothing identifies them.
         build: calls :func:`create`.
+        apart: what it was built with.
     """
     if choice.backend != "openvino" or not identity:
         return build()
     from msrn.backends.models import keep
 
-    return keep(choice, identity, build)
+    return keep(choice, identity, build, apart)
 
 
 def _installed(backend: str) -> bool:

@@ -34,7 +34,7 @@ class Torch:
 
     @torch.inference_mode()
     def __call__(self, planes: Planes) -> Planes:
-        """Return the residual of float32 ``(N, in_channels, H, W)``."""
+        """Return the residual of float32 ``(N, depth, H, W)``."""
         x = torch.from_numpy(planes).to(self.device, memory_format=self.layout)
         return self.graph(x).float().contiguous().cpu().numpy()
 

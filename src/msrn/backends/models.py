@@ -20,19 +20,21 @@ from msrn.machine import cache_folder, processor
 logger = logging.getLogger(__name__)
 
 
-def keep(choice: Choice, identity: str, build: Callable[[], Backend]) -> Backend:
+def keep(choice: Choice, identity: str, build: Callable[[], Backend], apart: int = 1) -> Backend:
     """Return a model from the cache, or build it and put it there.
 
     Args:
         choice: OpenVINO and a precision.
         identity: of the weights.
         build: makes it.
+        apart: what it was built with.
     """
     key = {
         "processor": processor(),
         "openvino": version("openvino"),
         "graph": _graph(),
         "precision": choice.precision,
+        "apart": str(apart),
         "weights": identity,
     }
     path = cache_folder() / f"model-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.bin"
@@ -40,7 +42,7 @@ def keep(choice: Choice, identity: str, build: Callable[[], Backend]) -> Backend
         head, _, data = path.read_bytes().partition(b"\n")
         if json.loads(head) != {"key": key, "sha256": hashlib.sha256(data).hexdigest()}:
             raise ValueError("it is damaged")
-        return OpenVINO.reopen(data, choice.precision)
+        return OpenVINO.reopen(data, choice.precision, apart)
     except FileNotFoundError:
         pass
     except (OSError, ValueError, RuntimeError) as error:

@@ -27,17 +27,17 @@ class OnnxRuntime:
         )
 
     def __call__(self, planes: Planes) -> Planes:
-        """Return the residual of float32 ``(N, in_channels, H, W)``."""
+        """Return the residual of float32 ``(N, depth, H, W)``."""
         return self.session.run(None, {"x": np.ascontiguousarray(planes)})[0]
 
 
 def model(fused: Fused) -> Any:
-    """Return the residual's graph as an ONNX model: float32 ``x``, ``(N, in_channels, H, W)``, to ``residual``."""
+    """Return the residual's graph as an ONNX model: float32 ``x``, ``(N, depth, H, W)``, to ``residual``."""
     operations = _Operations()
     result = fused.residual("x", operations)
     operations.nodes[-1].output[0] = "residual"
     assert result != "x"
-    shape = ["n", fused.config.in_channels, "h", "w"]
+    shape = ["n", fused.config.depth, "h", "w"]
     graph = helper.make_graph(
         operations.nodes,
         "msrn",

@@ -1,6 +1,7 @@
 """OpenVINO: the graph is written in its own operations, with 8-bit roundings exactly where the ranges say."""
 
 import io
+import threading
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -33,32 +34,32 @@ def core() -> Any:
 
 
 class OpenVINO:
-    """One compiled model for images of every size.
+    """One compiled model for images of every size, for any number of threads that call it.
 
     Args:
         compiled: the model.
-        norm: for bf16, scale and shift of the first activation, ``(2, 1, in_channels, 1, 1)``.
+        norm: for bf16, scale and shift of the first activation, ``(2, 1, depth, 1, 1)``.
     """
 
     def __init__(self, compiled: Any, norm: NDArray[np.float32] | None = None) -> None:
-        self.compiled, self.norm = compiled, norm
+        self.compiled, self.norm, self._callers = compiled, norm, threading.local()
 
     @classmethod
-    def build(cls, fused: "Fused", precision: str, ranges: dict[str, float]) -> "OpenVINO":
-        """Compile the graph; ``ranges`` are for int8."""
+    def build(cls, fused: "Fused", precision: str, ranges: dict[str, float], apart: int = 1) -> "OpenVINO":
+        """Compile the graph; ``ranges`` are for int8. The cores go to one call, or shared out, ``apart`` at a time."""
         done = fused.extract_norm if precision == "bf16" else None
-        x: Any = ops.parameter([-1, fused.config.in_channels * (2 if done else 1), -1, -1], np.float32)
+        x: Any = ops.parameter([-1, fused.config.depth * (2 if done else 1), -1, -1], np.float32)
         operations = _Operations(ranges if precision == "int8" else {}, done)
         model = openvino.Model([fused.residual(x, operations)], [x])
         norm = None if done is None else np.stack([_array(done.scale), _array(done.shift)])
-        return cls(core().compile_model(model, "CPU", _hints(precision)), norm)
+        return cls(core().compile_model(model, "CPU", _hints(precision, apart)), norm)
 
     @classmethod
-    def reopen(cls, data: bytes, precision: str) -> "OpenVINO":
+    def reopen(cls, data: bytes, precision: str, apart: int = 1) -> "OpenVINO":
         """Open what :meth:`exported` returned, in a fifth of the time and without torch."""
         file = io.BytesIO(data)
         norm = np.load(file, allow_pickle=False)
-        return cls(core().import_model(file.read(), "CPU", _hints(precision)), norm if norm.size else None)
+        return cls(core().import_model(file.read(), "CPU", _hints(precision, apart)), norm if norm.size else None)
 
     def exported(self) -> bytes:
         """Return the model as bytes, for the same version of OpenVINO on the same machine."""
@@ -67,13 +68,16 @@ class OpenVINO:
         return file.getvalue() + self.compiled.export_model().getvalue()
 
     def __call__(self, planes: Planes) -> Planes:
-        """Return the residual of float32 ``(N, in_channels, H, W)``."""
+        """Return the residual of float32 ``(N, depth, H, W)``."""
         x = planes if self.norm is None else _halves(planes, *self.norm)
-        return self.compiled(np.ascontiguousarray(x))[0]
+        if not hasattr(self._callers, "request"):
+            self._callers.request = self.compiled.create_infer_request()
+        return self._callers.request.infer([np.ascontiguousarray(x)])[0]
 
 
-def _hints(precision: str) -> dict[str, str]:
-    return {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
+def _hints(precision: str, apart: int) -> dict[str, Any]:
+    how = {"PERFORMANCE_HINT": "LATENCY"} if apart == 1 else {"NUM_STREAMS": apart}
+    return {"INFERENCE_PRECISION_HINT": _HINTS[precision], **how}
 
 
 def _halves(planes: Planes, scale: NDArray[np.float32], shift: NDArray[np.float32]) -> Planes:
