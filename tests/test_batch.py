@@ -1,6 +1,7 @@
 """A folder of pictures, whatever happens to it: planned, restored, interrupted, killed, run again."""
 
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -8,16 +9,19 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.tools import identity_weights
+from tests.tools import identity_weights, random_weights
 
 from msrn import atomic, child, files
 from msrn.batch import Limits, Settings, claim, plan_outputs, restore_files
+from msrn.config import MSRNConfig
 from msrn.engine import Restorer
 from msrn.errors import ImageError, OutputError, UsageError
 from msrn.files import guarded
@@ -473,3 +477,56 @@ def test_interrupted_runs_end_cleanly_and_say_how_to_go_on(tmp_path, number):
     for row in map(json.loads, (out / "msrn-manifest.jsonl").read_text().splitlines()[1:]):
         recorded[row["output"]] = row["made"]
     assert all(recorded[name] == hashlib.sha256(content).hexdigest() for name, content in made.items())
+
+
+# --- several at once ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not find_spec("openvino"), reason="only its models are shared by threads")
+def test_small_pictures_restored_at_once_are_those_restored_alone(tmp_path, monkeypatch):
+    restorer = Restorer(random_weights("denoise", MSRNConfig(1, 1, 4)), device="cpu", backend="openvino")
+    folder, alone = tmp_path / "in", threading.Event()
+    sides = [8, 9, 300, 8, 31, 300, 64, 5, 8, 8]
+    for index, side in enumerate(sides):
+        samples = RNG.random((3, side, side + 1), dtype=np.float32)
+        files.write(Picture(samples), folder / f"{index}.png")
+    seen: set[str] = set()
+    whole = Restorer.__call__
+
+    def noting(self, picture, **how):
+        kind = "small" if picture.height < 256 else "large"
+        seen.add(f"{kind} {'in the main thread' if threading.current_thread() is main else 'apart'}")
+        if kind == "small" and not alone.is_set():
+            together.wait(30)  # or fail: nobody else came
+        return whole(self, picture, **how)
+
+    main, together = threading.current_thread(), threading.Barrier(2)
+    monkeypatch.setattr("msrn.engine.cores", lambda: 2)
+    monkeypatch.setattr(Restorer, "__call__", noting)
+    outcomes = run(folder, tmp_path / "out", restorer)
+    assert not [outcome.error for outcome in outcomes if outcome.error]
+    assert seen == {"small apart", "large in the main thread"}
+    alone.set()
+    monkeypatch.setattr("msrn.engine.cores", lambda: 1)
+    run(folder, tmp_path / "expected", restorer)
+    assert "small in the main thread" in seen
+    assert tree(tmp_path / "out") == tree(tmp_path / "expected")
+
+
+@pytest.mark.skipif(not find_spec("openvino"), reason="only its models are shared by threads")
+def test_a_small_picture_that_fails_beside_others_costs_its_own_file(tmp_path, monkeypatch):
+    restorer = Restorer(identity_weights("denoise"), device="cpu", backend="openvino")
+    folder = album(tmp_path / "in", *(f"{k}.png" for k in range(6)))
+    whole, calls = Restorer.__call__, itertools.count()
+
+    def third_fails(self, picture, **how):
+        if next(calls) == 2:
+            raise MemoryError
+        return whole(self, picture, **how)
+
+    monkeypatch.setattr("msrn.engine.cores", lambda: 2)
+    monkeypatch.setattr(Restorer, "__call__", third_fails)
+    outcomes = run(folder, tmp_path / "out", restorer)
+    (error,) = [outcome.error for outcome in outcomes if outcome.error]
+    assert "more memory" in str(error)
+    assert len(tree(tmp_path / "out")) == 5

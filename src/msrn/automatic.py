@@ -92,6 +92,11 @@ class Chain:
                 picture = step(picture, progress=report)
         return picture
 
+    @property
+    def at_once(self) -> int:
+        """How many threads may restore small pictures apart and gain by it; see ``Restorer.at_once``."""
+        return min((step.at_once for step in self.steps), default=1)
+
     def result_size(
         self, picture: Picture, scale: float | None = None, size: tuple[int, int] | None = None
     ) -> tuple[int, int]:

@@ -1,4 +1,8 @@
-"""A plan worked through: the next file is decoded and the last one encoded while the network has the one between."""
+"""A plan worked through: the next file is decoded and the last one encoded while the network has the one between.
+
+Small pictures do not wait for each other: as many as there are cores are restored at once, by threads of their own that
+also encode them.
+"""
 
 import errno
 import hashlib
@@ -21,13 +25,17 @@ from msrn.batch.plan import STDIO, Job
 from msrn.child import SECONDS
 from msrn.errors import ImageError, MSRNError, OutputError
 from msrn.files.guarded import Decoder
+from msrn.machine import cores
 from msrn.picture import Picture
 
 if TYPE_CHECKING:  # naming outputs needs no network
-    from msrn.automatic import Automatic
+    from msrn.automatic import Automatic, Chain
     from msrn.engine import Restorer
 
 Existing = Literal["refuse", "skip", "overwrite"]
+_SMALL = 256 * 256
+"""Pixels of a result whose computing the cores had better not share: waiting for each other, they lose more than by
+smaller caches."""
 _HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -101,7 +109,7 @@ def restore_files(
         existing: what to do where something else is in an output's place: refuse the run, skip the file, overwrite it.
         fail_fast: raise the first error.
         workers: how many files are decoded, and how many encoded, beside the network.
-        progress: called with the job at hand and the share of it that is done.
+        progress: called with a job at hand and the share of it that is done, from several threads.
         done: called after each job.
 
     Returns:
@@ -141,7 +149,8 @@ def restore_files(
     if output.manifest is not None and todo:
         output.manifest.begin(restorer.choices)
     store = partial(_store, output=output, settings=settings, digest=digest, keep=existing == "refuse")
-    with _reading(todo, limits, workers) as inputs, ThreadPoolExecutor(workers) as writers:
+    lanes, writers = ThreadPoolExecutor(cores() + 1), ThreadPoolExecutor(workers)
+    with _reading(todo, limits, workers) as inputs, lanes, writers:
         writing: deque[tuple[Outcome, Future[None]]] = deque()
         writers.submit(files.get_ready)
 
@@ -160,14 +169,26 @@ def restore_files(
                     outcome = _restore_video(job, restorer, output, settings, digest, limits, existing, progress)
                 settle(Outcome(job, errors[0]) if errors else outcome)
                 continue
+            in_flight = workers
             with _errors_of(job) as errors:
-                picture, source, note = _restore(job, loading, restorer, settings, progress)
-                outcome = Outcome(job, pixels=picture.width * picture.height, note=note)
-                writing.append((outcome, writers.submit(store, job, picture, source)))
-                del picture, loading  # the writer has it alone
+                picture, source = loading.result()
+                del loading  # whoever has the picture next has it alone
+                chosen = restorer.settled(picture, settings.scale, settings.size)
+                height, width = chosen.result_size(picture, settings.scale, settings.size)
+                files.check_output(job.target, width, height)
+                outcome = Outcome(job, pixels=width * height, note=chosen.note)
+                if outcome.pixels <= _SMALL and chosen.at_once > 1:
+                    future = lanes.submit(_restore_apart, job, picture, source, chosen, settings, progress, store)
+                    in_flight += chosen.at_once
+                else:
+                    how: dict[str, Any] = {"scale": settings.scale, "size": settings.size}
+                    picture = chosen(picture, **how, progress=partial(progress, job))
+                    future = writers.submit(store, job, picture, source)
+                writing.append((outcome, future))
+                del picture, future
             if errors:
                 settle(Outcome(job, errors[0]))
-            finish(workers)
+            finish(in_flight)
         finish(0)
     return [outcomes[job] for job in jobs]
 
@@ -200,19 +221,20 @@ def forecast(
         yield job, chosen.note, frames * seconds, needed
 
 
-def _restore(
+def _restore_apart(
     job: Job,
-    loading: "Future[tuple[Picture, str]]",
-    restorer: "Restorer | Automatic",
+    picture: Picture,
+    source: str,
+    chosen: "Restorer | Chain",
     settings: Settings,
     progress: Callable[[Job, float], None],
-) -> tuple[Picture, str, str]:
-    picture, source = loading.result()
-    chosen = restorer.settled(picture, settings.scale, settings.size)
-    height, width = chosen.result_size(picture, settings.scale, settings.size)
-    files.check_output(job.target, width, height)
-    how: dict[str, Any] = {"scale": settings.scale, "size": settings.size}
-    return chosen(picture, **how, progress=lambda share: progress(job, share)), source, chosen.note
+    store: Callable[[Job, Picture, str], None],
+) -> None:
+    from msrn.engine import apart
+
+    with apart():
+        picture = chosen(picture, scale=settings.scale, size=settings.size, progress=partial(progress, job))
+    store(job, picture, source)
 
 
 def _restore_video(
