@@ -45,8 +45,8 @@ def page(entry: weights.Entry) -> str:
     training = card.training
     facts = {
         "Task": f"{entry.task}, {LEVELS[entry.task]} {_levels(card)}",
-        "Network": f"{network.name}, {network.channels} channels: {parameters:,} parameters, receptive radius "
-        f"{network.receptive_radius} pixels",
+        "Network": f"{network.name}, {network.channels} channels{_squares(network.unshuffle)}: {parameters:,} "
+        f"parameters, receptive radius {network.receptive_radius} pixels",
         "Cost": f"{network.multiply_adds_per_pixel:,} multiply-adds per pixel of the result, "
         f"{network.multiply_adds_per_pixel / 1e6:.3f} × 10¹² per megapixel",
         "Recipe": f"`{card.recipe.get('name')}`, in [recipes](../../recipes); the resolved one is in the file",
@@ -92,6 +92,10 @@ def page(entry: weights.Entry) -> str:
         lines += ["", "## Curve", "", f"![PSNR on held-out images while training]({entry.name}.svg)"]
         lines += ["", "PSNR in dB on crops of the training images that were held out, by hours of training."]
     return "\n".join([*lines, "", "## Limits", "", LIMITS[entry.task], ""])
+
+
+def _squares(side: int) -> str:
+    return f", on squares of {side}×{side} pixels" if side > 1 else ""
 
 
 def _levels(card: weights.Card) -> str:

@@ -43,7 +43,7 @@ def test_the_page_shows_every_row(result, tmp_path):
 def test_untrained_weights_have_a_range_everywhere():
     weights = untrained("M2R2C3")
     assert len(weights.card.ranges) == 8 + 3 + 4
-    assert untrained("msrn-m4r1-sr") is None
+    assert untrained("msrn-m4r1s2-sr") is None
     x = torch.rand(1, 1, 8, 8)
     assert torch.equal(weights.network(x), x)  # what is black would be repeated, and spoil the timing
 
