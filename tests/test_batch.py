@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from tests.tools import identity_weights, random_weights
 
-from msrn import atomic, child, files
+from msrn import atomic, child, engine, files
 from msrn.batch import Limits, Settings, claim, plan_outputs, restore_files
 from msrn.config import MSRNConfig
 from msrn.engine import Restorer
@@ -259,15 +259,14 @@ def test_a_bug_costs_one_file_too(tmp_path, denoiser, monkeypatch):
 
 def test_too_little_memory_for_the_smallest_tile_costs_one_file(tmp_path, denoiser, monkeypatch):
     folder = album(tmp_path / "in", "a.png", "b.png")
-    forward, seen = Restorer._pass, []
+    forward, tries = engine.in_turn, itertools.count(1)
 
-    def tight(self, x):
-        seen.append(x.shape)
-        if len(seen) <= 2:
+    def tight(backend, sources, unshuffle):
+        if next(tries) <= 2:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
-        return forward(self, x)
+        return forward(backend, sources, unshuffle)
 
-    monkeypatch.setattr(Restorer, "_pass", tight)
+    monkeypatch.setattr(engine, "in_turn", tight)
     monkeypatch.setattr(denoiser, "tile", 64)
     errors = [outcome.error for outcome in run(folder, tmp_path / "out", denoiser)]
     assert "more memory than there is" in str(errors[0])

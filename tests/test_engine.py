@@ -1,5 +1,7 @@
 """The engine: contract at the door, colour rule, sizes, precision and memory."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ from msrn import engine, tuning
 from msrn.backends import Choice
 from msrn.color import luminance, rgb_to_ycbcr
 from msrn.degrade import resize
-from msrn.engine import Restorer, choose_device
+from msrn.device import choose_device
+from msrn.engine import Restorer
 from msrn.errors import MSRNError, UsageError
 from msrn.network import MSRNConfig
 from msrn.picture import Picture
@@ -178,7 +181,7 @@ def test_a_tile_that_a_backend_spoils_is_repeated_in_fp32(value, words, caplog):
         calls.append(x)
         return good(x) if len(calls) != 2 else np.full_like(x, value)
 
-    restorer.__dict__["_backend"] = spoil_the_second
+    restorer._backends[1] = spoil_the_second
     result = restorer.restore_planes(planes)
     np.testing.assert_allclose(result[..., :20, 20:], expected[..., :20, 20:], atol=1e-6)
     assert np.abs(result - expected).max() > 1e-4  # the other tiles stay bf16
@@ -197,30 +200,34 @@ def test_out_of_memory_halves_the_tile_and_goes_on(monkeypatch, error):
     restorer = Restorer(random_weights("sr", MSRNConfig(1, 1, 4)), device="cpu", tile=64)
     planes = np.random.default_rng(0).random((1, 1, 130, 130), dtype=np.float32)
     expected = restorer.restore_planes(planes)
-    forward, seen = Restorer._pass, []
+    forward, seen = engine.in_turn, []
 
-    def tight(self, x):
-        seen.append(x.shape[-1])
-        if x.shape[-1] > 45:
-            raise error
-        return forward(self, x)
+    def tight(backend, sources, unshuffle):
+        def watched():
+            for x in sources:
+                seen.append(x.shape[-1])
+                if x.shape[-1] > 45:
+                    raise error
+                yield x
 
-    monkeypatch.setattr(Restorer, "_pass", tight)
+        return forward(backend, watched(), unshuffle)
+
+    monkeypatch.setattr(engine, "in_turn", tight)
     np.testing.assert_allclose(restorer.restore_planes(planes), expected, atol=1e-5)
     assert max(seen) > 45 >= seen[-1]
 
 
 def test_other_runtime_errors_are_not_taken_for_lack_of_memory(monkeypatch):
-    def broken(self, x):
+    def broken(backend, sources, unshuffle):
         raise RuntimeError("something else")
 
-    monkeypatch.setattr(Restorer, "_pass", broken)
+    monkeypatch.setattr(engine, "in_turn", broken)
     with pytest.raises(RuntimeError, match="something else"):
         Restorer(identity_weights("sr"), device="cpu").restore_planes(np.zeros((1, 1, 8, 8), np.float32))
 
 
 def tile_of(config, side=2048, rates=None, backend="eager"):
-    return automatic_tile(config, side, side, 1, torch.device("cpu"), Tuned(Choice(backend, "fp32"), rates or {}, ""))
+    return automatic_tile(config, side, side, torch.device("cpu"), Tuned(Choice(backend, "fp32"), rates or {}, ""))
 
 
 def test_the_automatic_tile_shrinks_with_the_memory(monkeypatch):
@@ -243,7 +250,7 @@ def test_the_automatic_tile_stays_in_the_caches_where_the_halo_is_small(monkeypa
 @pytest.mark.parametrize("config", [MSRNConfig(4, 1, 32), MSRNConfig(6, 6, 64), MSRNConfig(6, 6, 64, 3)])
 def test_no_pass_takes_a_gibibyte(monkeypatch, config):
     monkeypatch.setattr(tuning, "free_memory", lambda: 64 << 30)
-    assert tuning.pass_bytes(config, 8192, 8192, 1, tile_of(config, rates={96: 1e-6})) < 2**30
+    assert tuning.pass_bytes(config, 8192, 8192, tile_of(config, rates={96: 1e-6})) < 2**30
 
 
 def test_an_image_that_fits_is_not_cut(monkeypatch):
@@ -277,3 +284,43 @@ def test_progress_runs_to_one():
     assert shares == sorted(shares)
     assert len(shares) > 3
     assert shares[-1] == 1
+
+
+class Accelerator(NamedTuple):
+    """What the engine takes for a GPU; torch computes on the processor all the same."""
+
+    type: str = "cuda"
+
+    def __str__(self) -> str:
+        return "cpu"
+
+
+@pytest.mark.parametrize("unshuffle", [1, 2])
+@pytest.mark.parametrize(("free", "most"), [(1 << 30, 21), (1 << 16, 1)])
+def test_a_gpu_gets_tiles_of_one_size_together(monkeypatch, unshuffle, free, most):
+    weights = random_weights("denoise", MSRNConfig(1, 1, 4, unshuffle=unshuffle))
+    planes = np.random.default_rng(0).random((3, 1, 130, 131), dtype=np.float32)
+    expected = Restorer(weights, device="cpu", backend="eager", precision="fp32", tile=200).restore_planes(planes)
+    restorer = Restorer(weights, device="cpu", backend="eager", precision="fp32", tile=16)
+    restorer.device = Accelerator()
+    monkeypatch.setattr(tuning, "_free_memory", lambda device: free)
+    backend, seen = restorer._backend, []
+
+    def noting(x):
+        seen.append(x.shape)
+        return backend(x)
+
+    restorer._backends[1] = noting
+    np.testing.assert_allclose(restorer.restore_planes(planes), expected, atol=1e-5)
+    assert max(shape[0] for shape in seen) == most
+    assert len({shape[2:] for shape in seen}) <= 2  # where squares do not fit the image, its last tiles are smaller
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_what_the_processor_gives():
+    weights = random_weights("denoise", MSRNConfig(2, 2, 16))
+    planes = np.random.default_rng(0).random((3, 1, 130, 131), dtype=np.float32)
+    expected = Restorer(weights, device="cpu", precision="fp32").restore_planes(planes)
+    for backend, precision, off in (("eager", "fp32", 1e-4), ("compiled", "fp32", 1e-4), ("eager", "bf16", 0.05)):
+        restorer = Restorer(weights, device="cuda", backend=backend, precision=precision, tile=32)
+        np.testing.assert_allclose(restorer.restore_planes(planes), expected, atol=off)

@@ -44,6 +44,24 @@ def test_tiles_of_networks_that_work_on_squares_begin_at_squares(height, width, 
     assert (covered == 1).all()
 
 
+@given(height=sides, width=sides, tile=st.integers(1, 40), squares=st.integers(0, 9), multiple=st.integers(1, 3))
+def test_uniform_tiles_have_one_size_and_see_at_least_as_far(height, width, tile, squares, multiple):
+    halo = squares * multiple
+    tight = plan(height, width, tile, halo, multiple)
+    uniform = plan(height, width, tile, halo, multiple, uniform=True)
+    assert [part.core for part in uniform] == [part.core for part in tight]
+    for part, least in zip(uniform, tight, strict=True):
+        assert part.source.top <= least.source.top
+        assert part.source.bottom >= least.source.bottom
+        assert part.source.left <= least.source.left
+        assert part.source.right >= least.source.right
+        assert 0 <= part.source.top < part.source.bottom <= height
+        assert 0 <= part.source.left < part.source.right <= width
+        assert part.source.top % multiple == part.source.left % multiple == 0
+    if height % multiple == width % multiple == 0:
+        assert len({(p.source.bottom - p.source.top, p.source.right - p.source.left) for p in uniform}) == 1
+
+
 @pytest.mark.parametrize("arguments", [(0, 5, 8, 1), (5, 0, 8, 1), (5, 5, 0, 1), (5, 5, 8, -1), (5, 5, 8, 3, 2)])
 def test_impossible_plans_are_refused(arguments):
     with pytest.raises(UsageError):

@@ -1,8 +1,11 @@
 """Space to depth and back, in numpy, around a backend: squares of s×s pixels as one pixel of s² as many channels."""
 
+from collections import deque
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
-from msrn.backends import Backend, Planes
+from msrn.backends import Backend, Pipelined, Planes
 
 
 def through(backend: Backend, planes: Planes, unshuffle: int) -> Planes:
@@ -17,10 +20,25 @@ def through(backend: Backend, planes: Planes, unshuffle: int) -> Planes:
     Returns:
         float32 ``(N, C, H, W)``.
     """
-    if unshuffle == 1:
-        return backend(planes)
-    height, width = planes.shape[2:]
-    return from_depth(backend(to_depth(planes, unshuffle)), unshuffle)[..., :height, :width]
+    (residual,) = in_turn(backend, [planes], unshuffle)
+    return residual
+
+
+def in_turn(backend: Backend, batches: Iterable[Planes], unshuffle: int) -> Iterator[Planes]:
+    """Return the residual of one batch after the other, see :func:`through`; some backends do that faster than alone.
+
+    Batches may be asked for before the residuals of those before them are there.
+    """
+    sizes: deque[tuple[int, int]] = deque()
+
+    def deep() -> Iterator[Planes]:
+        for planes in batches:
+            sizes.append(planes.shape[2:])
+            yield planes if unshuffle == 1 else to_depth(planes, unshuffle)
+
+    for residual in backend.in_turn(deep()) if isinstance(backend, Pipelined) else map(backend, deep()):
+        height, width = sizes.popleft()
+        yield residual if unshuffle == 1 else from_depth(residual, unshuffle)[..., :height, :width]
 
 
 def to_depth(planes: Planes, unshuffle: int) -> Planes:

@@ -19,7 +19,8 @@ transparency do not bleed into visible ones (``transparency.py``).
 import logging
 import re
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -28,21 +29,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msrn import weights as weights_module
-from msrn.backends import Backend, BackendName, Choice, Device, Planes, Precision, Processor, candidates, create, kept
+from msrn.backends import Backend, BackendName, Choice, Planes, Precision, candidates, create, kept
 from msrn.color import Range, luminance, rgb_to_ycbcr, ycbcr_to_rgb
 from msrn.config import MSRNConfig
 from msrn.degrade import enlarged_size, resize
-from msrn.depth import through
+from msrn.depth import in_turn, through
+from msrn.device import named
 from msrn.errors import MSRNError, UsageError
-from msrn.machine import cores, may_have_accelerator
+from msrn.machine import cores
 from msrn.picture import Picture, check_pixels
-from msrn.tiling import plan
+from msrn.tiling import Tile, plan
 from msrn.transparency import hide_invisible, restore_invisible
-from msrn.tuning import Tuned, automatic_tile, forecast, pass_bytes, tune
+from msrn.tuning import Tuned, automatic_tile, forecast, pass_bytes, tiles_at_once, tune
 
 if TYPE_CHECKING:  # an image that a kept model restores does not wait for torch
-    import torch
-
     from msrn.fuse import Fused
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class Restorer:
     ) -> None:
         if tile < 0:
             raise UsageError(f"the tile size must be 0 (automatic) or positive, got {tile}")
-        self.device = _device(device)
+        self.device = named(device)
         loaded = weights if isinstance(weights, weights_module.Weights) else weights_module.load(weights)
         self.weights = loaded
         self._candidates = candidates(self.device, backend, precision, loaded.card.harmless)
@@ -146,7 +146,8 @@ class Restorer:
         """How many threads may restore small pictures ``apart`` and gain by it."""
         return cores() if self.tuned.choice.backend == "openvino" else 1
 
-    def _backend(self, planes: Planes) -> Planes:
+    @property
+    def _backend(self) -> Backend:
         number = self.at_once if getattr(_this_thread, "apart", False) else 1
         with self._making:
             if number not in self._backends:
@@ -157,7 +158,7 @@ class Restorer:
                     lambda: create(choice, self.fused, self.weights.card.ranges, self.device, number),
                     number,
                 )
-        return self._backends[number](planes)
+        return self._backends[number]
 
     @cached_property
     def _skip(self) -> float:
@@ -211,10 +212,10 @@ class Restorer:
         passes = 1.0
         if self.config.in_channels == 1 and channels == 3:
             passes = {"sr": 1.0, "denoise": 3.0, "jpeg": 1.5}[self.weights.card.task]
-        tile = self.tile or automatic_tile(self.config, height, width, 1, self.device, tuned)
+        tile = self.tile or automatic_tile(self.config, height, width, self.device, tuned)
         seconds = passes * (8 if self.tta else 1) * forecast(self.config, height, width, tile, tuned)
         planes = int(_FLOAT_COPIES * channels * height * width * 4)
-        return seconds, planes + pass_bytes(self.config, height, width, 1, tile) + _RUNTIME_BYTES
+        return seconds, planes + pass_bytes(self.config, height, width, tile) + _RUNTIME_BYTES
 
     def __call__(
         self,
@@ -317,22 +318,17 @@ class Restorer:
         return ycbcr
 
     def _tiled(self, planes: Planes, report: Callable[[float], None]) -> Planes:
-        # A processor keeps one plane's tile in its caches, but not three; a GPU would rather have more at once.
         height, width = planes.shape[2:]
-        together = 1 if self.device.type == "cpu" else len(planes)
-        tile = self.tile or automatic_tile(self.config, height, width, together, self.device, self.tuned)
+        tile = self.tile or automatic_tile(self.config, height, width, self.device, self.tuned)
         out = np.empty_like(planes)
         while True:
             try:
-                parts = [
-                    (slice(first, first + together), part)
-                    for first in range(0, len(planes), together)
-                    for part in plan(height, width, tile, self.config.halo, self.config.unshuffle)
-                ]
-                for done, (chosen, part) in enumerate(parts, start=1):
-                    result = self._pass(planes[(chosen, slice(None), *part.source.slices)])
-                    out[(chosen, slice(None), *part.core.slices)] = result[(..., *part.kept.slices)]
-                    report(done / len(parts))
+                batches = self._batches(len(planes), height, width, tile)
+                sources = (_cut(planes, batch) for batch in batches)
+                for done, (batch, results) in enumerate(zip(batches, self._restored(sources), strict=True), start=1):
+                    for (number, part), result in zip(batch, results, strict=True):
+                        out[(number, slice(None), *part.core.slices)] = result[(slice(None), *part.kept.slices)]
+                    report(done / len(batches))
                 return out
             except (MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
@@ -342,42 +338,51 @@ class Restorer:
                 tile = max(_SMALLEST_TILE, tile // 2)
                 logger.warning("out of memory: going on with tiles of %d", tile)
 
-    def _pass(self, x: Planes) -> Planes:
-        """Run the network over one tile; what a fast backend spoils is repeated in fp32."""
-        base = x * np.float32(self._skip)
-        result = base + through(self._backend, x, self.config.unshuffle)
-        spoilt = _spoilt(result, x)
-        if spoilt and self.tuned.choice != _EXACT:
-            logger.warning("%s gave %s: this tile is repeated in fp32", self.tuned.choice, spoilt)
-            result = base + through(self._exact, x, self.config.unshuffle)
-        if not np.isfinite(result).all():
-            raise MSRNError("the network gave values that are not finite; is the input finite?")
-        return result
+    def _batches(self, count: int, height: int, width: int, tile: int) -> list[list[tuple[int, Tile]]]:
+        """Which tiles of which planes are computed together.
+
+        A processor keeps one plane's tile in its caches, but no more; a GPU would rather have many at once.
+        """
+        on_gpu = self.device.type != "cpu"
+        parts = plan(height, width, tile, self.config.halo, self.config.unshuffle, uniform=on_gpu)
+        pieces = [(number, part) for number in range(count) for part in parts]
+        if not on_gpu:
+            return [[piece] for piece in pieces]
+        alike: dict[tuple[int, int], list[tuple[int, Tile]]] = {}
+        for number, part in pieces:
+            source = part.source
+            alike.setdefault((source.bottom - source.top, source.right - source.left), []).append((number, part))
+        most = tiles_at_once(self.config, height, width, tile, self.device)
+        return [group[k : k + most] for group in alike.values() for k in range(0, len(group), most)]
+
+    def _restored(self, sources: Iterable[Planes]) -> Iterator[Planes]:
+        """Run the network over one batch after the other; what a fast backend spoils is repeated in fp32."""
+        seen: deque[Planes] = deque()
+
+        def noted() -> Iterator[Planes]:
+            for x in sources:
+                seen.append(x)
+                yield x
+
+        for residual in in_turn(self._backend, noted(), self.config.unshuffle):
+            x = seen.popleft()
+            base = x * np.float32(self._skip)
+            result = base + residual
+            spoilt = _spoilt(result, x)
+            if spoilt and self.tuned.choice != _EXACT:
+                logger.warning("%s gave %s: this tile is repeated in fp32", self.tuned.choice, spoilt)
+                result = base + through(self._exact, x, self.config.unshuffle)
+            if not np.isfinite(result).all():
+                raise MSRNError("the network gave values that are not finite; is the input finite?")
+            yield result
 
 
-def _device(name: str) -> Device:
-    if name == "cpu" or (name == "auto" and not may_have_accelerator()):
-        return Processor()
-    return choose_device(name)
-
-
-def choose_device(name: str) -> "torch.device":
-    """Return the named device, or the best one at hand for ``auto``."""
-    import torch
-
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"unknown device {name!r}; try auto, cpu, cuda or cuda:1") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"device {name!r} was asked for, but {torch.cuda.device_count()} CUDA devices are there")
-    if device.type not in ("cpu", "cuda", "mps") or (device.type == "mps" and not torch.backends.mps.is_available()):
-        raise UsageError(f"device {name!r} cannot be used here; try auto or cpu")
-    return device
+def _cut(planes: Planes, batch: list[tuple[int, Tile]]) -> Planes:
+    """The sources of tiles of one size, ``(tiles, C, h, w)``."""
+    first, part = batch[0]
+    if len(batch) == 1:
+        return planes[(slice(first, first + 1), slice(None), *part.source.slices)]
+    return np.stack([planes[(number, slice(None), *part.source.slices)] for number, part in batch])
 
 
 def _silent(share: float) -> None:

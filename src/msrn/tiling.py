@@ -43,7 +43,7 @@ class Tile:
         return Rectangle(top, top + height, left, left + width)
 
 
-def plan(height: int, width: int, tile: int, halo: int, multiple: int = 1) -> list[Tile]:
+def plan(height: int, width: int, tile: int, halo: int, multiple: int = 1, uniform: bool = False) -> list[Tile]:
     """Cut an image into tiles whose cores partition it, row by row.
 
     Args:
@@ -53,23 +53,34 @@ def plan(height: int, width: int, tile: int, halo: int, multiple: int = 1) -> li
             that allows. (The authors of MemNet cut in the same way.)
         halo: pixels of context around each core; a multiple of ``multiple``.
         multiple: where cores and sources begin: for networks that work on squares of pixels, their side.
+        uniform: let sources at the image's edge reach further inwards, so that (nearly) all are of one size and can be
+            computed together.
 
     Raises:
         UsageError: a size is not positive, or the halo is negative or no multiple.
     """
     if height < 1 or width < 1 or tile < 1 or halo < 0 or multiple < 1 or halo % multiple:
         raise UsageError(f"cannot tile {height}×{width} by {tile} with halo {halo} in steps of {multiple}")
+    rows, columns = (_spans(length, tile, halo, multiple, uniform) for length in (height, width))
     return [
-        Tile(
-            Rectangle(top, bottom, left, right),
-            Rectangle(max(0, top - halo), min(height, bottom + halo), max(0, left - halo), min(width, right + halo)),
-        )
-        for top, bottom in _cuts(height, tile, multiple)
-        for left, right in _cuts(width, tile, multiple)
+        Tile(Rectangle(*core_rows, *core_columns), Rectangle(*source_rows, *source_columns))
+        for core_rows, source_rows in rows
+        for core_columns, source_columns in columns
     ]
 
 
-def _cuts(length: int, tile: int, multiple: int) -> list[tuple[int, int]]:
+def _spans(
+    length: int, tile: int, halo: int, multiple: int, uniform: bool
+) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """First and last pixel (exclusive) of each core and of its source, along one axis."""
     squares, most = -(-length // multiple), max(1, tile // multiple)
     step = -(-squares // -(-squares // most)) * multiple
-    return list(pairwise([*range(0, length, step), length]))
+    reach = step + 2 * halo if uniform else 0
+    spans: list[tuple[tuple[int, int], tuple[int, int]]] = []
+    for first, last in pairwise([*range(0, length, step), length]):
+        start, end = max(0, first - halo), min(length, last + halo)
+        if end - start < reach:
+            start = max(0, (end - reach) // multiple * multiple) if start else 0
+            end = min(length, max(end, start + reach))
+        spans.append(((first, last), (start, end)))
+    return spans

@@ -26,7 +26,7 @@ from msrn.atomic import write_atomically
 from msrn.board import Board
 from msrn.degrade import Degradation, degradation_for, multiple_of
 from msrn.distributed import World, world
-from msrn.engine import choose_device
+from msrn.device import choose_device
 from msrn.errors import MSRNError, OutputError, UsageError
 from msrn.feed import Feed, Pairs, load_material
 from msrn.lean import compile_training

@@ -44,6 +44,8 @@ _TILES = (64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024)
 """Sides that the automatic choice considers."""
 _MEMORY_SHARE = 0.25
 """Share of the free memory one pass of the network may take."""
+_BATCHES = 4
+"""In how many batches a GPU should get an image's tiles at least: one is computed while others are on their way."""
 _LEAST_BYTES = 256 << 20
 _MOST_BYTES = 832 << 20
 """What one pass may take on a CPU, so that no image needs a gibibyte more than itself and its result."""
@@ -99,8 +101,8 @@ def tune(
     return tuned
 
 
-def automatic_tile(config: MSRNConfig, height: int, width: int, count: int, device: Device, tuned: Tuned) -> int:
-    """Return the tile side that should be fastest for ``count`` planes at once, among those that fit the memory.
+def automatic_tile(config: MSRNConfig, height: int, width: int, device: Device, tuned: Tuned) -> int:
+    """Return the tile side that should be fastest, among those that fit the memory.
 
     Small tiles stay in a processor's caches, large ones waste less on halos; which wins was timed, or is guessed.
     """
@@ -115,10 +117,10 @@ def automatic_tile(config: MSRNConfig, height: int, width: int, count: int, devi
         area = rows * columns / tiles
         if tuned.rates:
             return rows * columns * tuned.rate(math.sqrt(area))
-        cached = device.type != "cpu" or area * 4 * config.channels_per_pixel * count <= _CACHED_BYTES
+        cached = device.type != "cpu" or area * 4 * config.channels_per_pixel <= _CACHED_BYTES
         return rows * columns * (1.0 if cached else _CACHE_GAIN.get(tuned.choice.backend, 1.0))
 
-    fitting = [tile for tile in _TILES if pass_bytes(config, height, width, count, tile) <= most]
+    fitting = [tile for tile in _TILES if pass_bytes(config, height, width, tile) <= most]
     return min(fitting, key=cost, default=_TILES[0])
 
 
@@ -129,12 +131,19 @@ def forecast(config: MSRNConfig, height: int, width: int, tile: int, tuned: Tune
     return sum(count * area * tuned.rate(math.sqrt(area)) for area, count in areas.items())
 
 
-def pass_bytes(config: MSRNConfig, height: int, width: int, count: int, tile: int) -> int:
-    """Estimate the memory of one pass of the network over ``count`` tiles with their halos, in fp32."""
+def tiles_at_once(config: MSRNConfig, height: int, width: int, tile: int, device: Device) -> int:
+    """Return how many tiles a GPU should compute together."""
+    fitting = int(_free_memory(device) * _MEMORY_SHARE / pass_bytes(config, height, width, tile))
+    tiles = -(-height // tile) * -(-width // tile)
+    return max(1, min(fitting, -(-tiles // _BATCHES)))
+
+
+def pass_bytes(config: MSRNConfig, height: int, width: int, tile: int) -> int:
+    """Estimate the memory of one pass of the network over a tile with its halo, in fp32."""
     # Long-term memories, one short-term memory, the gate's sum, and what a unit has in flight.
     maps = config.memory_blocks + 6
     side = tile + 2 * config.halo
-    return int(min(side, height) * min(side, width) * 4 * config.channels_per_pixel * count * maps)
+    return int(min(side, height) * min(side, width) * 4 * config.channels_per_pixel * maps)
 
 
 def _read_length(length: int, tile: int, halo: int) -> int:
@@ -168,7 +177,7 @@ def _time(weights: "Weights", fused: "Fused", device: Device, found: Sequence[Ch
     rates, side = {_SIDE: times[choice] / _SIDE**2}, _SIDE
     while (
         rates[side] * (2 * side) ** 2 < _PATIENCE
-        and pass_bytes(fused.config, 2 * side, 2 * side, 1, 2 * side) < free_memory() / 4
+        and pass_bytes(fused.config, 2 * side, 2 * side, 2 * side) < free_memory() / 4
     ):
         side *= 2
         rates[side] = min(_seconds(backends[choice], fused.config, side) for _ in range(2)) / side**2

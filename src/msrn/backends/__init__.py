@@ -15,9 +15,9 @@ int8 rounds the inputs of the memory blocks' convolutions to 8 bit, in the range
 weights, per output channel; everything else stays fp32.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,15 @@ class Backend(Protocol):
 
     def __call__(self, planes: Planes) -> Planes:
         """Return the residual of float32 ``(N, depth, H, W)``, same shape and type."""
+        ...
+
+
+@runtime_checkable
+class Pipelined(Protocol):
+    """A backend that can begin with a batch before the last one is back."""
+
+    def in_turn(self, batches: Iterable[Planes]) -> Iterator[Planes]:
+        """Return the residuals of batches, each as :class:`Backend` has it, in order."""
         ...
 
 

@@ -1,7 +1,9 @@
 """torch itself, eager or compiled, on any device."""
 
 import copy
-from typing import cast
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,12 +33,46 @@ class Torch:
         graph.fused.extract.float()
         graph.to(memory_format=self.layout)  # pyright: ignore[reportCallIssue]
         self.graph = cast(nn.Module, torch.compile(graph, dynamic=True)) if compiled else graph
+        if self.device.type == "cuda" and precision == "fp32":
+            torch.backends.cudnn.allow_tf32 = False  # ten significant bits are not what fp32 says
 
     @torch.inference_mode()
     def __call__(self, planes: Planes) -> Planes:
         """Return the residual of float32 ``(N, depth, H, W)``."""
         x = torch.from_numpy(planes).to(self.device, memory_format=self.layout)
         return self.graph(x).float().contiguous().cpu().numpy()
+
+    @torch.inference_mode()
+    def in_turn(self, batches: Iterable[Planes]) -> Iterator[Planes]:
+        """Return the residuals of one batch after the other; on CUDA, transfers go on while the next is computed."""
+        if self.device.type != "cuda":
+            yield from map(self, batches)
+            return
+        computing = torch.cuda.current_stream(self.device)
+        up, down = torch.cuda.Stream(self.device), torch.cuda.Stream(self.device)
+        under_way: deque[tuple[Tensor, Any]] = deque()
+        for planes in batches:
+            with torch.cuda.stream(up):
+                x = torch.from_numpy(planes).pin_memory().to(self.device, non_blocking=True)
+                x = x.contiguous(memory_format=self.layout)
+            computing.wait_stream(up)
+            x.record_stream(computing)  # its memory is not to be used again before that is done
+            y = self.graph(x).float().contiguous()
+            down.wait_stream(computing)
+            with torch.cuda.stream(down):
+                result = torch.empty(y.shape, pin_memory=True)
+                result.copy_(y, non_blocking=True)
+                y.record_stream(down)
+                under_way.append((result, down.record_event()))
+            if len(under_way) > 1:
+                yield _arrived(*under_way.popleft())
+        while under_way:
+            yield _arrived(*under_way.popleft())
+
+
+def _arrived(result: Tensor, event: Any) -> Planes:
+    event.synchronize()
+    return result.numpy()
 
 
 class _Residual(nn.Module):

@@ -89,7 +89,7 @@ def train(
 
 def _forecast(recipe: "Recipe", data_root: Path, run: Path, device: str, precision: str) -> None:
     from msrn import files, preview
-    from msrn.engine import choose_device
+    from msrn.device import choose_device
     from msrn.feed import load_material
     from msrn.picture import Picture
     from msrn.run import Setting, choose_training_precision
