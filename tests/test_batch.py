@@ -33,7 +33,7 @@ OURS = {"msrn-manifest.jsonl", "failures.jsonl"}
 
 @pytest.fixture(scope="module")
 def denoiser():
-    return Restorer(identity_weights("denoise"), device="cpu")
+    return Restorer(identity_weights("denoise"), device="cpu", backend="eager", precision="fp32")
 
 
 def album(folder: Path, *names: str) -> Path:
@@ -500,13 +500,14 @@ def test_small_pictures_restored_at_once_are_those_restored_alone(tmp_path, monk
         return whole(self, picture, **how)
 
     main, together = threading.current_thread(), threading.Barrier(2)
-    monkeypatch.setattr("msrn.engine.cores", lambda: 2)
+    monkeypatch.setattr("msrn.tuning.cores", lambda: 2)
     monkeypatch.setattr(Restorer, "__call__", noting)
     outcomes = run(folder, tmp_path / "out", restorer)
     assert not [outcome.error for outcome in outcomes if outcome.error]
     assert seen == {"small apart", "large in the main thread"}
     alone.set()
-    monkeypatch.setattr("msrn.engine.cores", lambda: 1)
+    monkeypatch.setattr("msrn.tuning.cores", lambda: 1)
+    restorer = Restorer(restorer.weights, device="cpu", backend="openvino")
     run(folder, tmp_path / "expected", restorer)
     assert "small in the main thread" in seen
     assert tree(tmp_path / "out") == tree(tmp_path / "expected")
@@ -523,7 +524,7 @@ def test_a_small_picture_that_fails_beside_others_costs_its_own_file(tmp_path, m
             raise MemoryError
         return whole(self, picture, **how)
 
-    monkeypatch.setattr("msrn.engine.cores", lambda: 2)
+    monkeypatch.setattr("msrn.tuning.cores", lambda: 2)
     monkeypatch.setattr(Restorer, "__call__", third_fails)
     outcomes = run(folder, tmp_path / "out", restorer)
     (error,) = [outcome.error for outcome in outcomes if outcome.error]

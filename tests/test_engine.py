@@ -1,5 +1,6 @@
 """The engine: contract at the door, colour rule, sizes, precision and memory."""
 
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from msrn.backends import Choice
 from msrn.color import luminance, rgb_to_ycbcr
 from msrn.degrade import resize
 from msrn.device import choose_device
-from msrn.engine import Restorer
+from msrn.engine import Restorer, apart
 from msrn.errors import MSRNError, UsageError
 from msrn.network import MSRNConfig
 from msrn.picture import Picture
@@ -272,7 +273,7 @@ def test_the_forecast_is_what_the_timing_says(monkeypatch):
     config = MSRNConfig(1, 1, 4)
     restorer = Restorer(random_weights("denoise", config), device="cpu", tile=512)
     gray, _ = restorer.forecast(Picture(np.zeros((1, 1024, 1024), np.float32)))
-    assert gray == pytest.approx(2e-6 * (1024 + 2 * config.receptive_radius) ** 2)
+    assert gray == pytest.approx(2e-6 * (1024 + 2 * config.halo) ** 2)
     color, color_bytes = restorer.forecast(Picture(np.zeros((3, 1024, 1024), np.float32)))
     assert color == pytest.approx(3 * gray)
     assert color_bytes > restorer.forecast(Picture(np.zeros((1, 1024, 1024), np.float32)))[1]
@@ -324,3 +325,27 @@ def test_a_gpu_gives_what_the_processor_gives():
     for backend, precision, off in (("eager", "fp32", 1e-4), ("compiled", "fp32", 1e-4), ("eager", "bf16", 0.05)):
         restorer = Restorer(weights, device="cuda", backend=backend, precision=precision, tile=32)
         np.testing.assert_allclose(restorer.restore_planes(planes), expected, atol=off)
+
+
+@pytest.mark.skipif(not find_spec("openvino"), reason="shares out the cores")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_apart_and_together_give_the_same_to_the_bit(precision, monkeypatch):
+    monkeypatch.setattr(tuning, "cores", lambda: 2)
+    restorer = Restorer("sr", device="cpu", backend="openvino", precision=precision)
+    assert restorer.at_once == 2
+    rng = np.random.default_rng(0)
+    for side in (8, 61, 128):
+        small = picture(1, side, side).pixels * 0.2 + rng.random((1, 1, 1), np.float32) * 0.7
+        together = restorer(Picture(small)).pixels
+        with apart():
+            np.testing.assert_array_equal(restorer(Picture(small)).pixels, together)
+    assert restorer._backends.keys() == {1, 2}
+
+
+def test_few_pictures_at_once_where_memory_is_short(monkeypatch):
+    monkeypatch.setattr(tuning, "cores", lambda: 16)
+    each = tuning.pass_bytes(MSRNConfig(), 256, 256, 256)
+    for free, most in ((each, 1), (20 * each, 5), (1000 * each, 16)):
+        monkeypatch.setattr(tuning, "free_memory", lambda free=free: free)
+        assert tuning.pictures_at_once(MSRNConfig(), Tuned(Choice("openvino", "fp32"), {}, "")) == most
+    assert tuning.pictures_at_once(MSRNConfig(), Tuned(Choice("eager", "fp32"), {}, "")) == 1

@@ -15,7 +15,7 @@ LEVELS = [
     ["network", "degrade", "metrics", "tiling", "files", "diagnose", "machine", "published", "bench_page"],
     ["recipe", "weights", "fuse", "lean", "data", "datasets", "resident", "checkpoint", "distributed", "board"],
     ["backends", "shards", "objective"],
-    ["depth", "device"],
+    ["depth", "device", "stopwatch"],
     ["tuning"],
     ["engine"],
     ["methods", "feed", "run", "benchmark", "video", "automatic"],

@@ -34,7 +34,9 @@ def pair(config, training, dtype):
     return plain, copy.deepcopy(plain), x + 1, clean  # means far from zero
 
 
-@pytest.mark.parametrize(("config", "training"), list(itertools.product(SHAPES, (False, True))))
+@pytest.mark.parametrize(
+    ("config", "training"), list(itertools.product([*SHAPES, MSRNConfig(2, 1, 4, unshuffle=2)], (False, True)))
+)
 def test_the_lean_graph_is_the_network_in_double_precision(config, training):
     plain, lean, x, clean = pair(config, training, torch.double)
     expected = both(plain, plain.all_outputs, x, clean)

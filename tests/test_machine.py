@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from msrn import machine
+
 REUSE = """
 import resource
 from msrn.machine import keep_freed_memory
@@ -24,3 +26,10 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.g
 def test_freed_memory_is_used_again():
     mapped = subprocess.run([sys.executable, "-c", REUSE], capture_output=True, text=True, check=True).stdout
     assert int(mapped) < 40 << 20  # not ten times that
+
+
+def test_cores_are_what_a_control_group_leaves(monkeypatch):
+    for content, found in (("", 64), ("max 100000", 64), ("200000 100000", 2), ("150000 100000", 2), ("junk", 64)):
+        monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
+        monkeypatch.setattr(machine, "_read", lambda path, content=content: content)
+        assert machine.cores() == found

@@ -14,6 +14,8 @@ _COLUMNS = {
     "seconds_per_megapixel": ("s/megapixel", "{:.2f}"),
     "gigaflops": ("GFLOP/s", "{:.0f}"),
     "share": ("of ceiling", "{:.0%}"),
+    "product": ("of product", "{:.0%}"),
+    "copy": ("of copy", "{:.0%}"),
     "factor": ("× plain", "{:.1f}"),
     "memory": ("MiB", "{:.0f}"),
     "loss": ("dB lost", "{:.3f}"),
@@ -90,9 +92,13 @@ def machine_line(result: dict[str, Any]) -> str:
 
 
 def ceiling_line(result: dict[str, Any]) -> str:
-    """The lone convolutions' rates."""
+    """What nothing can exceed: the rates of lone convolutions, matrix products and copies."""
     rates = (
         f"{each['channels']} channels, {each['backend']} {each['precision']} {each['gigaflops']:.0f}"
         for each in result["ceilings"]
     )
-    return f"Lone 3×3 convolutions in GFLOP/s: {'; '.join(rates)}"
+    products = "; ".join(f"{precision} {rate:.0f}" for precision, rate in result["products"].items())
+    return (
+        f"Ceilings: lone 3×3 convolutions in GFLOP/s: {'; '.join(rates)}. Matrix products in GFLOP/s: {products}. "
+        f"Copying memory: {result['copy']:.1f} GB/s"
+    )

@@ -5,19 +5,16 @@ factors are medians of the rounds' own ratios. The ceiling of a precision is the
 convolutions as wide as the network, in whichever backend runs them fastest.
 """
 
-import ctypes
+import copy
 import io
 import os
 import platform
 import re
-import threading
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -25,19 +22,19 @@ import torch
 from torch import nn
 
 from msrn.backends import Choice, Planes, candidates, create
+from msrn.device import choose_device
 from msrn.engine import Restorer
-from msrn.errors import MSRNError
-from msrn.fuse import Fused, Map, Operations, TorchOperations, fuse
+from msrn.fuse import Activation, Fused, Map, Operations, TorchOperations, fuse
 from msrn.machine import cores, kind, processor
 from msrn.network import MSRN, MSRNConfig, initialise
+from msrn.stopwatch import Entry, Run, measure, timed
 from msrn.weights import Card, Weights, load
-
-Run = Callable[[Planes], Planes]
-Make = Callable[[], Run]
 
 _CPU = torch.device("cpu")
 _CONVOLUTIONS = 8
-_CEILING_SIDE = 192
+_CEILING_SIDE = 192, 2048
+"""On a processor, where it is to fit the caches, and on a GPU."""
+_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,11 @@ class Row:
     """10⁹ operations per second; a multiply-add is two, and halos of tiles are not counted."""
     share: float | None
     """Of the lone convolutions' rate in the same precision."""
+    product: float | None
+    """Of a matrix product's rate in the same precision."""
+    copy: float | None
+    """Of the rate at which memory is copied: what the graph's operations would read and write if each were done alone.
+    More than 1 means that they are not."""
     factor: float | None
     """How many times as fast as the plain eager network."""
     memory: float | None
@@ -61,21 +63,15 @@ class Row:
     """Largest cost at any level in dB, as the weights' card says; 0 for fp32."""
 
 
-@dataclass
-class _Entry:
-    name: str
-    precision: str
-    make: Make
-
-
 def benchmark(
     names: Sequence[str],
     sides: Sequence[int],
     rounds: int = 5,
     peers: bool = True,
     report: Callable[[float], None] = lambda share: None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
-    """Measure on the CPU.
+    """Measure on one device; times include the transfer of image and result to a GPU and back.
 
     Args:
         names: weights, or shapes such as ``M6R6C64`` (untrained).
@@ -83,10 +79,14 @@ def benchmark(
         rounds: how often each entry takes its turn.
         peers: also measure the plain network, its ONNX export in other runtimes, and a network as large as DnCNN.
         report: called with the share done.
+        device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` is the best at hand.
 
     Returns:
-        ``{"machine": {…}, "ceilings": [{"channels", "precision", "backend", "gigaflops"}], "rows": [Row as a dict]}``
+        ``{"machine": {…}, "ceilings": [{"channels", "precision", "backend", "gigaflops"}], "products": {precision:
+        gigaflops}, "copy": gigabytes per second, "rows": [Row as a dict]}``
     """
+    place = choose_device(device)
+    products, copying = _products(place, rounds), _copy(place, rounds)
     rows: list[Row] = []
     ceilings: list[dict[str, Any]] = []
     known: dict[int, dict[str, float]] = {}
@@ -94,7 +94,7 @@ def benchmark(
         weights = untrained(name) or load(name)
         channels = weights.card.config.channels
         if channels not in known:
-            measured = ceiling(channels, rounds)
+            measured = ceiling(channels, rounds, place)
             ceilings += [
                 {"channels": channels, "precision": choice.precision, "backend": choice.backend, "gigaflops": rate}
                 for choice, rate in measured.items()
@@ -102,16 +102,17 @@ def benchmark(
             best = {choice.precision: rate for choice, rate in sorted(measured.items(), key=lambda item: item[1])}
             known[channels] = best
         for number, side in enumerate(sides):
-            rows += _rows(weights, side, rounds, peers, known[channels])
+            rows += _rows(weights, side, rounds, peers, _Limits(known[channels], products, copying), place)
             report((done + (number + 1) / len(sides)) / len(names))
-    return {"machine": machine(), "ceilings": ceilings, "rows": [asdict(row) for row in rows]}
+    found = {"ceilings": ceilings, "products": products, "copy": copying, "rows": [asdict(row) for row in rows]}
+    return {"machine": machine(place), **found}
 
 
-def machine() -> dict[str, Any]:
+def machine(device: torch.device = _CPU) -> dict[str, Any]:
     """What the figures were taken on, and how busy it was."""
     return {
-        "kind": kind(),
-        "processor": processor(),
+        "kind": kind() if device.type == "cpu" else device.type,
+        "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "cores": cores(),
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "system": platform.platform(),
@@ -135,14 +136,33 @@ def untrained(name: str) -> Weights | None:
     return Weights(network, card, "", name)
 
 
-def ceiling(channels: int, rounds: int) -> dict[Choice, float]:
+def ceiling(channels: int, rounds: int, device: torch.device = _CPU) -> dict[Choice, float]:
     """Rates of lone 3×3 convolutions ``channels`` wide in 10⁹ operations per second, channels last where torch runs."""
     chain = _Convolutions(MSRN(MSRNConfig(1, 1, channels)))
-    found = candidates(_CPU, harmless=("fp32", "bf16", "int8"))
-    entries = [_Entry(str(c), c.precision, lambda c=c: create(c, chain, {"0.second.0": 1.0}, _CPU)) for c in found]
-    times, _ = _measure(entries, _CEILING_SIDE, rounds)
-    work = 2 * 9 * channels * (channels * _CONVOLUTIONS + 2) * _CEILING_SIDE**2 / 1e9
+    found = candidates(device, harmless=("fp32", "bf16", "int8"))
+    entries = [Entry(str(c), c.precision, lambda c=c: create(c, chain, {"0.second.0": 1.0}, device)) for c in found]
+    side = _CEILING_SIDE[device.type != "cpu"]
+    times, _ = measure(entries, side, rounds, device)
+    work = 2 * 9 * channels * (channels * _CONVOLUTIONS + 2) * side**2 / 1e9
     return {choice: work / float(np.median(taken)) for choice, taken in zip(found, times, strict=True)}
+
+
+def _products(device: torch.device, rounds: int) -> dict[str, float]:
+    """Rates of products of large square matrices by precision, in 10⁹ operations per second."""
+    side = 2048 if device.type == "cpu" else 8192
+    rates: dict[str, float] = {}
+    for precision, dtype in _TYPES.items():
+        a, b = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
+        taken = timed(lambda a=a, b=b: a @ b, device, rounds)
+        rates[precision] = 2 * side**3 / taken / 1e9
+    return rates
+
+
+def _copy(device: torch.device, rounds: int) -> float:
+    """Gigabytes per second that are read and written when the device's memory is copied."""
+    source = torch.zeros(1 << (27 if device.type == "cpu" else 30), dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.numel() / timed(lambda: target.copy_(source), device, rounds) / 1e9
 
 
 class _Convolutions(Fused):
@@ -163,40 +183,86 @@ class _Places(TorchOperations):
         return convolution(x)
 
 
-def _rows(weights: Weights, side: int, rounds: int, peers: bool, ceilings: dict[str, float]) -> list[Row]:
-    automatic = Restorer(weights, device="cpu")
+class _Traffic(TorchOperations):
+    """Counts the values that each operation, done alone, reads and writes."""
+
+    def __init__(self) -> None:
+        self.values = 0
+
+    def activate(self, x: torch.Tensor, activation: Activation) -> torch.Tensor:
+        return self._count(super().activate(x, activation), x)
+
+    def convolve(self, x: torch.Tensor, convolution: nn.Conv2d, place: str) -> torch.Tensor:
+        return self._count(convolution(x), x)
+
+    def relu(self, x: torch.Tensor) -> torch.Tensor:
+        return self._count(super().relu(x), x)
+
+    def add(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return self._count(super().add(x, y), x, y)
+
+    def multiply(self, x: torch.Tensor, factor: float) -> torch.Tensor:
+        return self._count(super().multiply(x, factor), x)
+
+    def _count(self, *tensors: torch.Tensor) -> torch.Tensor:
+        self.values += sum(tensor.numel() for tensor in tensors)
+        return tensors[0]
+
+
+@dataclass(frozen=True)
+class _Limits:
+    convolutions: dict[str, float]
+    products: dict[str, float]
+    copy: float
+
+
+@torch.inference_mode()
+def _rows(weights: Weights, side: int, rounds: int, peers: bool, limits: _Limits, device: torch.device) -> list[Row]:
+    config, traffic = weights.card.config, _Traffic()
+    fuse(weights.network).residual(torch.zeros(1, config.depth, 1, 1), traffic)
+    values = traffic.values / config.unshuffle**2 * side**2
+    automatic = Restorer(weights, device=str(device))
     chosen = automatic.tuned.choice
-    entries = [_Entry(f"automatic: {chosen}", chosen.precision, lambda: automatic.restore_planes)]
+    entries = [Entry(f"automatic: {chosen}", chosen.precision, lambda: automatic.restore_planes)]
     precisions = ("fp32", "bf16", "int8") if weights.card.ranges else ("fp32", "bf16")
-    for choice in candidates(_CPU, harmless=precisions):
-        restorer = Restorer(weights, device="cpu", backend=cast(Any, choice[0]), precision=cast(Any, choice[1]))
-        entries.append(_Entry(str(choice), choice.precision, lambda restorer=restorer: restorer.restore_planes))
+    found = candidates(device, harmless=precisions)
+    if device.type != "cpu":
+        found += candidates(device, "compiled", harmless=precisions)
+    for choice in found:
+        restorer = Restorer(weights, device=str(device), backend=cast(Any, choice[0]), precision=cast(Any, choice[1]))
+        entries.append(Entry(str(choice), choice.precision, lambda restorer=restorer: restorer.restore_planes))
     if peers:
-        entries += _peers(weights.network)
-    times, memory = _measure(entries, side, rounds)
+        entries += _peers(weights.network, device)
+    times, memory = measure(entries, side, rounds, device)
     plain = next((taken for entry, taken in zip(entries, times, strict=True) if entry.name == _PLAIN), None)
-    work = 2e-9 * weights.card.config.multiply_adds_per_pixel * side**2
+    work = 2e-9 * config.multiply_adds_per_pixel * side**2
     rows: list[Row] = []
     for entry, taken, peak in zip(entries, times, memory, strict=True):
         median = float(np.median(taken))
         own = 2e-9 * _DNCNN_SIZE * side**2 if entry.name == _DNCNN else work
-        share = own / median / ceilings[entry.precision] if entry.precision in ceilings else None
+        share, product = (
+            own / median / known[entry.precision] if entry.precision in known else None
+            for known in (limits.convolutions, limits.products)
+        )
+        size = 2 if entry.precision == "bf16" else 4  # in int8, what runs on from block to block is fp32
+        copied = None if entry.name == _DNCNN else values * size / median / 1e9 / limits.copy
         factor = None if plain is None else float(np.median(np.array(plain) / np.array(taken)))
         losses = weights.card.losses.get(entry.precision, {})
         loss = 0.0 if entry.precision == "fp32" else max(losses.values(), default=None)
-        rate = median / side**2 * 1e6
         rows.append(
             Row(
-                weights.card.config.shape,
-                entry.name,
-                entry.precision,
-                side,
-                rate,
-                own / median,
-                share,
-                factor,
-                peak,
-                loss,
+                network=config.shape,
+                entry=entry.name,
+                precision=entry.precision,
+                side=side,
+                seconds_per_megapixel=median / side**2 * 1e6,
+                gigaflops=own / median,
+                share=share,
+                product=product,
+                copy=copied,
+                factor=factor,
+                memory=peak,
+                loss=loss,
             )
         )
     return sorted(rows, key=lambda row: row.seconds_per_megapixel)
@@ -209,9 +275,12 @@ _DNCNN_SIZE = 9 * _DNCNN_WIDTH * (2 + _DNCNN_WIDTH * (_DNCNN_LAYERS - 2))
 """Multiply-adds per pixel."""
 
 
-def _peers(network: MSRN) -> list[_Entry]:
+def _peers(network: MSRN, device: torch.device) -> list[Entry]:
     """What others run: the network as it was trained, its export as it comes out, and a plain chain of convolutions."""
-    entries = [_Entry(_PLAIN, "fp32", lambda: _eager(network)), _Entry(_DNCNN, "fp32", lambda: _eager(_dncnn()))]
+    nets = {_PLAIN: copy.deepcopy(network).to(device), _DNCNN: _dncnn().to(device)}
+    entries = [Entry(name, "fp32", lambda net=net: _eager(net, device)) for name, net in nets.items()]
+    if device.type != "cpu":
+        return entries
     with suppress(ImportError):
         runtime: Any = import_module("onnxruntime")
 
@@ -219,7 +288,7 @@ def _peers(network: MSRN) -> list[_Entry]:
             session = runtime.InferenceSession(_exported(network), providers=["CPUExecutionProvider"])
             return lambda planes: session.run(None, {"x": planes})[0]
 
-        entries.append(_Entry("ONNX Runtime, naive export", "fp32", onnxruntime))
+        entries.append(Entry("ONNX Runtime, naive export", "fp32", onnxruntime))
     with suppress(ImportError):
         core: Any = import_module("msrn.backends.openvino").core()
 
@@ -228,8 +297,8 @@ def _peers(network: MSRN) -> list[_Entry]:
             model = core.compile_model(core.read_model(_exported(network)), "CPU", hints)
             return lambda planes: model(planes)[0]
 
-        entries.append(_Entry("OpenVINO, naive export", "fp32", lambda: compiled("f32")))
-        entries.append(_Entry("OpenVINO, naive export", "bf16", lambda: compiled("bf16")))
+        entries.append(Entry("OpenVINO, naive export", "fp32", lambda: compiled("f32")))
+        entries.append(Entry("OpenVINO, naive export", "bf16", lambda: compiled("bf16")))
     return entries
 
 
@@ -245,10 +314,10 @@ def _exported(network: MSRN) -> bytes:
     return file.getvalue()
 
 
-def _eager(network: nn.Module) -> Run:
+def _eager(network: nn.Module, device: torch.device) -> Run:
     @torch.inference_mode()
     def run(planes: Planes) -> Planes:
-        return network(torch.from_numpy(planes)).numpy()
+        return network(torch.from_numpy(planes).to(device)).cpu().numpy()
 
     return run
 
@@ -259,56 +328,3 @@ def _dncnn() -> nn.Module:
         layer for k in range(_DNCNN_LAYERS) for layer in (nn.Conv2d(widths[k], widths[k + 1], 3, padding=1), nn.ReLU())
     ]
     return nn.Sequential(*layers[:-1]).eval().requires_grad_(False)
-
-
-def _measure(entries: Sequence[_Entry], side: int, rounds: int) -> tuple[list[list[float]], list[float | None]]:
-    """Return each entry's times in seconds, one per round, and its peak memory in MiB."""
-    planes = np.random.default_rng(0).random((1, 1, side, side), dtype=np.float32)
-    runs: list[Run] = []
-    memory: list[float | None] = []
-    for entry in entries:
-        with _Peak() as peak:
-            runs.append(entry.make())
-            result = runs[-1](planes)
-        if result.shape != planes.shape:
-            raise MSRNError(f"{entry.name} returned shape {result.shape}, expected {planes.shape}")
-        memory.append(peak.mebibytes)
-    times: list[list[float]] = [[] for _ in entries]
-    for _ in range(rounds):
-        for run, taken in zip(runs, times, strict=True):
-            started = time.perf_counter()
-            run(planes)
-            taken.append(time.perf_counter() - started)
-    return times, memory
-
-
-class _Peak:
-    """How far the process's resident memory rises meanwhile, looked at every few milliseconds; Linux only."""
-
-    mebibytes: float | None = None
-
-    def __enter__(self) -> "_Peak":
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)  # what earlier entries left must not be filled unseen
-        self._before = self._most = _resident()
-        self._ended = threading.Event()
-        self._watch = threading.Thread(target=self._look, daemon=True)
-        self._watch.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._ended.set()
-        self._watch.join()
-        self._most = max(self._most, _resident())
-        self.mebibytes = (self._most - self._before) / 2**20 if self._most else None
-
-    def _look(self) -> None:
-        while not self._ended.wait(0.002):
-            self._most = max(self._most, _resident())
-
-
-def _resident() -> int:
-    try:
-        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0

@@ -36,11 +36,10 @@ from msrn.degrade import enlarged_size, resize
 from msrn.depth import in_turn, through
 from msrn.device import named
 from msrn.errors import MSRNError, UsageError
-from msrn.machine import cores
 from msrn.picture import Picture, check_pixels
 from msrn.tiling import Tile, plan
 from msrn.transparency import hide_invisible, restore_invisible
-from msrn.tuning import Tuned, automatic_tile, forecast, pass_bytes, tiles_at_once, tune
+from msrn.tuning import Tuned, automatic_tile, forecast, pass_bytes, pictures_at_once, tiles_at_once, tune
 
 if TYPE_CHECKING:  # an image that a kept model restores does not wait for torch
     from msrn.fuse import Fused
@@ -63,11 +62,12 @@ def apart() -> Generator[None]:
     Cores that share a small picture wait for each other and for whoever else needs one of them; see
     :attr:`Restorer.at_once`. The results are the same.
     """
+    before = getattr(_this_thread, "apart", False)
     _this_thread.apart = True
     try:
         yield
     finally:
-        _this_thread.apart = False
+        _this_thread.apart = before
 
 
 class Restorer:
@@ -141,10 +141,10 @@ class Restorer:
         """Backend and precision; timed here and now if this machine does not know these weights yet."""
         return tune(self.weights, lambda: self.fused, self.device, self._candidates, always=self._timed)
 
-    @property
+    @cached_property
     def at_once(self) -> int:
-        """How many threads may restore small pictures ``apart`` and gain by it."""
-        return cores() if self.tuned.choice.backend == "openvino" else 1
+        """How many threads may restore small pictures (``tuning.SMALL``) ``apart`` and gain by it."""
+        return pictures_at_once(self.config, self.tuned)
 
     @property
     def _backend(self) -> Backend:

@@ -23,8 +23,10 @@ def free_memory() -> int:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may use, a control group's share rounded up."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, _, period = _read("/sys/fs/cgroup/cpu.max").strip().partition(" ")
+    return min(allowed, -(-int(quota) // int(period))) if quota.isdigit() and period.isdigit() else allowed
 
 
 def may_have_accelerator() -> bool:

@@ -133,13 +133,16 @@ class TiledMethod:
     """Another method, shown one tile at a time, with less context than it may want."""
 
     def __init__(self, method: Method, tile: int, halo: int) -> None:
-        self.method, self.tile, self.halo = method, tile, halo
+        self.method, self.tile = method, tile
+        # Squares of pixels are the same in each tile as in the whole image.
+        self.multiple = method.restorer.config.unshuffle if isinstance(method, WeightsMethod) else 1
+        self.halo = -(-halo // self.multiple) * self.multiple
         self.name = method.name
 
     def __call__(self, degraded: FloatArray, image: str) -> FloatArray:
         """Restore ``(C, H, W)``."""
         out = np.empty_like(degraded)
-        for part in plan(degraded.shape[1], degraded.shape[2], self.tile, self.halo):
+        for part in plan(degraded.shape[1], degraded.shape[2], self.tile, self.halo, self.multiple):
             source = degraded[(..., *part.source.slices)]
             restored = self.method(source, image)
             check_output(restored, source, self.method)

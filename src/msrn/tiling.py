@@ -1,8 +1,8 @@
 """Exact tiles: pure geometry, no arrays.
 
 Each tile restores a core rectangle from an input rectangle that reaches ``halo`` pixels further on every
-side, but never past the image edge: there the network's own zero padding must stay the only padding. With a
-halo of at least the network's receptive radius, the tiles together equal the whole-image result.
+side, but never past the image edge: there the network's own zero padding must stay the only padding. With
+the network's halo (``MSRNConfig.halo``), the tiles together equal the whole-image result.
 """
 
 from dataclasses import dataclass

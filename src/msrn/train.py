@@ -25,8 +25,8 @@ from msrn import checkpoint
 from msrn.atomic import write_atomically
 from msrn.board import Board
 from msrn.degrade import Degradation, degradation_for, multiple_of
-from msrn.distributed import World, world
 from msrn.device import choose_device
+from msrn.distributed import World, world
 from msrn.errors import MSRNError, OutputError, UsageError
 from msrn.feed import Feed, Pairs, load_material
 from msrn.lean import compile_training

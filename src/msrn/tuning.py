@@ -35,6 +35,9 @@ if TYPE_CHECKING:  # what is remembered needs no torch
 
 logger = logging.getLogger(__name__)
 
+SMALL = 256 * 256
+"""Pixels of a result whose computing the cores had better not share: waiting for each other, they lose more than by
+smaller caches."""
 _SIDE = 96
 """Of the square that all candidates are timed on."""
 _ROUNDS = 3
@@ -129,6 +132,16 @@ def forecast(config: MSRNConfig, height: int, width: int, tile: int, tuned: Tune
     parts = plan(height, width, tile, config.halo, config.unshuffle)
     areas = Counter((part.source.bottom - part.source.top) * (part.source.right - part.source.left) for part in parts)
     return sum(count * area * tuned.rate(math.sqrt(area)) for area, count in areas.items())
+
+
+def pictures_at_once(config: MSRNConfig, tuned: Tuned) -> int:
+    """Return how many small pictures the processor should restore at once, each on its share of the cores.
+
+    Only OpenVINO's models share out the cores, and each picture takes memory of its own.
+    """
+    side = math.isqrt(SMALL)
+    fitting = int(free_memory() * _MEMORY_SHARE / pass_bytes(config, side, side, side))
+    return max(1, min(cores(), fitting)) if tuned.choice.backend == "openvino" else 1
 
 
 def tiles_at_once(config: MSRNConfig, height: int, width: int, tile: int, device: Device) -> int:

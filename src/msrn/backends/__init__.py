@@ -161,7 +161,7 @@ def kept(choice: Choice, identity: str, build: Callable[[], Backend], apart: int
         choice: what it is; OpenVINO's models can be kept.
         identity: of the weights; empty where nothing identifies them.
         build: calls :func:`create`.
-        apart: what it was built with.
+        apart: what it calls it with.
     """
     if choice.backend != "openvino" or not identity:
         return build()

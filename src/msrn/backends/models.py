@@ -27,7 +27,7 @@ def keep(choice: Choice, identity: str, build: Callable[[], Backend], apart: int
         choice: OpenVINO and a precision.
         identity: of the weights.
         build: makes it.
-        apart: what it was built with.
+        apart: how many calls at a time it shares out the cores to; see ``backends.create``.
     """
     key = {
         "processor": processor(),

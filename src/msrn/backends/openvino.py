@@ -23,13 +23,21 @@ ops: Any = import_module("openvino.opset13")
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
-@cache
+_making = threading.Lock()
+
+
 def core() -> Any:
     """Return the process's one ``openvino.Core``.
 
     Each one's CPU plugin brings an alternate signal stack and, when unloaded, puts its predecessor's back: of two, the
     second to go installs what the first has freed, and the next Ctrl-C would be a segmentation fault.
     """
+    with _making:
+        return _core()
+
+
+@cache
+def _core() -> Any:
     return openvino.Core()
 
 
@@ -72,7 +80,7 @@ class OpenVINO:
         x = planes if self.norm is None else _halves(planes, *self.norm)
         if not hasattr(self._callers, "request"):
             self._callers.request = self.compiled.create_infer_request()
-        return self._callers.request.infer([np.ascontiguousarray(x)])[0]
+        return self._callers.request.infer([np.ascontiguousarray(x)], share_inputs=True)[0]
 
 
 def _hints(precision: str, apart: int) -> dict[str, Any]:

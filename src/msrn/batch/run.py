@@ -27,16 +27,15 @@ from msrn.errors import ImageError, MSRNError, OutputError
 from msrn.files.guarded import Decoder
 from msrn.machine import cores
 from msrn.picture import Picture
+from msrn.tuning import SMALL
 
 if TYPE_CHECKING:  # naming outputs needs no network
-    from msrn.automatic import Automatic, Chain
+    from msrn.automatic import Automatic
     from msrn.engine import Restorer
 
 Existing = Literal["refuse", "skip", "overwrite"]
-_SMALL = 256 * 256
-"""Pixels of a result whose computing the cores had better not share: waiting for each other, they lose more than by
-smaller caches."""
 _HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_UnderWay = tuple["Outcome", Future[None]]
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def restore_files(
         limits: larger inputs fail.
         existing: what to do where something else is in an output's place: refuse the run, skip the file, overwrite it.
         fail_fast: raise the first error.
-        workers: how many files are decoded, and how many encoded, beside the network.
+        workers: how many files are decoded, and how many large ones encoded, beside the network.
         progress: called with a job at hand and the share of it that is done, from several threads.
         done: called after each job.
 
@@ -149,27 +148,28 @@ def restore_files(
     if output.manifest is not None and todo:
         output.manifest.begin(restorer.choices)
     store = partial(_store, output=output, settings=settings, digest=digest, keep=existing == "refuse")
+    several = len(todo) > cores()  # or they would leave cores idle
     lanes, writers = ThreadPoolExecutor(cores() + 1), ThreadPoolExecutor(workers)
-    with _reading(todo, limits, workers) as inputs, lanes, writers:
-        writing: deque[tuple[Outcome, Future[None]]] = deque()
+    with _reading(todo, limits, workers) as inputs, lanes, writers, _cancelled(lanes):
+        restoring, encoding = deque[_UnderWay](), deque[_UnderWay]()
         writers.submit(files.get_ready)
 
-        def finish(left: int) -> None:
-            while len(writing) > left:
-                outcome, future = writing.popleft()
+        def finish(queue: deque[_UnderWay], left: int) -> None:
+            while len(queue) > left:
+                outcome, future = queue.popleft()
                 with _errors_of(outcome.job) as errors:
                     future.result()
                 settle(Outcome(outcome.job, errors[0]) if errors else outcome)
 
         for job, loading in inputs:
             if loading is None:
-                finish(0)
+                finish(restoring, 0)
+                finish(encoding, 0)
                 outcome = Outcome(job)
                 with _errors_of(job) as errors:
                     outcome = _restore_video(job, restorer, output, settings, digest, limits, existing, progress)
                 settle(Outcome(job, errors[0]) if errors else outcome)
                 continue
-            in_flight = workers
             with _errors_of(job) as errors:
                 picture, source = loading.result()
                 del loading  # whoever has the picture next has it alone
@@ -177,19 +177,21 @@ def restore_files(
                 height, width = chosen.result_size(picture, settings.scale, settings.size)
                 files.check_output(job.target, width, height)
                 outcome = Outcome(job, pixels=width * height, note=chosen.note)
-                if outcome.pixels <= _SMALL and chosen.at_once > 1:
-                    future = lanes.submit(_restore_apart, job, picture, source, chosen, settings, progress, store)
-                    in_flight += chosen.at_once
+                at_once = chosen.at_once if several and outcome.pixels <= SMALL else 1
+                restore = partial(chosen, scale=settings.scale, size=settings.size, progress=partial(progress, job))
+                if at_once > 1:
+                    restoring.append((outcome, lanes.submit(_restore_apart, job, picture, source, restore, store)))
                 else:
-                    how: dict[str, Any] = {"scale": settings.scale, "size": settings.size}
-                    picture = chosen(picture, **how, progress=partial(progress, job))
-                    future = writers.submit(store, job, picture, source)
-                writing.append((outcome, future))
-                del picture, future
+                    picture = restore(picture)
+                    encoding.append((outcome, writers.submit(store, job, picture, source)))
+                del picture
             if errors:
                 settle(Outcome(job, errors[0]))
-            finish(in_flight)
-        finish(0)
+            elif at_once > 1:
+                finish(restoring, at_once)
+            finish(encoding, workers)
+        finish(restoring, 0)
+        finish(encoding, 0)
     return [outcomes[job] for job in jobs]
 
 
@@ -225,16 +227,24 @@ def _restore_apart(
     job: Job,
     picture: Picture,
     source: str,
-    chosen: "Restorer | Chain",
-    settings: Settings,
-    progress: Callable[[Job, float], None],
+    restore: Callable[[Picture], Picture],
     store: Callable[[Job, Picture, str], None],
 ) -> None:
     from msrn.engine import apart
 
     with apart():
-        picture = chosen(picture, scale=settings.scale, size=settings.size, progress=partial(progress, job))
+        picture = restore(picture)
     store(job, picture, source)
+
+
+@contextmanager
+def _cancelled(pool: ThreadPoolExecutor) -> Generator[None]:
+    """Whoever leaves early waits for what has begun, and for nothing else."""
+    try:
+        yield
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
 
 
 def _restore_video(

@@ -17,6 +17,7 @@ def benchmark(
     ] = None,
     size: Annotated[list[int] | None, typer.Option("--size", min=1, help="Side in pixels; may be repeated.")] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each entry takes its turn.")] = 5,
+    device: Annotated[str, typer.Option("--device", "-g", help="cpu, cuda, cuda:1, auto.")] = "cpu",
     peers: Annotated[bool, typer.Option("--peers/--no-peers", help="Also the plain network and others.")] = True,
     page: Annotated[Path | None, typer.Option("--html", help="Draw the result, one self-contained page.")] = None,
     as_json: AsJSON = False,
@@ -30,7 +31,12 @@ def benchmark(
     show_log(verbose, quiet)
     with Bar(quiet) as bar:
         result = measure(
-            weights or ["sr"], size or [256, 512], rounds, peers, lambda share: bar.show("benchmark", share)
+            weights or ["sr"],
+            size or [256, 512],
+            rounds,
+            peers,
+            lambda share: bar.show("benchmark", share),
+            device,
         )
     if page is not None:
         bench_page.write(result, page)

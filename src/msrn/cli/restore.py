@@ -211,15 +211,18 @@ class Report:
     """Tells how far a batch is: images and megapixels a second, what failed."""
 
     def __init__(self, plan: "Plan", bar: Bar, quiet: bool) -> None:
-        self._order = {job: index for index, job in enumerate(plan.jobs)}
+        self._files = len(plan.jobs)
         self._bar, self._quiet = bar, quiet
         self._started = time.perf_counter()
         self._made = self._skipped = self._failed = self._pixels = 0
+        self._shown = 0.0
 
     def advance(self, job: "Job", share: float) -> None:
         """Show the file at hand and the speed so far."""
         text = f"{job.source.name}  {self._speed()}" + (f"  {self._failed} failed" if self._failed else "")
-        self._bar.show(text, (self._order[job] + share) / len(self._order))
+        # Several may be at hand, each with a share of its own.
+        self._shown = max(self._shown, (self._made + self._skipped + self._failed + share) / self._files)
+        self._bar.show(text, self._shown)
 
     def done(self, outcome: "Outcome") -> None:
         """Count what became of a file, and say it."""

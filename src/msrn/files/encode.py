@@ -127,13 +127,11 @@ def _quantise(picture: Picture, bits: int, keep_alpha: bool, path: Path) -> NDAr
 
 
 def _encode_png(file: BinaryIO, samples: NDArray[Any], kept: Metadata) -> None:
-    """By libpng as quickly as it can: encoding competes with the network. (Pillow has no 16-bit colour.)
-
-    One filter instead of the best of five for each row, and of repetitions runs only: restored pictures repeat nothing.
-    """
+    """By libpng's quickest level, with one filter instead of the best of five for each row: encoding competes with the
+    network. (Pillow has no 16-bit colour.)"""
     from imagecodecs import PNG, png_encode
 
-    data = cast(bytes, png_encode(samples, level=1, strategy=PNG.STRATEGY.RLE, filter=PNG.FILTER.PAETH))
+    data = cast(bytes, png_encode(samples, level=1, filter=PNG.FILTER.PAETH))
     chunks: list[tuple[bytes, bytes]] = []
     if kept.icc_profile:
         chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(kept.icc_profile)))
