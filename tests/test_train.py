@@ -326,6 +326,19 @@ def test_fp16_training_scales_its_gradients_and_resumes_bit_for_bit(data_folder,
     assert run.scaler.state_dict() == whole.scaler.state_dict()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # the compiler's own
+@pytest.mark.skipif(not shutil.which("c++"), reason="compiles C++")
+def test_compiled_runs_resume_bit_for_bit(data_folder, tmp_path):
+    plan = recipe(network__recursions=1, growth=None, checkpoint_minutes=1e-9)
+    how = {"device": "cpu", "precision": "bf16", "compiled": True}
+    whole = fit(plan, data_folder, tmp_path / "whole", **how)
+    fit(plan, data_folder, tmp_path / "parts", minutes=1e-9, **how)
+    torch.compiler.reset()  # as in another process
+    run = fit(plan, data_folder, tmp_path / "parts", resume=True, **how)
+    assert run.step == 12
+    assert_same(state_of(run), state_of(whole))
+
+
 # --- checkpoints and publishing --------------------------------------------------------------------------------
 
 
