@@ -7,7 +7,6 @@ python docs/update_cards.py --check     only compare the pages: exit code 1 if o
 
 import argparse
 import json
-import math
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from demo import run as demo  # noqa: E402
+from docs.update_curves import panel, svg  # noqa: E402
 
 from msrn import tables, weights  # noqa: E402
 from msrn.picture import Task  # noqa: E402
@@ -143,35 +143,8 @@ def picture(entry: weights.Entry) -> None:
 
 def curve(points: list[Any]) -> str:
     """Held-out scores over hours as SVG, a line for each level."""
-    left, right, top, bottom = 48, 600, 14, 260
-    hours = [point[1] for point in points]
-    values = [value for point in points for value in point[2].values()]
-    low, high, last = math.floor(min(values)), math.ceil(max(values)), max(hours) or 1.0
-
-    def x(hour: float) -> float:
-        return left + hour / last * (right - left)
-
-    def y(value: float) -> float:
-        return bottom - (value - low) / (high - low) * (bottom - top)
-
-    step = next(step for step in (1, 2, 5, 10) if (high - low) / step <= 10)
-    parts = [
-        f'<path d="M{left} {y(value):.1f}H{right}" stroke="#ccc"/>'
-        f'<text x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value}</text>'
-        for value in range(low, high + 1, step)
-    ]
-    parts += [
-        f'<text x="{x(last * share / 4):.1f}" y="{bottom + 18}" text-anchor="middle">{last * share / 4:.2f} h</text>'
-        for share in range(5)
-    ]
-    colours = ("#1769aa", "#b3541e", "#2e7d32", "#6a1b9a", "#455a64")
-    for level, colour in zip(points[-1][2], colours, strict=False):
-        path = " ".join(f"{x(point[1]):.1f},{y(point[2][level]):.1f}" for point in points if level in point[2])
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        end = points[-1][2][level]
-        parts.append(f'<text x="{right + 6}" y="{y(end) + 4:.1f}" fill="{colour}">{level}: {end:.2f}</text>')
-    style = 'font-family="sans-serif" font-size="12"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 290" {style}>{"".join(parts)}</svg>\n'
+    levels = points[-1][2]
+    return svg([panel({level: [(p[1], p[2][level]) for p in points if level in p[2]] for level in levels})])
 
 
 def main() -> None:
