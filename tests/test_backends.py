@@ -152,3 +152,31 @@ def test_ctrl_c_after_two_backends_is_an_interruption_not_a_crash():
         [sys.executable, "-c", SIGNAL_AFTER_TWO_BACKENDS], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert (process.returncode, process.stdout) == (0, "interrupted\n"), process.stderr
+
+
+FIRST_CALLS_AT_ONCE = """
+import sys, threading
+import numpy as np
+from tests.tools import random_network
+from msrn.backends import Choice, create
+from msrn.fuse import fuse
+from msrn.network import MSRNConfig
+sys.setswitchinterval(1e-6)
+backend = create(Choice("openvino", "fp32"), fuse(random_network(MSRNConfig(1, 1, 2))), {}, None, apart=2)
+together = threading.Barrier(8)
+def call():
+    together.wait()
+    backend(np.zeros((1, 1, 8, 8), np.float32))
+threads = [threading.Thread(target=call, daemon=True) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(20)
+sys.exit(any(thread.is_alive() for thread in threads))
+"""
+
+
+@pytest.mark.skipif(not backends._installed("openvino"), reason="openvino is not installed")
+def test_threads_whose_first_calls_meet_do_not_wait_for_each_other_for_ever():
+    # Left to itself, OpenVINO's binding stopped at every one of six tries.
+    subprocess.run([sys.executable, "-c", FIRST_CALLS_AT_ONCE], cwd=ROOT, check=True, timeout=120)

@@ -38,7 +38,21 @@ def core() -> Any:
 
 @cache
 def _core() -> Any:
-    return openvino.Core()
+    """Make it, and run a model once.
+
+    The bindings look up Python types when first called and guard that with a C++ lock: of two threads whose first calls
+    meet, one waits for the lock with the interpreter in its hand, and the other for the interpreter, for ever.
+    """
+    made = openvino.Core()
+    x: Any = ops.parameter([-1, 1], np.float32)
+    compiled = made.compile_model(openvino.Model([ops.relu(x)], [x]), "CPU")
+    made.import_model(compiled.export_model().getvalue(), "CPU", {})
+    _infer(compiled.create_infer_request(), np.zeros((1, 1), np.float32))
+    return made
+
+
+def _infer(request: Any, x: Planes) -> Planes:
+    return request.infer([np.ascontiguousarray(x)], share_inputs=True)[0]
 
 
 class OpenVINO:
@@ -80,7 +94,7 @@ class OpenVINO:
         x = planes if self.norm is None else _halves(planes, *self.norm)
         if not hasattr(self._callers, "request"):
             self._callers.request = self.compiled.create_infer_request()
-        return self._callers.request.infer([np.ascontiguousarray(x)], share_inputs=True)[0]
+        return _infer(self._callers.request, x)
 
 
 def _hints(precision: str, apart: int) -> dict[str, Any]:
