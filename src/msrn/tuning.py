@@ -12,6 +12,7 @@ import math
 import os
 import platform
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -47,6 +48,8 @@ _TILES = (64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024)
 """Sides that the automatic choice considers."""
 _MEMORY_SHARE = 0.25
 """Share of the free memory one pass of the network may take."""
+_TRIFLE = 32 << 20
+"""What one pass may take without asking how much memory there is."""
 _BATCHES = 4
 """In how many batches a GPU should get an image's tiles at least: one is computed while others are on their way."""
 _LEAST_BYTES = 256 << 20
@@ -109,7 +112,10 @@ def automatic_tile(config: MSRNConfig, height: int, width: int, device: Device, 
 
     Small tiles stay in a processor's caches, large ones waste less on halos; which wins was timed, or is guessed.
     """
-    free = _free_memory(device)
+    tiles = _TILES[: bisect_left(_TILES, max(height, width)) + 1]  # beyond the first that holds it all, they are alike
+    # Looking up the free memory takes longer than some small pictures' colours.
+    plenty = pass_bytes(config, height, width, tiles[-1]) <= _TRIFLE
+    free = _TRIFLE / _MEMORY_SHARE if plenty else _free_memory(device)
     # The luminance and its result are there besides the image; some room is needed even for the largest.
     room = max(_LEAST_BYTES, _MOST_BYTES - 3 * 4 * height * width)
     most = min(free * _MEMORY_SHARE, room if device.type == "cpu" else free)
@@ -123,7 +129,7 @@ def automatic_tile(config: MSRNConfig, height: int, width: int, device: Device, 
         cached = device.type != "cpu" or area * 4 * config.channels_per_pixel <= _CACHED_BYTES
         return rows * columns * (1.0 if cached else _CACHE_GAIN.get(tuned.choice.backend, 1.0))
 
-    fitting = [tile for tile in _TILES if pass_bytes(config, height, width, tile) <= most]
+    fitting = [tile for tile in tiles if pass_bytes(config, height, width, tile) <= most]
     return min(fitting, key=cost, default=_TILES[0])
 
 

@@ -149,7 +149,7 @@ def restore_files(
         output.manifest.begin(restorer.choices)
     store = partial(_store, output=output, settings=settings, digest=digest, keep=existing == "refuse")
     several = len(todo) > cores()  # or they would leave cores idle
-    lanes, writers = ThreadPoolExecutor(cores() + 1), ThreadPoolExecutor(workers)
+    lanes, writers = ThreadPoolExecutor(cores() + 2), ThreadPoolExecutor(workers)
     with _reading(todo, limits, workers) as inputs, lanes, writers, _cancelled(lanes):
         restoring, encoding = deque[_UnderWay](), deque[_UnderWay]()
         writers.submit(files.get_ready)
@@ -188,7 +188,7 @@ def restore_files(
             if errors:
                 settle(Outcome(job, errors[0]))
             elif at_once > 1:
-                finish(restoring, at_once)
+                finish(restoring, at_once + 1)
             finish(encoding, workers)
         finish(restoring, 0)
         finish(encoding, 0)

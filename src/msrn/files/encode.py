@@ -24,6 +24,7 @@ from msrn.picture import Metadata, Picture
 _LARGEST_SIDE = {"JPEG": 65_535, "WEBP": 16_383}
 _LARGEST = {"exif": 65_533, "xmp": 65_504}  # in JPEG, where each must fit one marker
 _XMP_HEAD = b"XML:com.adobe.xmp" + bytes(5)  # in PNG: keyword, not compressed, no language
+_FILTER_UP = 2  # in PNG
 SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 
 
@@ -127,12 +128,19 @@ def _quantise(picture: Picture, bits: int, keep_alpha: bool, path: Path) -> NDAr
 
 
 def _encode_png(file: BinaryIO, samples: NDArray[Any], kept: Metadata) -> None:
-    """By libpng's quickest level, with one filter instead of the best of five for each row: encoding competes with the
-    network. (Pillow has no 16-bit colour.)"""
-    from imagecodecs import PNG, png_encode
+    """Each row less the one above it, deflated by libdeflate: half the time and no more bytes than libpng's quickest
+    level, and encoding competes with the network. (Pillow has no 16-bit colour.)"""
+    from imagecodecs import deflate_encode
 
-    data = cast(bytes, png_encode(samples, level=1, filter=PNG.FILTER.PAETH))
-    chunks: list[tuple[bytes, bytes]] = []
+    height, width, channels = *samples.shape[:2], 1 if samples.ndim == 2 else samples.shape[2]
+    big_endian = samples if samples.itemsize == 1 else samples.astype(">u2")
+    rows = np.ascontiguousarray(big_endian).view(np.uint8).reshape(height, -1)
+    filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
+    filtered[:, 0] = _FILTER_UP
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    color = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8 * samples.itemsize, color, 0, 0, 0))]
     if kept.icc_profile:
         chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(kept.icc_profile)))
     if kept.dpi:
@@ -141,9 +149,12 @@ def _encode_png(file: BinaryIO, samples: NDArray[Any], kept: Metadata) -> None:
         chunks.append((b"eXIf", kept.exif.removeprefix(b"Exif\0\0")))
     if kept.xmp:
         chunks.append((b"iTXt", _XMP_HEAD + kept.xmp))
-    between = b"".join(struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks)
-    after_header = 8 + 25  # signature and IHDR
-    file.writelines((data[:after_header], between, memoryview(data)[after_header:]))
+    data = memoryview(deflate_encode(cast(Any, filtered), level=1, raw=False))
+    parts = [data[k : k + 2**30] for k in range(0, len(data), 2**30)]  # a chunk holds no more than 2 GiB
+    file.write(b"\x89PNG\r\n\x1a\n")
+    for name, content in [*chunks, *((b"IDAT", part) for part in parts), (b"IEND", b"")]:
+        file.writelines((struct.pack(">I", len(content)), name, content))
+        file.write(struct.pack(">I", zlib.crc32(content, zlib.crc32(name))))
 
 
 def _encode_tiff(file: BinaryIO, samples: NDArray[Any], kept: Metadata) -> None:
