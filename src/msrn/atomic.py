@@ -17,14 +17,14 @@ except ImportError:  # Windows
 
 
 def write_atomically(
-    path: Path, write: Callable[[BinaryIO], object], before_rename: Callable[[Path], object] | None = None
+    path: Path, write: Callable[[BinaryIO], object], before_rename: Callable[[BinaryIO], object] | None = None
 ) -> None:
     """Write to a unique temporary file beside ``path``, flush it to disk, rename it.
 
     Args:
         path: the file.
         write: writes the content to the open file it is given.
-        before_rename: called with the temporary file when everything is on disk.
+        before_rename: called with the open file, at its start, when everything is on disk.
 
     Raises:
         OutputError: any step failed; ``path`` is as it was and the temporary file is gone.
@@ -38,7 +38,8 @@ def write_atomically(
             file.flush()
             os.fsync(file.fileno())
             if before_rename is not None:
-                before_rename(temporary)
+                file.seek(0)
+                before_rename(file)
             if fcntl is not None:
                 temporary.replace(path)  # while it is locked, or sweep() could take it
         if fcntl is None:
@@ -78,7 +79,7 @@ def lock(descriptor: int) -> bool:
 
 def _open_new(path: Path) -> BinaryIO:
     while True:
-        file = path.open("xb")
+        file = path.open("x+b")
         if lock(file.fileno()) and os.fstat(file.fileno()).st_nlink:
             return file
         file.close()  # swept in the moment before it was locked

@@ -16,10 +16,9 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 from msrn import __version__, files, video
-from msrn.batch.manifest import digest_of
 from msrn.batch.output import Output
 from msrn.batch.plan import STDIO, Job
 from msrn.child import SECONDS
@@ -267,8 +266,8 @@ def _restore_video(
         pixels += made.width * made.height
         return made
 
-    def record(temporary: Any, source: str) -> None:
-        _record(job, output, digest, source, temporary, keep=existing == "refuse")
+    def record(made: BinaryIO, source: str) -> None:
+        _record(job, output, digest, source, made, keep=existing == "refuse")
 
     video.restore_video(
         job.source,
@@ -307,18 +306,18 @@ def _store(
             raise OutputError(f"cannot write to standard output: {error.strerror}") from error
         return
 
-    def record(temporary: Any) -> None:
-        _record(job, output, digest, source, temporary, keep)
+    def record(made: BinaryIO) -> None:
+        _record(job, output, digest, source, made, keep)
 
     files.write(picture, job.target, before_rename=record, **how)
 
 
-def _record(job: Job, output: Output, digest: str, source: str, temporary: Any, keep: bool) -> None:
+def _record(job: Job, output: Output, digest: str, source: str, made: BinaryIO, keep: bool) -> None:
     """Note what is about to get its name, unless something else has got it meanwhile and is to be kept."""
     if keep and job.target.exists():
         raise OutputError(f"{job.target} has come to exist meanwhile and is kept")
     if output.manifest is not None:
-        output.manifest.append(job.target, source, digest, digest_of(temporary))
+        output.manifest.append(job.target, source, digest, hashlib.file_digest(cast(Any, made), "sha256").hexdigest())
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def write(
     quality: int = 95,
     subsampling: str = "4:4:4",
     strip_metadata: bool = False,
-    before_rename: Callable[[Path], object] | None = None,
+    before_rename: Callable[[BinaryIO], object] | None = None,
 ) -> None:
     """Write a picture, rounded half up and clipped, in the format its suffix names.
 
@@ -54,7 +54,7 @@ def write(
         subsampling: of JPEG's chroma: "4:4:4", "4:2:2" or "4:2:0".
         strip_metadata: leave EXIF, XMP, ICC profile and resolution out. (What the format cannot hold, such as more
             than 64 KiB of EXIF in JPEG, is left out in any case.)
-        before_rename: called with the complete file under its temporary name.
+        before_rename: called with the complete file, open at its start, before it has its name.
 
     Raises:
         UsageError: unknown suffix, quality or subsampling, size beyond the format's limit, or transparency that it

@@ -40,7 +40,7 @@ def restore_video(
     max_seconds: float = SECONDS,
     strip_metadata: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    before_rename: Callable[[Path, str], object] = lambda temporary, source: None,
+    before_rename: Callable[[BinaryIO, str], object] = lambda made, source: None,
 ) -> int:
     """Restore a video file; returns the number of its frames.
 
@@ -55,7 +55,7 @@ def restore_video(
         max_seconds: a frame that takes longer to decode makes the video hostile.
         strip_metadata: leave out what the container says (title, place, camera); rotation and colour tags stay.
         progress: called with the frames done and their likely number (0: unknown).
-        before_rename: called with the finished file under its temporary name and the source's SHA-256.
+        before_rename: called with the finished file, open, and the source's SHA-256, before it has its name.
 
     Raises:
         UsageError: PyAV is missing, or the target's suffix names no container.
@@ -100,7 +100,7 @@ def restore_video(
         atomic.write_atomically(
             target,
             partial(video.join, segments, target, strip_metadata),
-            lambda temporary: before_rename(temporary, content),
+            lambda made: before_rename(made, content),
         )
         shutil.rmtree(folder, ignore_errors=True)
     return done
