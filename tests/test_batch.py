@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,6 +112,63 @@ def test_an_output_folder_inside_the_input_folder_does_not_feed_on_itself(tmp_pa
     assert sorted(tree(folder / "out")) == ["a.png", "deep/b.png"]
 
 
+def test_the_same_command_goes_on_where_a_shell_expands_its_pattern(tmp_path, denoiser):
+    folder = album(tmp_path / "in", "a.png", "b.png")
+    for skipped in ("", "done before"):
+        inside = run(sorted(folder.iterdir()), folder / "out", denoiser)
+        assert [outcome.skipped for outcome in inside] == [skipped] * 2
+    shutil.rmtree(folder / "out")
+    for skipped in ("", "done before"):
+        plan = plan_outputs(sorted(folder.glob("*.png")), folder, suffix="_x")
+        with claim(plan) as claimed:
+            beside = restore_files(plan.jobs, claimed, denoiser)
+        assert [outcome.skipped for outcome in beside] == [skipped] * 2
+
+
+def test_a_name_that_becomes_too_long_costs_one_file(tmp_path, denoiser):
+    folder = album(tmp_path / "in", "a.png", "b" * 251 + ".png")
+    plan = plan_outputs([folder], tmp_path / "out", suffix="_x")
+    with claim(plan) as claimed:
+        first, second = restore_files(plan.jobs, claimed, denoiser)
+    assert (first.error, type(second.error)) == (None, OutputError)
+    with pytest.raises(UsageError, match="too long"):
+        plan_outputs([folder / "a.png"], tmp_path / ("c" * 300 + ".png"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_pipes_in_folders_are_no_images_and_neither_are_links_to_them(tmp_path):
+    folder = album(tmp_path / "in", "a.png")
+    os.mkfifo(folder / "b.png")
+    os.mkfifo(tmp_path / "pipe")
+    (folder / "c.png").symlink_to(tmp_path / "pipe")
+    (folder / "d.png").symlink_to(tmp_path / ("d" * 300))
+    assert targets(plan_outputs([folder], tmp_path / "out"), tmp_path / "out") == ["a.png", "d.png"]
+
+
+def test_a_folder_that_cannot_be_listed_costs_no_other(tmp_path, monkeypatch):
+    folder = album(tmp_path / "in", "a.png", "locked/b.png")
+    listed = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    plan = plan_outputs([folder], tmp_path / "out", recursive=True)
+    assert (len(plan.jobs), plan.unlisted) == (1, (f"cannot list {folder / 'locked'}: Permission denied",))
+    with pytest.raises(UsageError, match="cannot list"):
+        plan_outputs([folder / "locked"], tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_books_that_cannot_be_written_are_found_at_once(tmp_path, name):
+    plan = plan_outputs([album(tmp_path / "in", "a.png")], tmp_path / "out")
+    (tmp_path / "out" / name).mkdir(parents=True)
+    with pytest.raises(OutputError, match="Is a directory"), claim(plan):
+        pass
+
+
 def test_outputs_beside_their_inputs_are_not_taken_for_inputs(tmp_path, denoiser):
     folder = album(tmp_path, "a.png")
     for skipped in ("", "done before"):
@@ -184,7 +242,10 @@ def test_a_manifest_that_was_cut_off_or_scribbled_on_is_still_read(tmp_path, den
     run(folder, out, denoiser)
     manifest = out / "msrn-manifest.jsonl"
     _, kept, cut = manifest.read_bytes().splitlines(keepends=True)
-    manifest.write_bytes(b'\xff{}\n[1]\n7\n{"output": 3}\n{"choices": 3}\n' + kept + cut[:40])
+    strange = b"[" * 100_000 + b"\n"
+    for odd in (3, "\0"):
+        strange += json.dumps({"output": odd, "source": "a", "settings": "b", "made": "c"}).encode() + b"\n"
+    manifest.write_bytes(b'\xff{}\n[1]\n7\n{"output": 3}\n{"choices": 3}\n' + strange + kept + cut[:40])
     (out / "b.png").unlink()
     assert [outcome.skipped for outcome in run(folder, out, denoiser)] == ["done before", ""]
     assert [outcome.skipped for outcome in run(folder, out, denoiser)] == ["done before", "done before"]
@@ -425,33 +486,52 @@ def test_a_read_only_disk_is_found_at_once(tmp_path, small_disk):
 # --- interruptions ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_killed_at_any_moment_and_run_again_gives_every_output_once(tmp_path, denoiser):
-    """``MSRN_KILLS=50`` for the long version."""
-    folder = album(tmp_path / "in", *(f"{n % 3}/{n}.png" for n in range(24)))
-    run(folder, tmp_path / "undisturbed", denoiser)
-    expected = tree(tmp_path / "undisturbed")
+KILLS = int(os.environ.get("MSRN_KILLS", "6"))
+"""``MSRN_KILLS=50`` for the long version."""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+@pytest.mark.timeout(120 + 20 * KILLS)
+def test_killed_at_any_moment_and_run_again_gives_every_output_once(tmp_path):
+    folder = album(tmp_path / "in", *(f"{n % 3}/{n}.png" for n in range(120)))
+
+    def begin(out: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "msrn.cli", "denoise", str(folder), "-r", "-q", "-o", str(out)]
+        return subprocess.Popen(command, start_new_session=True)
+
+    def finish(out: Path) -> dict[str, bytes]:
+        assert begin(out).wait(60) == 0
+        return tree(out)
+
+    def await_output(process: subprocess.Popen[bytes], out: Path) -> None:
+        before = len(list(out.rglob("*.png")))
+        while process.poll() is None and len(list(out.rglob("*.png"))) == before:
+            time.sleep(0.001)
+
+    expected = finish(tmp_path / "undisturbed")
     started = time.perf_counter()
-    run(folder, tmp_path / "timed", denoiser)
+    process = begin(tmp_path / "timed")
+    await_output(process, tmp_path / "timed")
+    first = time.perf_counter() - started
+    assert process.wait(60) == 0
     whole = time.perf_counter() - started
-    rng, interrupted = random.Random(0), 0
-    for turn in range(int(os.environ.get("MSRN_KILLS", "6"))):
+    rng, midway = random.Random(0), 0
+    for turn in range(KILLS):
         out = tmp_path / f"out{turn}"
         for _ in range(2):  # a run, and the one that was to go on
-            child = os.fork()
-            if child == 0:
-                try:
-                    run(folder, out, denoiser)
-                finally:
-                    os._exit(0)
-            time.sleep(rng.uniform(0, whole))
-            os.kill(child, signal.SIGKILL)
-            interrupted += os.WIFSIGNALED(os.waitpid(child, 0)[1])
-        run(folder, out, denoiser)
-        assert tree(out) == expected  # which has no temporary files
+            process = begin(out)
+            if rng.random() < 0.25:
+                time.sleep(rng.uniform(0, first))  # while it starts
+            else:
+                await_output(process, out)
+                time.sleep(rng.uniform(0, whole - first))
+            process.kill()
+            process.wait()
+            midway += 0 < len(list(out.rglob("*.png"))) < 120
+        assert finish(out) == expected  # which has no temporary files
         rows = [json.loads(line) for line in (out / "msrn-manifest.jsonl").read_text().splitlines() if line]
         assert {row["output"] for row in rows if "output" in row} == set(expected)
-    assert interrupted
+    assert midway
 
 
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])

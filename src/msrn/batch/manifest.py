@@ -92,13 +92,15 @@ def digest_of(path: Path) -> str:
 def _rows(path: Path) -> Iterator[Row | Begun]:
     with suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
-            with suppress(ValueError, TypeError):  # cut off, or of another version
+            with suppress(ValueError, TypeError, RecursionError):  # cut off, of another version, or scribbled
                 values = json.loads(line)
                 choices = cast(Any, values).get("choices") if isinstance(values, dict) else None
                 if isinstance(choices, dict):
                     yield Begun({str(key): str(value) for key, value in cast(dict[Any, Any], choices).items()})
                 else:
-                    yield Row(**values)
+                    row = Row(**values)
+                    if all(isinstance(value, str) for value in asdict(row).values()) and "\0" not in row.output:
+                        yield row
 
 
 def _ends_a_line(file: Any) -> bool:

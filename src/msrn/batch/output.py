@@ -27,6 +27,12 @@ class Output:
         """With what backend and precision earlier runs computed, by SHA-256 of the weights."""
         return {} if self.manifest is None else self.manifest.choices
 
+    def prove(self) -> None:
+        """Raise an OSError if the manifest or the list of failures, where there is one, cannot be written to."""
+        for path in [self.manifest.path, self.failures] if self.manifest and self.failures else []:
+            if os.path.lexists(path):
+                path.open("ab").close()
+
     def forget_failures(self) -> None:
         """Remove the last run's ``failures.jsonl``."""
         if self.failures is not None:
@@ -61,6 +67,7 @@ def claim(plan: Plan) -> Generator[Output]:
             for folder in parents:
                 atomic.sweep(folder)
             output = Output(plan.folder)
+            output.prove()
         except (OSError, ValueError) as error:
             place = plan.folder or plan.jobs[0].target
             raise OutputError(f"cannot write to {place}: {atomic.reason(error)}") from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from msrn import files, video
+from msrn.atomic import reason
 from msrn.batch.manifest import outputs_in
 from msrn.errors import UsageError
 
@@ -48,6 +49,8 @@ class Plan:
     """Videos in folders, where they were not asked for."""
     not_read: tuple[Path, ...] = ()
     """Images in folders, of formats that are not read."""
+    unlisted: tuple[str, ...] = ()
+    """Why which folders within the given ones cannot be listed."""
 
 
 def plan_outputs(
@@ -81,7 +84,7 @@ def plan_outputs(
         known = (*files.FORMATS, *video.CONTAINERS)
         if extension not in known:
             raise UsageError(f"the extension {extension!r} names no format written here ({', '.join(known)})")
-    given = [path for name in inputs for path in _matches(name)]
+    given = _without_outputs([path for name in inputs for path in _matches(name)], output)
     one = len(given) == 1 and not given[0].is_dir()
     if output == STDIO:
         if not one:
@@ -90,16 +93,18 @@ def plan_outputs(
             raise UsageError("a video cannot be written to standard output; name a file")
         name = "stdout" + _extension(given[0], extension, default=".png")
         return Plan((Job(given[0], Path(name), to_stdout=True),), None)
-    single = one and output.suffix.lower() in _formats(given[0]) and not output.is_dir()
-    if one and not single and not output.is_dir() and output.suffix.lower() in (*files.FORMATS, *video.SUFFIXES):
+    a_folder = _is_folder(output)
+    single = one and output.suffix.lower() in _formats(given[0]) and not a_folder
+    if one and not single and not a_folder and output.suffix.lower() in (*files.FORMATS, *video.SUFFIXES):
         kind = ", ".join(_formats(given[0]))
         raise UsageError(f"{given[0]} cannot be written as {output.suffix}, but as {kind}")
     jobs: list[Job] = []
     links: list[Path] = []
     left_out: list[Path] = []
     not_read: list[Path] = []
+    unlisted: list[str] = []
     for path in given:
-        for source, relative in _expand(path, output, recursive, links):
+        for source, relative in _expand(path, output, recursive, links, unlisted):
             if path.is_dir() and (source.suffix.lower() in _NOT_READ or (_is_video(source) and not videos)):
                 (left_out if _is_video(source) else not_read).append(source)
                 continue
@@ -110,7 +115,9 @@ def plan_outputs(
     if not jobs:
         raise UsageError(f"{given[0]} holds only images of formats that are not read, such as {not_read[0]}")
     _check_distinct(jobs)
-    return Plan(tuple(jobs), None if single else output, tuple(links), tuple(left_out), tuple(not_read))
+    return Plan(
+        tuple(jobs), None if single else output, tuple(links), tuple(left_out), tuple(not_read), tuple(unlisted)
+    )
 
 
 def _matches(given: Path) -> list[Path]:
@@ -124,17 +131,34 @@ def _matches(given: Path) -> list[Path]:
     return [Path(path) for path in found]
 
 
-def _expand(given: Path, output: Path, recursive: bool, links: list[Path]) -> list[tuple[Path, Path]]:
+def _without_outputs(given: list[Path], output: Path) -> list[Path]:
+    """Leave out what an earlier run made: when the same command goes on, its patterns match its outputs, too."""
+    if len(given) < 2 or output == STDIO:
+        return given
+    made = {output.resolve(), *(_resolved(path) for path in outputs_in(output))}
+    return [path for path in given if path == STDIO or _resolved(path) not in made]
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot write to {path}: {reason(error)}") from error
+
+
+def _expand(
+    given: Path, output: Path, recursive: bool, links: list[Path], unlisted: list[str]
+) -> list[tuple[Path, Path]]:
     if given == STDIO:
         return [(STDIO, Path("stdin"))]
     if not given.is_dir():
         return [(given, Path(given.name))]
     # An output folder inside the input folder, or the same one, must not feed on itself.
     inside = output.resolve().is_relative_to(given.resolve()) and output.resolve() != given.resolve()
-    made = {path.resolve() for path in outputs_in(output)}
+    made = {_resolved(path) for path in outputs_in(output)}
     images = [
         path
-        for path in _walk(given, recursive, output.resolve() if inside else None, links)
+        for path in _walk(given, recursive, output.resolve() if inside else None, links, unlisted)
         if _resolved(path) not in made
     ]
     if not images:
@@ -142,22 +166,27 @@ def _expand(given: Path, output: Path, recursive: bool, links: list[Path]) -> li
     return [(path, path.relative_to(given)) for path in images]
 
 
-def _walk(folder: Path, recursive: bool, left_out: Path | None, links: list[Path]) -> Iterator[Path]:
-    """Images in a folder, sorted; what cannot be listed is an error rather than an omission."""
+def _walk(
+    folder: Path, recursive: bool, left_out: Path | None, links: list[Path], unlisted: list[str]
+) -> Iterator[Path]:
+    """Images in a folder, sorted. That it cannot be listed is an error; of folders within, it is noted."""
 
-    def refuse(error: OSError) -> None:
-        raise UsageError(f"cannot list {error.filename}: {error.strerror}") from error
+    def note(error: OSError) -> None:
+        why = f"cannot list {error.filename}: {error.strerror}"
+        if Path(error.filename) == folder:
+            raise UsageError(why) from error
+        unlisted.append(why)
 
-    for root, folders, names in os.walk(folder, onerror=refuse):
+    for root, folders, names in os.walk(folder, onerror=note):
         here = Path(root)
         links += [here / name for name in sorted(folders) if recursive and (here / name).is_symlink()]
         folders[:] = sorted(name for name in folders if recursive and (here / name).resolve() != left_out)
         for name in sorted(names):
             path = here / name
-            # A link that leads nowhere is a failure to report; a pipe or a device is no image.
-            if path.suffix.lower() in (*files.FORMATS, *video.SUFFIXES_IN_FOLDERS, *_NOT_READ) and (
-                path.is_file() or path.is_symlink()
-            ):
+            # A link that leads nowhere is a failure to report; a pipe, a device or a link to one is no image.
+            known = path.suffix.lower() in (*files.FORMATS, *video.SUFFIXES_IN_FOLDERS, *_NOT_READ)
+            # Not Path's own: these say no where nothing can be said, as of a link to a name that is too long.
+            if known and (os.path.isfile(path) or not os.path.exists(path)):  # noqa: PTH110, PTH113
                 yield path
 
 

@@ -19,6 +19,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 from msrn import __version__, files, video
+from msrn.atomic import reason
 from msrn.batch.output import Output
 from msrn.batch.plan import STDIO, Job
 from msrn.child import SECONDS
@@ -132,7 +133,12 @@ def restore_files(
 
     todo: list[Job] = []
     for job in jobs:
-        if job.to_stdout or not job.target.exists():
+        try:
+            taken = not job.to_stdout and job.target.exists()
+        except OSError as error:  # its name is too long, say
+            settle(Outcome(job, OutputError(f"cannot write {job.target}: {reason(error)}")))
+            continue
+        if not taken:
             todo.append(job)
         elif output.manifest and output.manifest.finished(job.source, job.target, digest):
             settle(Outcome(job, skipped="done before"))
@@ -145,7 +151,10 @@ def restore_files(
 
     output.forget_failures()
     if output.manifest is not None and todo:
-        output.manifest.begin(restorer.choices)
+        try:
+            output.manifest.begin(restorer.choices)
+        except OSError as error:
+            raise OutputError(f"cannot write to {output.manifest.path}: {reason(error)}") from error
     store = partial(_store, output=output, settings=settings, digest=digest, keep=existing == "refuse")
     several = len(todo) > cores()  # or they would leave cores idle
     lanes, writers = ThreadPoolExecutor(cores() + 2), ThreadPoolExecutor(workers)

@@ -150,6 +150,8 @@ def _restore(
         if plan.not_read:
             kinds = ", ".join(sorted({path.suffix.lower() for path in plan.not_read}))
             say(f"msrn: note: {len(plan.not_read)} images of formats that are not read are left out ({kinds})")
+    for why in plan.unlisted:
+        say(f"msrn: error: {why}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     with claim(plan) as output:
         restorer = load(output.begun_with)
@@ -183,6 +185,8 @@ def _restore(
         # One file with one reason keeps that reason's code; a batch says that some images failed.
         code = failed[0].error.exit_code if len(outcomes) == 1 and failed[0].error else ImageError.exit_code
         raise typer.Exit(code)
+    if plan.unlisted:
+        raise typer.Exit(ImageError.exit_code)
 
 
 def _loader(task: "Task", common: Common, weights: str) -> "Callable[[Mapping[str, str]], Restorer]":
