@@ -1,6 +1,6 @@
 """Mutated images: each gives a valid picture or a typed error, none crashes a decoder or keeps it busy for long.
 
-``MSRN_MUTATIONS=5000`` for the long version.
+``MSRN_MUTATIONS=50000`` for a longer version.
 """
 
 import os
@@ -20,7 +20,7 @@ from PIL import Image
 from msrn.errors import ImageError
 from msrn.files.guarded import Decoder
 
-MUTATIONS = int(os.environ.get("MSRN_MUTATIONS", "400"))
+MUTATIONS = int(os.environ.get("MSRN_MUTATIONS", "5000"))
 SECONDS = 10
 
 

@@ -42,6 +42,13 @@ def through(restorer, source, target):
     return files.read(target)
 
 
+def exif_of(tags) -> bytes:
+    block = Image.Exif()
+    for tag, value in tags.items():
+        block[tag] = value
+    return block.tobytes()
+
+
 def exif() -> bytes:
     block = Image.Exif()
     block[ExifTags.Base.Make] = "Maker"
@@ -120,12 +127,58 @@ def test_ycck_and_cmyk_without_a_profile_are_refused(tmp_path, restorer, inverte
 @pytest.mark.parametrize("kind", ["wide", "broken", "oversized"])
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])
 def test_colour_profiles_are_carried_never_judged(tmp_path, restorer, kind, suffix):
-    # A TIFF or a JPEG holds megabytes of it; Pillow reads at most one from a PNG.
-    profile = {"wide": LAB, "broken": b"nonsense" * 40, "oversized": RNG.bytes(900_000)}[kind]
+    profile = {"wide": LAB, "broken": b"nonsense" * 40, "oversized": RNG.bytes(5_000_000)}[kind]
     picture = Picture(RNG.random((3, 9, 11), np.float32), metadata=Metadata(icc_profile=profile))
     files.write(picture, tmp_path / f"in.{suffix}")
     after = through(restorer, tmp_path / f"in.{suffix}", tmp_path / f"out.{suffix}")
     assert after.metadata.icc_profile == profile
+
+
+def test_metadata_that_a_format_cannot_hold_is_said_to_be_left_out(tmp_path, caplog):
+    large = Metadata(icc_profile=RNG.bytes(9_000_000), exif=b"Exif\0\0" + RNG.bytes(70_000), xmp=RNG.bytes(70_000))
+    for suffix, left_out in {"png": ["icc_profile"], "jpg": ["exif", "xmp"]}.items():
+        caplog.clear()
+        files.write(Picture(RNG.random((3, 9, 11), np.float32), metadata=large), tmp_path / f"out.{suffix}")
+        assert [record.getMessage().split()[1] for record in caplog.records] == left_out
+        assert files.read(tmp_path / f"out.{suffix}").height == 9
+    gray = Picture(RNG.random((1, 9, 11), np.float32), metadata=Metadata(icc_profile=bytes(16) + b"GRAY" + bytes(200)))
+    files.write(gray, tmp_path / "out.webp")
+    assert "for gray" in caplog.text
+    assert files.read(tmp_path / "out.webp").metadata.icc_profile is None
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_what_photographers_write_into_files_is_carried_to_every_format(tmp_path, restorer, suffix):
+    block = exif_of({ExifTags.Base.XPTitle: "Title".encode("utf-16le"), ExifTags.Base.Rating: 5})
+    color().save(tmp_path / "in.jpg", exif=block, dpi=(300, 300))
+    color().save(tmp_path / "in.tif", exif=block, dpi=(300, 300))
+    for source in ("in.jpg", "in.tif"):
+        through(restorer, tmp_path / source, tmp_path / f"{source}.{suffix}")
+        with Image.open(tmp_path / f"{source}.{suffix}") as image:
+            tags = image.getexif()
+            assert bytes(tags[ExifTags.Base.XPTitle]).startswith("Title".encode("utf-16le"))
+            assert tags[ExifTags.Base.Rating] == 5
+
+
+@pytest.mark.parametrize("target", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("source", ["jpg", "png", "tif", "webp"])
+def test_resolution_is_carried_from_every_format_to_every_other(tmp_path, restorer, source, target):
+    files.write(
+        Picture(RNG.random((3, 9, 11), np.float32), metadata=Metadata(dpi=(300, 240))), tmp_path / f"in.{source}"
+    )
+    after = through(restorer, tmp_path / f"in.{source}", tmp_path / f"out.{target}")
+    assert after.metadata.dpi == pytest.approx((300, 240), abs=0.1)
+
+
+def test_of_several_views_none_is_taken_silently(tmp_path):
+    pair = {"format": "MPO", "save_all": True, "append_images": [color().rotate(180)]}
+    color().save(tmp_path / "stereo.jpg", **pair)
+    with pytest.raises(ImageError, match="2 frames"):
+        files.read(tmp_path / "stereo.jpg")
+    color().save(tmp_path / "hdr.jpg", **pair, xmp=b"http://ns.adobe.com/hdr-gain-map/1.0/")
+    color().save(tmp_path / "preview.jpg", **pair | {"append_images": [color().reduce(2)]})
+    for name in ("hdr.jpg", "preview.jpg"):
+        assert files.read(tmp_path / name).width == color().width
 
 
 def test_a_profile_that_is_a_bomb_costs_the_profile_or_the_file(tmp_path, restorer):

@@ -115,6 +115,13 @@ def test_an_interruption_is_resumed_at_its_segment(tmp_path, denoiser, monkeypat
     assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "undisturbed.mp4").read_bytes()
     assert len(list(tmp_path.iterdir())) == 3
 
+    (tmp_path / "out.mp4").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        restore_video(source, tmp_path / "out.mp4", denoiser, "", progress=stop)
+    assert len(list(tmp_path.glob(".msrn-*.segments"))) == 1
+    restore_video(source, tmp_path / "out.mp4", denoiser, "other settings")
+    assert not list(tmp_path.glob(".msrn-*.segments"))
+
 
 def test_what_cannot_be_restored_is_refused(tmp_path, denoiser):
     source = clip(tmp_path / "in.mp4")

@@ -94,6 +94,8 @@ class Child:
     def _died(self, path: Path) -> ImageError:
         code = self._process.wait() if self._process is not None else -9
         self.close()
+        if code == -getattr(signal, "SIGKILL", 0):
+            return ImageError(f"{path}: its decoder was killed, most likely for want of memory")
         if code == -getattr(signal, "SIGALRM", 0):
             return ImageError(
                 f"{path} takes more than {self._seconds:g} s to decode and was given up; the file is damaged or hostile"

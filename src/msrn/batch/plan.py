@@ -13,6 +13,7 @@ from msrn.errors import UsageError
 
 _NOT_READ = (
     *(".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".exr", ".hdr", ".svg"),
+    *(".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".pcx", ".dds", ".ico", ".j2k", ".jxr", ".qoi"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"),
 )
 """Images that somebody may expect to find restored."""

@@ -17,11 +17,12 @@ from PIL import Image, ImageCms
 from msrn.atomic import reason
 from msrn.errors import ImageError
 from msrn.files.formats import MAX_BYTES, MAX_PIXELS, READABLE, limited
-from msrn.files.metadata import read_exif, read_xmp, tiff_metadata, usable_dpi
+from msrn.files.metadata import dpi_of_exif, read_exif, read_xmp, tiff_metadata, usable_dpi
 from msrn.picture import Metadata, Picture
 
 _KNOWN = ", ".join(READABLE)
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_GAIN_MAPS = (b"hdr-gain-map", b"HDRGainMap", b"iso:ts:21496")  # some are as large as their photograph
 _PNG_END = b"IEND\xaeB`\x82"
 # tifffile logs what is damaged; that belongs to whoever set up logging, not on everybody's terminal.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -114,19 +115,19 @@ def _decode_opened(image: Image.Image, data: bytes, path: Path, max_pixels: int)
     """Samples ``(H, W)`` or ``(H, W, C)`` as stored, the orientation still to apply, what else the file said."""
     # The bit depth is in PNG's first chunk, or in a tag that only TIFF has.
     depth = data[24] if image.format == "PNG" else max(getattr(image, "tag_v2", {}).get(258, (8,)))
-    if image.format == "PNG":
-        image.load()  # EXIF may follow the pixels
-        if _PNG_END not in data:
-            raise ValueError("the end is missing")
+    if image.format == "PNG" and _PNG_END not in data:
+        raise ValueError("the end is missing")
     with limited(max_pixels):
-        # Phones store gain maps and depth beside the photograph as MPO: there, the first frame is the photograph.
-        _refuse_frames(1 if image.format == "MPO" else int(getattr(image, "n_frames", 1)), path)
+        if image.format == "PNG":
+            image.load()  # EXIF may follow the pixels
+        _refuse_frames(_views(image, data) if image.format == "MPO" else int(getattr(image, "n_frames", 1)), path)
         orientation, exif = read_exif(image)
         if image.format == "TIFF" and depth <= 8:
             image.load()  # here, as it checks the limit again; it turns the picture upright by itself
             orientation = 1
     icc_profile, xmp = image.info.get("icc_profile"), read_xmp(image.info.get("xmp"))
-    metadata = Metadata(8, icc_profile, exif, usable_dpi(image.info.get("dpi")), xmp, str(path))
+    dpi = usable_dpi(image.info.get("dpi")) or (dpi_of_exif(exif) if image.format == "WEBP" else None)
+    metadata = Metadata(8, icc_profile, exif, dpi, xmp, str(path))
     if depth > 8 and image.format == "TIFF":
         return _decode_tiff(data, path, max_pixels), orientation, metadata
     if depth > 8:
@@ -138,6 +139,19 @@ def _decode_opened(image: Image.Image, data: bytes, path: Path, max_pixels: int)
     gray = image.mode in ("1", "L", "LA", "La")
     mode = ("L" if gray else "RGB") + ("A" if image.has_transparency_data else "")
     return np.asarray(image if image.mode == mode else image.convert(mode)), orientation, metadata
+
+
+def _views(image: Any, data: bytes) -> int:
+    """How many pictures of equal standing an MPO holds: stereo pairs and panoramas have several.
+
+    Phones store previews, depth and gain maps beside the photograph, which is then the first and alone.
+    """
+    kinds = [str(entry["Attribute"]["MPType"]) for entry in image.mpinfo[0xB002]]
+    sizes = [(image.seek(number), image.size)[1] for number in range(image.n_frames)]
+    image.seek(0)
+    views = sum(kind.startswith("Multi-Frame") for kind in kinds)
+    alike = 1 if any(name in data for name in _GAIN_MAPS) else sizes.count(sizes[0])
+    return max(1, views, alike)
 
 
 def _upright(planes: NDArray[Any], orientation: int) -> NDArray[Any]:

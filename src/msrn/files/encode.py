@@ -1,5 +1,6 @@
 """A picture becomes a file once: rounded and clipped, all on disk before it gets its name."""
 
+import logging
 import struct
 import sys
 import zlib
@@ -17,12 +18,17 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from msrn.atomic import write_atomically
 from msrn.errors import UsageError
-from msrn.files.formats import FORMATS
-from msrn.files.metadata import XMP_TAG, directory_of, usable_dpi
+from msrn.files.formats import FORMATS, MAX_METADATA
+from msrn.files.metadata import XMP_TAG, directory_of, exif_of_dpi, usable_dpi
 from msrn.picture import Metadata, Picture
 
+logger = logging.getLogger(__name__)
+
 _LARGEST_SIDE = {"JPEG": 65_535, "WEBP": 16_383}
-_LARGEST = {"exif": 65_533, "xmp": 65_504}  # in JPEG, where each must fit one marker
+_LARGEST = {
+    "JPEG": {"exif": 65_533, "xmp": 65_504},  # each must fit one marker
+    "PNG": {"icc_profile": MAX_METADATA, "xmp": MAX_METADATA},  # more is not read
+}
 _XMP_HEAD = b"XML:com.adobe.xmp" + bytes(5)  # in PNG: keyword, not compressed, no language
 _FILTER_UP = 2  # in PNG
 SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
@@ -78,8 +84,7 @@ def prepare(
         raise UsageError(f"subsampling is one of {', '.join(SUBSAMPLINGS)}, not {subsampling!r}")
     bits = picture.metadata.bits if file_format in ("PNG", "TIFF") else 8
     samples = _quantise(picture, bits, keep_alpha=file_format not in ("JPEG", "BMP"), path=path)
-    kept = Metadata(bits) if strip_metadata else picture.metadata
-    kept = replace(kept, dpi=usable_dpi(kept.dpi))
+    kept = Metadata(bits) if strip_metadata else _fitting(picture, file_format, path)
     if file_format == "TIFF":
         return lambda file: _encode_tiff(file, samples, kept)
     if file_format == "PNG":
@@ -88,12 +93,25 @@ def prepare(
     # "optimize": Pillow then guesses how large the file gets, and fails on noise at high quality.
     options = {"quality": quality, "subsampling": subsampling, "lossless": quality == 100, "exact": True}
     metadata: dict[str, Any] = {"icc_profile": kept.icc_profile, "dpi": kept.dpi, "exif": kept.exif, "xmp": kept.xmp}
-    for name, largest in _LARGEST.items():
-        if file_format == "JPEG" and len(metadata[name] or b"") > largest:
-            metadata[name] = None
     options |= {name: value for name, value in metadata.items() if value}
     image = Image.fromarray(samples)
     return lambda file: image.save(file, file_format, **options)
+
+
+def _fitting(picture: Picture, file_format: str, path: Path) -> Metadata:
+    """What a format can hold of a picture's metadata; what it cannot is said."""
+    kept = replace(picture.metadata, dpi=usable_dpi(picture.metadata.dpi))
+    for name, largest in _LARGEST.get(file_format, {}).items():
+        size = len(getattr(kept, name) or b"")
+        if size > largest:
+            logger.warning("%s: %s of %s bytes is left out, %s holds %s", path, name, size, file_format, largest)
+            kept = replace(kept, **{name: None})
+    if file_format == "WEBP":
+        if picture.is_gray and (kept.icc_profile or b"")[16:20] == b"GRAY":
+            logger.warning("%s: the colour profile is left out, it is for gray and WebP has colours only", path)
+            kept = replace(kept, icc_profile=None)
+        kept = replace(kept, exif=kept.exif or exif_of_dpi(kept.dpi))  # it has no other place for it
+    return kept
 
 
 def get_ready() -> None:

@@ -13,7 +13,11 @@ from msrn.picture import Metadata
 
 # Of a TIFF's own directory, only these describe the photograph rather than the file.
 _NESTED = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
-_PHOTOGRAPH = ("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "Copyright")
+_PHOTOGRAPH = (
+    *("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "Copyright", "HostComputer"),
+    *("DocumentName", "PageName", "XPTitle", "XPComment", "XPAuthor", "XPKeywords", "XPSubject"),
+    *("Rating", "RatingPercent"),
+)
 _PHOTOGRAPH_TAGS = {*(int(ExifTags.Base[name]) for name in _PHOTOGRAPH), *map(int, _NESTED)}
 XMP_TAG = 700
 """Where TIFF keeps its XMP packet."""
@@ -48,13 +52,16 @@ def tiff_metadata(data: bytes, path: Path) -> tuple[int, Metadata]:
     with suppress(Exception), limited(None):
         tags = Image.Exif()
         tags.load(data)
-        unit = 2.54 if tags.get(ExifTags.Base.ResolutionUnit) == 3 else 1
-        dpi = [tags.get(tag, 0) * unit for tag in (ExifTags.Base.XResolution, ExifTags.Base.YResolution)]
         icc_profile = tags.get(ExifTags.Base.InterColorProfile)
         orientation = int(tags.get(ExifTags.Base.Orientation, 1))
         xmp = read_xmp(tags.get(XMP_TAG))
-        return orientation, Metadata(16, icc_profile, _photograph(tags), usable_dpi(dpi), xmp, str(path))
+        return orientation, Metadata(16, icc_profile, _photograph(tags), _dpi(tags), xmp, str(path))
     return 1, Metadata(source=str(path))
+
+
+def _dpi(tags: Image.Exif) -> tuple[float, float] | None:
+    unit = 2.54 if tags.get(ExifTags.Base.ResolutionUnit) == 3 else 1
+    return usable_dpi([tags.get(tag, 0) * unit for tag in (ExifTags.Base.XResolution, ExifTags.Base.YResolution)])
 
 
 def _photograph(exif: Image.Exif) -> bytes | None:
@@ -70,6 +77,25 @@ def usable_dpi(dpi: Sequence[Any] | None) -> tuple[float, float] | None:
     """The resolution, or None where it is nonsense that no format could hold, or Pillow's 1 for TIFFs without."""
     usable = dpi and all(1 < float(value) <= 65_535 for value in dpi)  # which NaN fails as well
     return (float(dpi[0]), float(dpi[1])) if dpi and usable else None
+
+
+def exif_of_dpi(dpi: tuple[float, float] | None) -> bytes | None:
+    """An EXIF block that says the resolution and nothing else."""
+    if dpi is None:
+        return None
+    exif = Image.Exif()
+    exif[ExifTags.Base.XResolution], exif[ExifTags.Base.YResolution] = dpi
+    exif[ExifTags.Base.ResolutionUnit] = 2  # inch
+    return exif.tobytes()
+
+
+def dpi_of_exif(exif: bytes | None) -> tuple[float, float] | None:
+    """The resolution that an EXIF block says."""
+    with suppress(Exception), limited(None):
+        loaded = Image.Exif()
+        loaded.load(exif or b"")
+        return _dpi(loaded)
+    return None
 
 
 def directory_of(exif: bytes | None) -> dict[int, Any]:

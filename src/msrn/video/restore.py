@@ -4,7 +4,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from functools import partial
 from itertools import islice
@@ -72,9 +72,11 @@ def restore_video(
     except OSError as error:
         raise ImageError(f"cannot read {source}: {error.strerror}") from error
     name = hashlib.sha256(key.encode() + bytes.fromhex(content)).hexdigest()[:16]
-    folder = target.parent / f".msrn-{name}.segments"
+    whose = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]
+    folder = target.parent / f".msrn-{whose}-{name}.segments"
     with ExitStack() as held:
         _take(folder, held)
+        _sweep(folder, f".msrn-{whose}-*.segments")
         held.enter_context(_given_up(folder))
         video = Source(source, max_pixels, max_frames, max_seconds, target.suffix.lower())
         held.callback(video.close)
@@ -209,6 +211,15 @@ def _take(folder: Path, held: ExitStack) -> None:
                 raise OutputError(f"another run is restoring the same video, in {folder}")
     except OSError as error:
         raise OutputError(f"cannot write to {folder.parent}: {error.strerror}") from error
+
+
+def _sweep(kept: Path, pattern: str) -> None:
+    """Remove segments that were to become the same file by other settings, if nobody is making it."""
+    for folder in kept.parent.glob(pattern):
+        if folder != kept:
+            with ExitStack() as held, suppress(OutputError):
+                _take(folder, held)
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
