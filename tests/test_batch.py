@@ -558,6 +558,24 @@ def test_interrupted_runs_end_cleanly_and_say_how_to_go_on(tmp_path, number):
     assert all(recorded[name] == hashlib.sha256(content).hexdigest() for name, content in made.items())
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+@pytest.mark.parametrize("kind", ["standard input", "a pipe nobody writes to"])
+def test_ctrl_c_ends_waiting_for_a_pipe(tmp_path, kind):
+    os.mkfifo(tmp_path / "pipe.png")
+    source = "-" if kind == "standard input" else str(tmp_path / "pipe.png")
+    command = [sys.executable, "-m", "msrn.cli", "denoise", source, "-o", str(tmp_path / "out.png"), "-v"]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    process = subprocess.Popen(command, **pipes, text=True, start_new_session=True)
+    assert process.stderr is not None
+    while "denoise" not in (line := process.stderr.readline()):  # the weights are loaded
+        assert line
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+    process.communicate()
+    assert not (tmp_path / "out.png").exists()
+
+
 # --- several at once ----------------------------------------------------------------------------------------------
 
 

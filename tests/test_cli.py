@@ -1,10 +1,12 @@
 """The command line as a user meets it: real processes, exit codes, one clear line on stderr."""
 
 import json
+import os
 import re
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from PIL import Image
 from tests.tools import identity_weights
 
 from msrn import files, weights
+from msrn.picture import Picture
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -368,3 +371,27 @@ def test_train_publish_and_use(tmp_path):
     out = tmp_path / "big.png"
     assert msrn("upscale", data / "0.png", "-o", out, "-w", published, "-s", "2").returncode == 0
     assert size_of(out) == (192, 192)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a terminal")
+def test_a_terminal_sees_how_far_a_batch_is(tmp_path):
+    import pty
+
+    folder = tmp_path / "in"
+    for k in range(6):
+        files.write(Picture(np.full((3, 300, 300), k / 8, np.float32)), folder / f"{k}.png")
+    (folder / "0.png").write_bytes(b"nothing")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "msrn.cli", "denoise", str(folder), "-o", str(tmp_path / "out")]
+    how = {"COLUMNS": "200", "TERM": "xterm"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, env=os.environ | how)
+    os.close(theirs)
+    seen = b""
+    with suppress(OSError):  # that is how a terminal ends
+        while chunk := os.read(ours, 65536):
+            seen += chunk
+    os.close(ours)
+    assert process.wait(60) == 3
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode()))
+    bar = re.compile(r"\d\.png +[\d.]+ images/s, [\d.]+ MP/s  1 failed .*%.*\d:\d\d:\d\d")
+    assert any(map(bar.match, lines)), lines[-20:]

@@ -348,13 +348,13 @@ def _reading(
     jobs: Sequence[Job], limits: Limits, workers: int
 ) -> Generator[Iterator[tuple[Job, "Future[tuple[Picture, str]] | None"]]]:
     """The jobs in order, each with its picture and the SHA-256 of its file, some of them read ahead; videos without."""
-    local, decoders = threading.local(), list[Decoder]()
+    local, decoders, ended = threading.local(), list[Decoder](), threading.Event()
 
     def load(job: Job) -> tuple[Picture, str]:
         if job.source == STDIO:
-            data = files.read_stream(sys.stdin.buffer, job.source, limits.bytes)
+            data = files.read_stream(sys.stdin.buffer, job.source, limits.bytes, ended.is_set)
         else:
-            data = files.read_bytes(job.source, limits.bytes)
+            data = files.read_bytes(job.source, limits.bytes, ended.is_set)
         if len(jobs) == 1:  # a process of its own would protect nothing
             return files.decode(data, job.source, max_pixels=limits.pixels), hashlib.sha256(data).hexdigest()
         if not hasattr(local, "decoder"):
@@ -375,6 +375,7 @@ def _reading(
     try:
         yield ahead()
     finally:
+        ended.set()  # or a pipe in which nothing comes would keep a thread
         readers.shutdown(wait=False, cancel_futures=True)
         for decoder in decoders:
             decoder.close()  # whoever waits for one now fails
