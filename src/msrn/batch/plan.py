@@ -99,6 +99,8 @@ def plan_outputs(
     if one and not single and not a_folder and output.suffix.lower() in (*files.FORMATS, *video.SUFFIXES):
         kind = ", ".join(_formats(given[0]))
         raise UsageError(f"{given[0]} cannot be written as {output.suffix}, but as {kind}")
+    if one and not a_folder and output.suffix.lower() in _NOT_READ:
+        raise UsageError(f"{output.suffix} is not written here, but {', '.join(_formats(given[0]))} are")
     jobs: list[Job] = []
     links: list[Path] = []
     left_out: list[Path] = []

@@ -14,7 +14,7 @@ import typer
 
 from msrn.cli import options as given
 from msrn.console import Bar, printable, say, show_log
-from msrn.errors import ImageError, UsageError
+from msrn.errors import ImageError, MSRNError, UsageError
 
 if TYPE_CHECKING:
     from msrn.automatic import Automatic
@@ -174,6 +174,12 @@ def _restore(
                 if plan.folder is not None or any(job.is_video for job in plan.jobs):
                     bar.say("msrn: interrupted; the same command goes on where this one was stopped")
                 raise
+            except MSRNError as error:
+                if error is not report.last_error:
+                    raise
+                if len(plan.jobs) > 1:
+                    bar.say(f"{report.summary()}; stopped, the same command goes on from here")
+                raise typer.Exit(error.exit_code) from error
     if common.as_json:
         typer.echo(json.dumps([_row(outcome) for outcome in outcomes], indent=2))
     failed = [outcome for outcome in outcomes if outcome.error is not None]
@@ -220,6 +226,7 @@ class Report:
         self._started = time.perf_counter()
         self._made = self._skipped = self._failed = self._pixels = 0
         self._shown = 0.0
+        self.last_error: MSRNError | None = None
 
     def advance(self, job: "Job", share: float) -> None:
         """Show the file at hand and the speed so far."""
@@ -232,6 +239,7 @@ class Report:
         """Count what became of a file, and say it."""
         if outcome.error is not None:
             self._failed += 1
+            self.last_error = outcome.error
             self._bar.say(f"msrn: error: {outcome.error}")
             return
         self._made += not outcome.skipped
