@@ -137,10 +137,12 @@ def test_evaluations_add_up_and_are_what_the_cards_say():
 
 
 def test_costs_beside_the_papers_are_those_of_the_networks():
-    found = re.findall(r"(\d+) times as\s+costly\s+as\s+`m4r(\d)s2`", README)
-    assert [int(recursions) for _, recursions in found] == [1, 4]
-    for times, recursions in found:
-        small = MSRNConfig(4, int(recursions), 64, unshuffle=2)
+    found = re.findall(r"(\d+) times as\s+costly\s+as\s+`(\w+)`", README)
+    assert {name for _, name in found} == {entry.name.split("-")[1] for entry in weights.CATALOGUE}
+    for times, name in found:
+        small = next(
+            weights.load(entry.name).network.config for entry in weights.CATALOGUE if entry.name.split("-")[1] == name
+        )
         assert int(times) == round(MSRNConfig(6, 6).multiply_adds_per_pixel / small.multiply_adds_per_pixel)
 
 
