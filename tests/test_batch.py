@@ -366,14 +366,16 @@ def test_a_decoder_that_crashes_or_hangs_costs_one_file(tmp_path, denoiser, monk
 def test_what_a_decoding_process_returns_is_what_was_decoded(tmp_path):
     decoder = guarded.Decoder(max_pixels=100)
     try:
-        for bits, alpha in ((8, None), (16, np.full((1, 8, 9), 0.5, np.float32))):
-            kept = Metadata(bits, b"profile", None, (72.0, 73.0), b"<xmp/>")
-            files.write(Picture(RNG.random((3, 8, 9), np.float32), alpha, kept), tmp_path / "x.tif")
-            data = (tmp_path / "x.tif").read_bytes()
+        transparent = np.full((1, 8, 9), 0.5, np.float32)
+        for suffix, bits, alpha in (("tif", 8, None), ("tif", 16, transparent), ("jpg", 8, None), ("png", 8, None)):
+            kept = Metadata(bits, b"profile", None, (72.0, 73.0), b"<xmp/>", b"\x1ciptc", b"comment")
+            files.write(Picture(RNG.random((3, 8, 9), np.float32), alpha, kept), tmp_path / f"x.{suffix}")
+            data = (tmp_path / f"x.{suffix}").read_bytes()
             here, there = files.decode(data, tmp_path / "x"), decoder.decode(data, tmp_path / "x")
             assert np.array_equal(here.pixels, there.pixels)
             assert alpha is None or np.array_equal(here.alpha, there.alpha)
             assert here.metadata == there.metadata
+            assert here.metadata.iptc == kept.iptc
         big = np.zeros((1, 10, 11), np.float32)
         files.write(Picture(big), tmp_path / "big.png")
         with pytest.raises(ImageError, match="more than 100 pixels"):

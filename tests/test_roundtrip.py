@@ -9,7 +9,8 @@ from io import BytesIO
 import imagecodecs
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageCms
+import tifffile
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 from tests.tools import identity_weights
 
 from msrn import files
@@ -145,6 +146,52 @@ def test_metadata_that_a_format_cannot_hold_is_said_to_be_left_out(tmp_path, cap
     files.write(gray, tmp_path / "out.webp")
     assert "for gray" in caplog.text
     assert files.read(tmp_path / "out.webp").metadata.icc_profile is None
+
+
+IPTC = b"\x1c\x02\x78\0\x07Caption\x1c\x02\x19\0\x05a key"
+
+
+@pytest.mark.parametrize("source", ["jpg", "png", "tif"])
+@pytest.mark.parametrize("target", ["jpg", "png", "tif", "webp"])
+def test_captions_in_iptc_and_comments_are_carried_where_there_is_a_place(tmp_path, restorer, source, target, caplog):
+    metadata = Metadata(iptc=IPTC, comment="Käse".encode())
+    files.write(Picture(RNG.random((3, 9, 11), np.float32), metadata=metadata), tmp_path / f"in.{source}")
+    after = through(restorer, tmp_path / f"in.{source}", tmp_path / f"out.{target}").metadata
+    assert after.iptc == (None if target == "webp" else IPTC)
+    assert ("iptc of 22 bytes is left out" in caplog.text) == (target == "webp")
+    assert after.comment == (metadata.comment if source == target == "jpg" else None)
+    if target == "png" and source == "jpg":
+        with Image.open(tmp_path / "out.png") as image:
+            assert image.text["Comment"] == "Käse"
+
+
+@pytest.mark.parametrize("words", [True, False])
+def test_iptc_is_found_as_other_programs_write_it(tmp_path, words):
+    padded = IPTC + bytes(-len(IPTC) % 4)
+    value = struct.unpack(f"<{len(padded) // 4}I", padded) if words else padded
+    tag = (33723, "I" if words else "B", len(value), value, True)
+    tifffile.imwrite(tmp_path / "x.tif", np.zeros((8, 8, 3), np.uint8), photometric="rgb", extratags=[tag])
+    assert files.read(tmp_path / "x.tif").metadata.iptc == padded
+
+
+def test_png_texts_and_colours_are_carried_as_they_came(tmp_path, restorer, caplog):
+    info = PngImagePlugin.PngInfo()
+    info.add(b"gAMA", struct.pack(">I", 100_000))
+    info.add(b"cICP", bytes([9, 16, 0, 1]))
+    info.add_text("parameters", "a cat, steps: 20", zip=True)
+    info.add_itxt("Title", "Käse", lang="de")
+    color().save(tmp_path / "in.png", pnginfo=info)
+    after = through(restorer, tmp_path / "in.png", tmp_path / "out.png")
+    assert after.metadata.png_chunks == files.read(tmp_path / "in.png").metadata.png_chunks
+    assert [after.metadata.png_chunks.count(name) for name in (b"gAMA", b"cICP", b"zTXt", b"iTXt")] == [1] * 4
+    with Image.open(tmp_path / "out.png") as image:
+        assert image.text == {"parameters": "a cat, steps: 20", "Title": "Käse"}
+        assert image.info["gamma"] == 1
+    assert not caplog.text
+    through(restorer, tmp_path / "in.png", tmp_path / "out.jpg")
+    assert "they will look different" in caplog.text
+    files.write(after, tmp_path / "bare.png", strip_metadata=True)
+    assert files.read(tmp_path / "bare.png").metadata.png_chunks is None
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])

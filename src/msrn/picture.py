@@ -36,6 +36,12 @@ class Metadata:
     dpi: tuple[float, float] | None = None
     xmp: bytes | None = None
     """XMP packet, its orientation reset likewise."""
+    iptc: bytes | None = None
+    """IPTC-IIM records, an older place for captions and keywords."""
+    comment: bytes | None = None
+    """JPEG's comment."""
+    png_chunks: bytes | None = None
+    """PNG's own statements of colour and its texts, whole chunks as they came; no other format has a place for them."""
     source: str = ""
     """Where the picture came from, for messages."""
 

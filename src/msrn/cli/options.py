@@ -43,7 +43,9 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing o
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave existing outputs as they are.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be written; forecast time and memory.")]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first image that fails.")]
-Strip = Annotated[bool, typer.Option("--strip-metadata", help="Do not copy EXIF, XMP, ICC profile and resolution.")]
+Strip = Annotated[
+    bool, typer.Option("--strip-metadata", help="Do not copy EXIF, XMP, IPTC, colour profile, texts and resolution.")
+]
 AsJSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what was chosen and why.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no messages but errors.")]

@@ -20,7 +20,7 @@ from PIL import Image, ImageCms
 from msrn.atomic import reason
 from msrn.errors import ImageError
 from msrn.files.formats import MAX_BYTES, MAX_PIXELS, READABLE, limited
-from msrn.files.metadata import dpi_of_exif, read_exif, read_xmp, tiff_metadata, usable_dpi
+from msrn.files.metadata import dpi_of_exif, png_chunks, read_exif, read_iptc, read_xmp, tiff_metadata, usable_dpi
 from msrn.picture import Metadata, Picture
 
 _KNOWN = ", ".join(READABLE)
@@ -150,12 +150,15 @@ def _decode_opened(image: Image.Image, data: bytes, path: Path, max_pixels: int)
             image.load()  # EXIF may follow the pixels
         _refuse_frames(_views(image, data) if image.format == "MPO" else int(getattr(image, "n_frames", 1)), path)
         orientation, exif = read_exif(image)
+        iptc = read_iptc(image, data)
         if image.format == "TIFF" and depth <= 8:
             image.load()  # here, as it checks the limit again; it turns the picture upright by itself
             orientation = 1
     icc_profile, xmp = image.info.get("icc_profile"), read_xmp(image.info.get("xmp"))
     dpi = usable_dpi(image.info.get("dpi")) or (dpi_of_exif(exif) if image.format == "WEBP" else None)
-    metadata = Metadata(8, icc_profile, exif, dpi, xmp, str(path))
+    comment = image.info.get("comment") if image.format in ("JPEG", "MPO") else None
+    chunks = png_chunks(data) if image.format == "PNG" else None
+    metadata = Metadata(8, icc_profile, exif, dpi, xmp, iptc, comment, chunks, str(path))
     if depth > 8 and image.format == "TIFF":
         return _decode_tiff(data, path, max_pixels), orientation, metadata
     if depth > 8:

@@ -19,18 +19,32 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from msrn.atomic import write_atomically
 from msrn.errors import UsageError
 from msrn.files.formats import FORMATS, MAX_METADATA
-from msrn.files.metadata import XMP_TAG, directory_of, exif_of_dpi, usable_dpi
+from msrn.files.metadata import (
+    IPTC_TAG,
+    XMP_TAG,
+    comment_in_png,
+    directory_of,
+    exif_of_dpi,
+    iptc_in_jpeg,
+    iptc_in_png,
+    png_chunk,
+    says_unusual_colors,
+    usable_dpi,
+)
 from msrn.picture import Metadata, Picture
 
 logger = logging.getLogger(__name__)
 
 _LARGEST_SIDE = {"JPEG": 65_535, "WEBP": 16_383}
 _LARGEST = {
-    "JPEG": {"exif": 65_533, "xmp": 65_504},  # each must fit one marker
+    "JPEG": {"exif": 65_533, "xmp": 65_504, "iptc": 65_506, "comment": 65_533},  # each must fit one marker
     "PNG": {"icc_profile": MAX_METADATA, "xmp": MAX_METADATA},  # more is not read
+    "WEBP": {"iptc": 0},
+    "BMP": {"icc_profile": 0, "exif": 0, "xmp": 0, "iptc": 0},
 }
 _XMP_HEAD = b"XML:com.adobe.xmp" + bytes(5)  # in PNG: keyword, not compressed, no language
 _FILTER_UP = 2  # in PNG
+_LONGEST_CHUNK = 1 << 24  # PNG allows 2 GiB, but each is put together in memory
 SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 
 
@@ -58,8 +72,8 @@ def write(
         path: the file; missing folders are made.
         quality: 1 to 100, for JPEG and WebP (WebP at 100 is lossless).
         subsampling: of JPEG's chroma: "4:4:4", "4:2:2" or "4:2:0".
-        strip_metadata: leave EXIF, XMP, ICC profile and resolution out. (What the format cannot hold, such as more
-            than 64 KiB of EXIF in JPEG, is left out in any case.)
+        strip_metadata: leave EXIF, XMP, IPTC, ICC profile, resolution, texts and comments out. (What the format cannot
+            hold, such as more than 64 KiB of EXIF in JPEG, is left out in any case.)
         before_rename: called with the complete file, open at its start, before it has its name.
 
     Raises:
@@ -93,6 +107,8 @@ def prepare(
     # "optimize": Pillow then guesses how large the file gets, and fails on noise at high quality.
     options = {"quality": quality, "subsampling": subsampling, "lossless": quality == 100, "exact": True}
     metadata: dict[str, Any] = {"icc_profile": kept.icc_profile, "dpi": kept.dpi, "exif": kept.exif, "xmp": kept.xmp}
+    if file_format == "JPEG":
+        metadata |= {"comment": kept.comment, "extra": kept.iptc and iptc_in_jpeg(kept.iptc)}
     options |= {name: value for name, value in metadata.items() if value}
     image = Image.fromarray(samples)
     return lambda file: image.save(file, file_format, **options)
@@ -106,6 +122,8 @@ def _fitting(picture: Picture, file_format: str, path: Path) -> Metadata:
         if size > largest:
             logger.warning("%s: %s of %s bytes is left out, %s holds %s", path, name, size, file_format, largest)
             kept = replace(kept, **{name: None})
+    if file_format != "PNG" and not kept.icc_profile and says_unusual_colors(kept.png_chunks):
+        logger.warning("%s: only PNG holds what the picture says of its colours; they will look different", path)
     if file_format == "WEBP":
         if picture.is_gray and (kept.icc_profile or b"")[16:20] == b"GRAY":
             logger.warning("%s: the colour profile is left out, it is for gray and WebP has colours only", path)
@@ -158,21 +176,26 @@ def _encode_png(file: BinaryIO, samples: NDArray[Any], kept: Metadata) -> None:
     filtered[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
     color = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8 * samples.itemsize, color, 0, 0, 0))]
-    if kept.icc_profile:
-        chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(kept.icc_profile)))
-    if kept.dpi:
-        chunks.append((b"pHYs", struct.pack(">IIB", *(round(value / 0.0254) for value in kept.dpi), 1)))
-    if kept.exif:
-        chunks.append((b"eXIf", kept.exif.removeprefix(b"Exif\0\0")))
-    if kept.xmp:
-        chunks.append((b"iTXt", _XMP_HEAD + kept.xmp))
-    data = memoryview(deflate_encode(cast(Any, filtered), level=1, raw=False))
-    parts = [data[k : k + 2**30] for k in range(0, len(data), 2**30)]  # a chunk holds no more than 2 GiB
     file.write(b"\x89PNG\r\n\x1a\n")
-    for name, content in [*chunks, *((b"IDAT", part) for part in parts), (b"IEND", b"")]:
-        file.writelines((struct.pack(">I", len(content)), name, content))
-        file.write(struct.pack(">I", zlib.crc32(content, zlib.crc32(name))))
+    file.write(png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8 * samples.itemsize, color, 0, 0, 0)))
+    file.write(kept.png_chunks or b"")
+    if kept.icc_profile:
+        file.write(png_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(kept.icc_profile)))
+    if kept.dpi:
+        pixels_per_meter = (round(value / 0.0254) for value in kept.dpi)
+        file.write(png_chunk(b"pHYs", struct.pack(">IIB", *pixels_per_meter, 1)))
+    if kept.exif:
+        file.write(png_chunk(b"eXIf", kept.exif.removeprefix(b"Exif\0\0")))
+    if kept.xmp:
+        file.write(png_chunk(b"iTXt", _XMP_HEAD + kept.xmp))
+    if kept.iptc:
+        file.write(png_chunk(b"tEXt", iptc_in_png(kept.iptc)))
+    if kept.comment:
+        file.write(comment_in_png(kept.comment))
+    data = memoryview(deflate_encode(cast(Any, filtered), level=1, raw=False))
+    for start in range(0, len(data), _LONGEST_CHUNK):
+        file.write(png_chunk(b"IDAT", data[start : start + _LONGEST_CHUNK]))
+    file.write(png_chunk(b"IEND", b""))
 
 
 def _encode_tiff(file: BinaryIO, samples: NDArray[Any], kept: Metadata) -> None:
@@ -195,9 +218,11 @@ def _encode_tiff(file: BinaryIO, samples: NDArray[Any], kept: Metadata) -> None:
         fields[tag.InterColorProfile] = kept.icc_profile
     if kept.xmp:
         fields[XMP_TAG] = kept.xmp
+    if kept.iptc:
+        fields[IPTC_TAG] = kept.iptc
     directory = ImageFileDirectory_v2(prefix=b"II" if sys.byteorder == "little" else b"MM")
     directory.tagtype[tag.StripOffsets] = 4  # 32 bits, though they are small before they are moved
-    directory.tagtype[XMP_TAG] = 1  # bytes
+    directory.tagtype |= {XMP_TAG: 1, IPTC_TAG: 7}  # bytes
     for key, value in (directory_of(kept.exif) | fields).items():
         directory[key] = value
     directory.save(file)

@@ -10,7 +10,7 @@ from msrn.files.decode import decode
 from msrn.files.formats import MAX_PIXELS
 from msrn.picture import Metadata, Picture
 
-_BLOCKS = ("icc_profile", "exif", "xmp")
+_BLOCKS = ("icc_profile", "exif", "xmp", "iptc", "comment", "png_chunks")
 
 
 class Decoder:

@@ -1,10 +1,13 @@
-"""What a file says besides its pixels: EXIF, XMP, ICC profile, resolution."""
+"""What a file says besides its pixels: EXIF, XMP, IPTC, ICC profile, resolution, PNG's texts and colours."""
 
 import re
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from PIL import ExifTags, Image
 
@@ -21,6 +24,18 @@ _PHOTOGRAPH = (
 _PHOTOGRAPH_TAGS = {*(int(ExifTags.Base[name]) for name in _PHOTOGRAPH), *map(int, _NESTED)}
 XMP_TAG = 700
 """Where TIFF keeps its XMP packet."""
+IPTC_TAG = 33723
+"""Where TIFF keeps IPTC-IIM."""
+_IPTC_RESOURCE = 0x0404
+"""Its number among Photoshop's resources, where JPEG keeps it."""
+_IPTC_KEYWORD = b"Raw profile type iptc"
+"""The PNG text that holds it in hexadecimal digits, an agreement of ImageMagick and ExifTool."""
+_IPTC_START = b"\x1c"
+_COLOR_CHUNKS = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI")
+_SRGB_CODES = b"\1\x0d"
+_GAMMA = 45_455  # 1 / 2.2 in PNG's units
+_TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
+_PROFILES = (b"XML:com.adobe.xmp", b"Raw profile type ")  # texts for programs, which are read as what they are
 _XMP_ORIENTATION = re.compile(rb"""(<tiff:Orientation>|tiff:Orientation=["'])[2-8]""")
 
 
@@ -47,6 +62,87 @@ def read_xmp(xmp: object) -> bytes | None:
     return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp) if isinstance(xmp, bytes) and xmp else None
 
 
+def read_iptc(image: Image.Image, data: bytes) -> bytes | None:
+    """IPTC-IIM of an opened JPEG, PNG or TIFF and its content; a damaged one counts as none."""
+    with suppress(Exception):
+        if image.format == "TIFF":
+            return _iptc_of_tiff(data) if IPTC_TAG in image.getexif() else None
+        if digits := image.info.get(_IPTC_KEYWORD.decode()):
+            return _known_iptc(bytes.fromhex(str(digits).split(None, 2)[2]))  # after the name and the length
+        return _known_iptc(image.info["photoshop"][_IPTC_RESOURCE])
+    return None
+
+
+def _iptc_of_tiff(data: bytes) -> bytes | None:
+    """Often declared as one number or some of 32 bits, in the order of the file; Pillow returns one of them."""
+    import tifffile
+
+    with tifffile.TiffFile(BytesIO(data)) as file:
+        value = file.pages.first.tags.valueof(IPTC_TAG)
+        if isinstance(value, tuple):
+            value = struct.pack(f"{file.byteorder}{len(value)}I", *value)
+        return _known_iptc(value)
+
+
+def _known_iptc(data: Any) -> bytes | None:
+    return data if isinstance(data, bytes) and data.startswith(_IPTC_START) else None
+
+
+def iptc_in_jpeg(iptc: bytes) -> bytes:
+    """The marker of a JPEG that holds IPTC-IIM."""
+    resource = b"8BIM" + struct.pack(">HHI", _IPTC_RESOURCE, 0, len(iptc)) + iptc + bytes(len(iptc) % 2)
+    content = b"Photoshop 3.0\0" + resource
+    return b"\xff\xed" + struct.pack(">H", 2 + len(content)) + content
+
+
+def iptc_in_png(iptc: bytes) -> bytes:
+    """The content of a PNG text chunk that holds IPTC-IIM."""
+    digits = iptc.hex().encode()
+    lines = b"\n".join(digits[k : k + 72] for k in range(0, len(digits), 72))
+    return _IPTC_KEYWORD + b"\0\niptc\n%8d\n" % len(iptc) + lines + b"\n"
+
+
+def comment_in_png(comment: bytes) -> bytes:
+    """The PNG chunk that holds the comment of a JPEG, whose encoding is not known."""
+    content = comment.replace(b"\0", b"")
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return png_chunk(b"tEXt", b"Comment\0" + content)
+    return png_chunk(b"iTXt", b"Comment" + bytes(5) + content)
+
+
+def png_chunk(name: bytes, content: bytes | memoryview) -> bytes:
+    """A chunk of a PNG file."""
+    return b"".join((struct.pack(">I", len(content)), name, content, struct.pack(">I", crc32(content, crc32(name)))))
+
+
+def png_chunks(data: bytes) -> bytes | None:
+    """The statements of colour and the texts of a PNG file, in one piece."""
+    chunks = list(_chunks(data, 8))
+    texts = (chunk for chunk in chunks if chunk[0] in _TEXT_CHUNKS and not chunk[1].startswith(_PROFILES))
+    return b"".join(png_chunk(*chunk) for chunk in (*(c for c in chunks if c[0] in _COLOR_CHUNKS), *texts)) or None
+
+
+def says_unusual_colors(chunks: bytes | None) -> bool:
+    """True if PNG's statements of colour say something else than what is shown without them."""
+    stated = dict(_chunks(chunks or b"", 0))
+    if b"cICP" in stated:
+        return not stated[b"cICP"].startswith(_SRGB_CODES)
+    gamma = int.from_bytes(stated.get(b"gAMA", b""), "big")
+    return b"sRGB" not in stated and gamma != 0 and abs(gamma - _GAMMA) > 0.02 * _GAMMA
+
+
+def _chunks(data: bytes, start: int) -> Iterator[tuple[bytes, bytes]]:
+    while start + 12 <= len(data):
+        (length,), name = struct.unpack_from(">I", data, start), data[start + 4 : start + 8]
+        if name == b"IEND":
+            break
+        if name in _COLOR_CHUNKS + _TEXT_CHUNKS:
+            yield name, data[start + 8 : start + 8 + length]
+        start += 12 + length
+
+
 def tiff_metadata(data: bytes, path: Path) -> tuple[int, Metadata]:
     """Orientation and metadata of a TIFF that Pillow cannot open: its directory is built like an EXIF block."""
     with suppress(Exception), limited(None):
@@ -55,7 +151,8 @@ def tiff_metadata(data: bytes, path: Path) -> tuple[int, Metadata]:
         icc_profile = tags.get(ExifTags.Base.InterColorProfile)
         orientation = int(tags.get(ExifTags.Base.Orientation, 1))
         xmp = read_xmp(tags.get(XMP_TAG))
-        return orientation, Metadata(16, icc_profile, _photograph(tags), _dpi(tags), xmp, str(path))
+        iptc = _iptc_of_tiff(data) if IPTC_TAG in tags else None
+        return orientation, Metadata(16, icc_profile, _photograph(tags), _dpi(tags), xmp, iptc, source=str(path))
     return 1, Metadata(source=str(path))
 
 
