@@ -9,6 +9,7 @@ import math
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ from msrn.run import (
     update_average,
 )
 
+_LOGGED_EVERY = 50
 Forward = Callable[[Tensor], Outputs]
 Observe = Callable[[str, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]], None]
 
@@ -61,6 +63,7 @@ class Progress:
     gradient_norm: float
     rate: float
     patches_per_second: float
+    """Over the last steps, scoring and saving aside."""
     seconds: float
     skipped: int = 0
     scores: dict[str, float] | None = None
@@ -135,6 +138,7 @@ def fit(
             report(before)
 
         begun = last_saved = looked = time.monotonic()
+        durations = deque[float](maxlen=_LOGGED_EVERY)
         seconds_before = run.seconds
         forward: Forward | None = None
         options = recipe.optimiser
@@ -147,6 +151,7 @@ def fit(
             loss, norm = train_step(run, forward, feed.parts(run.step), recipe, setting, rate)
 
             now = time.monotonic()
+            durations.append(now - looked)
             run.seconds = seconds_before + now - begun
             finished = run.step == options.steps
             timed_out = minutes is not None and now - begun >= 60 * minutes
@@ -159,7 +164,7 @@ def fit(
                     mean = sum(scores.values()) / len(scores)
                     best = is_grown(run, recipe) and mean > run.best
                     run.best = mean if best else run.best
-                speed = options.batch / (now - looked)
+                speed = options.batch * len(durations) / sum(durations)
                 progress = Progress(run.step, options.steps, loss, norm, rate, speed, run.seconds, run.skipped, scores)
                 journal.write(progress, run)
                 if saving or best:
@@ -300,8 +305,8 @@ class _Journal:
             self.board.close()
 
     def write(self, progress: Progress, run: Run) -> None:
-        """Log a step, every fiftieth and those with scores."""
-        if progress.scores is None and progress.step % 50:
+        """Log a step, if it has scores or its turn has come."""
+        if progress.scores is None and progress.step % _LOGGED_EVERY:
             return
         known = {key: value for key, value in vars(progress).items() if value is not None}
         values = {key: value for key, value in known.items() if key == "scores" or math.isfinite(value)}
