@@ -18,6 +18,7 @@ from msrn.distributed import SharedBatchNorm, World, share_batchnorms, world
 from msrn.errors import UsageError
 from msrn.feed import Feed, Material
 from msrn.recipe import validate
+from msrn.resident import ResidentSampler
 
 # What one process of a group does. Rank 1 of the first attempt may die after a given step.
 MEMBER = """
@@ -100,19 +101,26 @@ def test_without_restarts_a_lost_process_ends_the_others(data_folder, tmp_path):
     assert checkpoint.load(checkpoint.latest(tmp_path / "lost"))["step"] == 3
 
 
-def test_every_patch_of_a_batch_is_drawn_by_exactly_one_process():
+@pytest.mark.parametrize("task", ["denoise", "sr"])
+@pytest.mark.parametrize("resident", [True, False])
+def test_every_patch_of_a_batch_is_drawn_by_exactly_one_process(resident, task):
     """So every image is seen once an epoch, whatever the number of processes and parts."""
     images = [np.random.default_rng(index).integers(0, 256, (1, 60, 60), dtype=np.uint8) for index in range(3)]
-    sampler = PatchSampler(images, degradation_for("denoise", [20, 20]), 12, 0)
-    whole = sampler.batch(5 * 12, 12)[1]
+    degradation = degradation_for(task, {"denoise": [20, 20], "sr": [2]}[task])
+    if resident:
+        sampler = ResidentSampler(images, degradation, 12, 0, torch.device("cpu"))
+    else:
+        sampler = PatchSampler(images, degradation, 12, 0)
+    whole = sampler.batch(5 * 12, 12)
     for size, parts in ((1, 1), (2, 1), (3, 2), (4, 3)):
         recipe = validate(values(batch=12, accumulate=parts), "test")
         drawn = {}
         for rank in range(size):
             feed = Feed(Material(sampler, []), recipe, World(rank, size), torch.device("cpu"))
-            for part, (_, clean) in enumerate(feed.parts(5)):
-                drawn[part, rank] = clean
-        assert np.array_equal(torch.cat([drawn[key] for key in sorted(drawn)]).numpy(), whole)
+            for part, pair in enumerate(feed.parts(5)):
+                drawn[part, rank] = pair
+        for index, expected in enumerate(whole):
+            assert np.array_equal(torch.cat([drawn[key][index] for key in sorted(drawn)]), expected)
 
 
 def test_a_batch_that_does_not_divide_is_refused():

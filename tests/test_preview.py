@@ -58,9 +58,9 @@ def test_without_tensorboard_the_extra_is_named(data_folder, tmp_path, monkeypat
 
 def test_the_sheet_shows_the_runs_first_patches(data_folder):
     material = load_material(RECIPE, data_folder, torch.device("cpu"))
-    drawn = preview.sheet(material, pairs=3)
+    drawn = preview.sheet(material, 4, pairs=3)
     assert drawn.shape == (1, 32, 48)
-    degraded, clean = material.sampler.batch(0, 3)
+    degraded, clean = material.sampler.batch(0, 4)
     assert np.array_equal(drawn[0, :16, 16:32], degraded[1, 0].clip(0, 1))
     assert np.array_equal(drawn[0, 16:, 16:32], clean[1, 0])
 

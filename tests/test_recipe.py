@@ -63,6 +63,8 @@ def test_one_cycle_rises_to_the_rate_and_falls_to_almost_nothing():
         ("optimiser.schedule=step", "decay_steps"),
         ("optimiser.accumulate=3", "multiple"),
         ("optimiser.momentum=1", "less than 1"),
+        ("growth.step=10", "below optimiser.steps"),
+        ("optimiser.schedule=one_cycle", "never reaches"),
         ("loss.reduction=sum", "patch"),
     ],
 )
@@ -83,7 +85,11 @@ def test_schedules_and_parts_that_do_not_fit_are_refused(override, word, tmp_pat
     ("override", "nearest"),
     [
         ("network.chanels=3", "network.channels"),
-        ("optimizer.rate=1", "optimiser.rate"),
+        ("optimizer.rate=1", "optimiser"),
+        ("batch_size=3", "optimiser.batch"),
+        ("epochs=3", "optimiser.steps"),
+        ("optimiser.lr=3", "optimiser.rate"),
+        ("freeze_batchnorm=3", "optimiser.freeze_batchnorm_step"),
         ("data.patch_size=3", "data.patch"),
         ("sed=3", "seed"),
         ("growth.stp=3", "growth.step"),
@@ -92,6 +98,37 @@ def test_schedules_and_parts_that_do_not_fit_are_refused(override, word, tmp_pat
 def test_an_unknown_key_names_the_nearest_known_one(override, nearest):
     with pytest.raises(UsageError, match=f"did you mean '{nearest}"):
         load(RECIPES[0], [override])
+
+
+def test_a_key_like_none_gets_no_suggestion():
+    with pytest.raises(UsageError, match="unknown key 'wibble'; `msrn schema` lists"):
+        load(RECIPES[0], ["wibble=3"])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed='3'",
+        "seed=true",
+        "network.channels='8'",
+        "network.multi_supervised=1",
+        "network.multi_supervised=no",
+        "data.folders=Pictures",
+        "data.folders=[]",
+        "data.validation_levels=[]",
+        "optimiser.freeze_batchnorm_step=-5",
+        "optimiser.rate=2024-01-01",
+    ],
+)
+def test_types_are_strict_and_so_is_the_schema(override):
+    with pytest.raises(UsageError):
+        load(RECIPES[0], [override])
+
+
+def test_optional_values_can_be_taken_back():
+    path = next(path for path in RECIPES if "growth" in path.read_text())
+    assert load(path).growth is not None
+    assert load(path, ["growth=none"]).growth is None
 
 
 def test_overrides_take_toml_values_and_bare_words():

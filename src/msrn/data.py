@@ -185,9 +185,11 @@ class PatchSampler:
         """Patches after which every image has had its share."""
         return len(self._slots)
 
-    def batch(self, first: int, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return samples ``first`` to ``first + size - 1`` as (degraded, clean), float32 ``(N, C, P, P)``."""
-        degraded, clean = zip(*(self.sample(index) for index in range(first, first + size)), strict=True)
+    def batch(
+        self, first: int, size: int, part: slice = slice(None)
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return a part of samples ``first`` to ``first + size - 1`` as (degraded, clean), float32 ``(N, C, P, P)``."""
+        degraded, clean = zip(*(self.sample(index) for index in range(first, first + size)[part]), strict=True)
         return np.stack(degraded), np.stack(clean)
 
     def sample(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -74,7 +74,8 @@ class Feed:
                 f"optimiser.batch ({options.batch}) must be a multiple of {everyone.size} processes × "
                 f"optimiser.accumulate ({options.accumulate})"
             )
-        self._starts = [(part * everyone.size + everyone.rank) * self.size for part in range(options.accumulate)]
+        starts = [(part * everyone.size + everyone.rank) * self.size for part in range(options.accumulate)]
+        self._parts = [slice(start, start + self.size) for start in starts]
         self._batch = options.batch
         # On a CPU, drawing costs 1 to 3 % of a step, and a thread would take that from the convolutions.
         ahead = device.type != "cpu" and isinstance(self.sampler, PatchSampler)
@@ -95,7 +96,7 @@ class Feed:
             self._pool.shutdown(cancel_futures=True)
 
     def _draw(self, step: int) -> Pairs:
-        drawn = (self.sampler.batch(step * self._batch + start, self.size) for start in self._starts)
+        drawn = (self.sampler.batch(step * self._batch, self._batch, part) for part in self._parts)
         return [(self._tensor(degraded), self._tensor(clean)) for degraded, clean in drawn]
 
     def _tensor(self, values: Tensor | NDArray[np.float32]) -> Tensor:

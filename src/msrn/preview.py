@@ -58,9 +58,10 @@ def forecast(recipe: Recipe, material: Material, setting: Setting) -> Forecast:
     )
 
 
-def sheet(material: Material, pairs: int = 8) -> NDArray[np.float32]:
-    """Return the run's first patches, degraded ones in the upper row, clean ones below, as ``(C, H, W)``."""
-    rows = [torch.cat(list(torch.as_tensor(part).cpu()), dim=2) for part in material.sampler.batch(0, pairs)]
+def sheet(material: Material, batch: int, pairs: int = 8) -> NDArray[np.float32]:
+    """Return the first patches of a run's first batch, degraded ones above, clean ones below, as ``(C, H, W)``."""
+    drawn = material.sampler.batch(0, batch, slice(pairs))
+    rows = [torch.cat(list(torch.as_tensor(part).cpu()), dim=2) for part in drawn]
     return torch.cat(rows, dim=1).clamp(0, 1).numpy()
 
 

@@ -20,10 +20,44 @@ from msrn.picture import Task
 
 _LEVELS: dict[Task, tuple[float, float]] = {"sr": (1, math.inf), "denoise": (0, math.inf), "jpeg": (1, 100)}
 """Lowest and highest scale, σ and quality."""
+_LIKE = 0.6
+"""How alike names must be (``difflib``'s ratio) for one to be taken for the other."""
+_ELSEWHERE = {
+    "batch_size": "optimiser.batch",
+    "epochs": "optimiser.steps",
+    "total_iter": "optimiser.steps",
+    "iterations": "optimiser.steps",
+    "lr": "optimiser.rate",
+    "learning_rate": "optimiser.rate",
+    "model_lr": "optimiser.rate",
+    "model_ema_decay": "optimiser.ema_decay",
+    "gamma": "optimiser.decay_factor",
+    "lr_scheduler_gamma": "optimiser.decay_factor",
+    "lr_scheduler_step_size": "optimiser.decay_steps",
+    "gt_size": "data.patch",
+    "gt_image_size": "data.patch",
+    "image_size": "data.patch",
+    "patch_size": "data.patch",
+    "dataset": "data",
+    "datasets": "data",
+    "train_gt_images_dir": "data.folders",
+    "dataroot_gt": "data.folders",
+    "scale": "data.levels",
+    "upscale_factor": "data.levels",
+    "num_memory_blocks": "network.memory_blocks",
+    "num_residual_blocks": "network.recursions",
+    "num_feat": "network.channels",
+    "loss_weights": "loss.intermediate_weight",
+    "exp_name": "name",
+    "manual_seed": "seed",
+}
+"""What the original repository and others call it."""
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class NetworkRecipe(_Strict):
@@ -54,18 +88,20 @@ class GrowthRecipe(_Strict):
 class DataRecipe(_Strict):
     """Which images, and what is cut from them."""
 
-    folders: tuple[str, ...]
-    """Image folders, relative to ``--data-root``."""
+    folders: tuple[str, ...] = Field(min_length=1)
+    """Image folders, with all their subfolders, relative to ``--data-root``."""
     patch: int = Field(default=40, ge=8)
     resident: bool = False
-    """Keep all images on the device, degraded beforehand; needs the memory, spares the processor."""
+    """Keep all images on the device, degraded beforehand; needs the memory, spares the processor. Patches are then
+    drawn independently of each other; otherwise an epoch gives every image its share."""
     luminance: Range = "studio"
     levels: tuple[float, ...] = ()
     """Scales for super-resolution; lowest and highest σ or quality for the others. Empty: the task's usual."""
     validation_every: int = Field(default=20, ge=2)
     """Every n-th image is held out of training and scores the run."""
     validation_crop: int = Field(default=128, ge=32)
-    validation_levels: tuple[float, ...]
+    validation_levels: tuple[float, ...] = Field(min_length=1)
+    """What the held-out images are scored at."""
 
 
 class LossRecipe(_Strict):
@@ -83,26 +119,35 @@ class OptimiserRecipe(_Strict):
 
     kind: Literal["adamw", "sgd"] = "adamw"
     rate: float = Field(default=2e-3, gt=0)
+    """The learning rate, at its highest."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Of SGD."""
     weight_decay: float = Field(default=1e-4, ge=0)
+    """Decoupled from the gradient in AdamW, added to it in SGD."""
     batch: int = Field(default=16, ge=1)
     """Patches per step, in all processes together."""
     accumulate: int = Field(default=1, ge=1)
     """Parts that a batch is computed in, one after the other, to save memory; BatchNorms see one part at a time."""
     steps: int = Field(gt=0)
+    """Batches in all; ``--dry-run`` says how many epochs that makes."""
     schedule: Literal["cosine", "step", "one_cycle"] = "cosine"
-    """``cosine``: warm-up, hold, then a cosine to zero over the last ``decay_steps``. ``step``: warm-up, then a tenth
-    after every ``decay_steps``. ``one_cycle``: a cosine from rate/25 up to the rate over ``warmup_steps``, then down to
-    rate/250,000 at the end."""
+    """``cosine``: warm-up, hold, then a cosine to zero over the last ``decay_steps``. ``step``: warm-up, then
+    ``decay_factor`` of the rate after every ``decay_steps``. ``one_cycle``: a cosine from rate/25 up to the rate over
+    ``warmup_steps``, then down to rate/250,000 at the end."""
     warmup_steps: int = Field(default=200, ge=0)
+    """Over which the rate rises to its highest."""
     decay_steps: int = Field(default=0, ge=0)
+    """Length of the cosine's fall, or steps between two of the step schedule's."""
+    decay_factor: float = Field(default=0.1, gt=0, le=1)
+    """Of the step schedule; 0.1 is the paper's."""
     clip: Literal["norm", "adjustable"] = "norm"
     """Limit of the gradient's global L2 norm: ``clip_norm``, or the paper's ``clip_norm`` divided by the rate."""
     clip_norm: float = Field(default=1.0, gt=0)
-    freeze_batchnorm_step: int | None = None
+    """See ``clip``."""
+    freeze_batchnorm_step: int | None = Field(default=None, ge=0)
     """From this step on, BatchNorms use their running statistics, as at inference."""
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
+    """Of the averaged network, which is scored and published, in each step."""
     skip_limit: int = Field(default=10, ge=0)
     """Steps in a row that may be skipped because loss or gradient is not finite; one more ends the run."""
 
@@ -118,7 +163,7 @@ class OptimiserRecipe(_Strict):
             return self.rate * (4e-6 + (1 - 4e-6) * _rising(left))
         rate = self.rate * min(1.0, (step + 1) / (self.warmup_steps + 1))
         if self.schedule == "step":
-            return rate / 10 ** (step // self.decay_steps)
+            return rate * self.decay_factor ** (step // self.decay_steps)
         return rate * _rising((self.steps - step) / self.decay_steps if self.decay_steps else 1.0)
 
     def clip_at(self, rate: float) -> float:
@@ -159,10 +204,17 @@ class Recipe(_Strict):
             raise ValueError(f"optimiser.decay_steps ({o.decay_steps}) must not exceed optimiser.steps ({o.steps})")
         if o.schedule == "step" and not o.decay_steps:
             raise ValueError("the step schedule needs optimiser.decay_steps, the steps between two decays")
+        if o.schedule == "one_cycle" and o.warmup_steps > o.steps:
+            raise ValueError(
+                f"the one_cycle schedule never reaches its rate: optimiser.warmup_steps ({o.warmup_steps}) exceeds "
+                f"optimiser.steps ({o.steps})"
+            )
         if o.batch % o.accumulate:
             raise ValueError(f"optimiser.batch ({o.batch}) must be a multiple of optimiser.accumulate ({o.accumulate})")
         if self.growth and self.growth.start > self.network.recursions:
             raise ValueError("growth.start must not exceed network.recursions")
+        if self.growth and self.growth.step >= o.steps:
+            raise ValueError(f"growth.step ({self.growth.step}) must be below optimiser.steps ({o.steps})")
         low, high = _LEVELS[self.task]
         for key in ("levels", "validation_levels"):
             wrong = [level for level in getattr(self.data, key) if not low <= level <= high]
@@ -172,7 +224,7 @@ class Recipe(_Strict):
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe file and apply ``section.key=value`` overrides (values in TOML syntax, or bare words).
+    """Read a recipe file and apply ``section.key=value`` overrides (values in TOML syntax, bare words, or ``none``).
 
     Raises:
         UsageError: the file cannot be read, or a key or value does not fit.
@@ -191,7 +243,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 def validate(values: dict[str, Any], source: str) -> Recipe:
     """Turn plain values (from TOML or a checkpoint) into a recipe."""
     try:
-        return Recipe.model_validate(values)
+        return Recipe.model_validate_json(json.dumps(values, default=str))  # where a list is a tuple
     except ValidationError as error:
         lines = [_explain(dict(item)) for item in error.errors()]
         raise UsageError(f"recipe {source}: " + "; ".join(lines)) from error
@@ -219,7 +271,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        value = text.strip()
+        value = None if text.strip() == "none" else text.strip()
     *sections, leaf = key.strip().split(".")
     table = values
     for section in sections:
@@ -231,11 +283,27 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 def _explain(error: dict[str, Any]) -> str:
     where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "tuple_type":
+        return f'{where}: a list is wanted, such as ["one", "two"] or [1, 2]'
     if error["type"] != "extra_forbidden":
         return f"{where}: {error['msg']}" if where else str(error["msg"])
-    known: list[str] = list(_flatten(_known_keys(Recipe)))
-    near = difflib.get_close_matches(where, known, n=1, cutoff=0.0)
-    return f"unknown key {where!r}; did you mean {near[0]!r}?"
+    nearest = _nearest(where)
+    return f"unknown key {where!r}; " + (f"did you mean {nearest!r}?" if nearest else "`msrn schema` lists all keys")
+
+
+def _nearest(where: str) -> str | None:
+    """The known key, or section, whose whole or last name is most like an unknown one's."""
+    leaf = where.rpartition(".")[2]
+    if leaf.lower() in _ELSEWHERE:
+        return _ELSEWHERE[leaf.lower()]
+    keys = list(_flatten(_known_keys(Recipe)))
+    names = {key: key for key in [*keys, *(key.partition(".")[0] for key in keys)]}
+    names |= {key.rpartition(".")[2]: key for key in keys if key.count(".")}
+    (near, likeness) = max(
+        ((name, difflib.SequenceMatcher(None, asked, name).ratio()) for name in names for asked in {where, leaf}),
+        key=lambda pair: pair[1],
+    )
+    return names[near] if likeness >= _LIKE else None
 
 
 def _known_keys(model: type[BaseModel]) -> dict[str, Any]:

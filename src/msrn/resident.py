@@ -2,7 +2,7 @@
 
 Whole images lie end to end in flat buffers, clean and degraded at each of a few levels; a batch is one gather with
 random positions, flips and turns. Nothing is decoded or degraded in the loop, except Gaussian noise, which is drawn on
-the device. Every batch is a pure function of (seed, first sample), as in ``data.py``.
+the device. Every batch is a pure function of (seed, first sample, size), and a part of it is a part of the same draw.
 """
 
 import hashlib
@@ -61,11 +61,11 @@ class ResidentSampler:
         positions = (sizes - patch + 1).prod(dim=1).double()
         self.chances = (positions.cumsum(0) / positions.sum()).to(device)
 
-    def batch(self, first: int, size: int) -> tuple[Tensor, Tensor]:
-        """Return samples ``first`` to ``first + size - 1`` as (degraded, clean), float32 ``(N, C, P, P)``."""
+    def batch(self, first: int, size: int, part: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Return a part of samples ``first`` to ``first + size - 1`` as (degraded, clean), float32 ``(N, C, P, P)``."""
         digest = hashlib.sha256(f"{self.seed}/{first}".encode()).digest()
         generator = torch.Generator(self.device).manual_seed(int.from_bytes(digest[:7], "big"))
-        draw = torch.rand(7, size, generator=generator, device=self.device, dtype=torch.float64)
+        draw = torch.rand(7, size, generator=generator, device=self.device, dtype=torch.float64)[:, part]
         image = torch.searchsorted(self.chances, draw[0]).clamp(max=len(self.chances) - 1)
         top = (draw[1] * (self.heights[image] - self.patch + 1)).long()
         left = (draw[2] * (self.widths[image] - self.patch + 1)).long()
@@ -81,8 +81,8 @@ class ResidentSampler:
         if self.degraded is None:
             low, high = self.sigma or (0.0, 0.0)
             sigma = (low + (high - low) * draw[6]).float()[:, None, None, None] / 255
-            noise = torch.randn(clean.shape, generator=generator, device=self.device)
-            return clean + sigma * noise, clean
+            noise = torch.randn(size, *clean.shape[1:], generator=generator, device=self.device)
+            return clean + sigma * noise[part], clean
         level = (draw[6] * len(self.degraded)).long()[:, None, None, None]
         channel = torch.arange(clean.shape[1], device=self.device)[None, :, None, None]
         return self.degraded[level, channel, where[:, None]].float(), clean

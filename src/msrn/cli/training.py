@@ -98,7 +98,7 @@ def _forecast(recipe: "Recipe", data_root: Path, run: Path, device: str, precisi
     setting = Setting(target, choose_training_precision(target, precision))
     material = load_material(recipe, data_root, target)
     path = run.with_name(f"{run.name}-preview.png")
-    files.write(Picture(preview.sheet(material)), path)
+    files.write(Picture(preview.sheet(material, recipe.optimiser.batch)), path)
     expected = preview.forecast(recipe, material, setting)
     epochs = f", {expected.epochs:.1f} epochs" if expected.epochs else ""
     typer.echo(f"{recipe.name}: {expected.parameters:,} parameters, {recipe.optimiser.steps:,} steps{epochs}")
