@@ -178,11 +178,13 @@ def test_images_smaller_than_patch_and_context_are_left_out_or_refused():
 def test_listing_is_sorted_and_refuses_what_is_not_there(tmp_path):
     for name in ("b.png", "d.png", "a.JPG", "c.tif", "e.png", "notes.txt"):
         (tmp_path / name).touch()
-    (tmp_path / "folder.png").mkdir()
-    assert [path.name for path in list_images([tmp_path])] == ["a.JPG", "b.png", "c.tif", "d.png", "e.png"]
+    (tmp_path / "._a.jpg").touch()  # a Macintosh's
     other = tmp_path / "folder.png"
+    other.mkdir()
     (other / "0.bmp").touch()
-    assert [path.name for path in list_images([tmp_path, other])][-1] == "0.bmp"
+    found = ["a.JPG", "b.png", "c.tif", "d.png", "e.png"]
+    assert [path.name for path in list_images([tmp_path, other])] == [*found, "0.bmp"]
+    assert [path.name for path in list_images([tmp_path], nested=True)] == [*found, "0.bmp"]
     with pytest.raises(UsageError, match="nowhere"):
         list_images([tmp_path / "nowhere"])
     (tmp_path / "empty").mkdir()
@@ -196,7 +198,10 @@ def test_the_held_out_part_is_stable_and_apart(tmp_path):
     assert held_out == [paths[10], paths[30]]
     assert sorted([*training, *held_out]) == sorted(paths)
     assert tuple(map(list, split(paths, 20))) == (training, held_out)
-    assert tuple(map(list, split(paths[:10], 20))) == (paths[:10], [])  # too few to spare one
+    assert list(split(paths[:10], 20)[1]) == [paths[5]]  # one at least
+    assert tuple(map(list, split(paths[:2], 20))) == ([paths[0]], [paths[1]])
+    with pytest.raises(UsageError, match="one image is not enough"):
+        split(paths[:1], 20)
 
 
 def test_planes_are_gray_as_they_are_and_colour_as_asked(tmp_path):

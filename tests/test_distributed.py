@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,8 @@ from msrn.recipe import validate
 from msrn.train import fit
 
 torch.set_num_threads(1)
-values, data, folder, death = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
+values, folder, death = json.loads(sys.argv[1]), Path(sys.argv[3]), int(sys.argv[4])
+data = Path(sys.argv[2].replace("RANK", os.environ.get("RANK", "")))
 draw = Feed.parts
 
 def parts(self, step):
@@ -101,6 +103,15 @@ def test_without_restarts_a_lost_process_ends_the_others(data_folder, tmp_path):
     assert checkpoint.load(checkpoint.latest(tmp_path / "lost"))["step"] == 3
 
 
+def test_processes_that_see_other_images_do_not_train_together(data_folder, tmp_path):
+    for rank in range(2):
+        images = shutil.copytree(data_folder / "images", tmp_path / f"data-{rank}" / "images")
+    next(images.iterdir()).unlink()
+    with pytest.raises(RuntimeError, match="see different checkpoints, images or recipes"):
+        train(tmp_path / "data-RANK", tmp_path / "apart", 2)
+    assert checkpoint.latest(tmp_path / "apart") is None
+
+
 @pytest.mark.parametrize("task", ["denoise", "sr"])
 @pytest.mark.parametrize("resident", [True, False])
 def test_every_patch_of_a_batch_is_drawn_by_exactly_one_process(resident, task):
@@ -116,7 +127,7 @@ def test_every_patch_of_a_batch_is_drawn_by_exactly_one_process(resident, task):
         recipe = validate(values(batch=12, accumulate=parts), "test")
         drawn = {}
         for rank in range(size):
-            feed = Feed(Material(sampler, []), recipe, World(rank, size), torch.device("cpu"))
+            feed = Feed(Material(sampler, [], ""), recipe, World(rank, size), torch.device("cpu"))
             for part, pair in enumerate(feed.parts(5)):
                 drawn[part, rank] = pair
         for index, expected in enumerate(whole):
@@ -126,7 +137,7 @@ def test_every_patch_of_a_batch_is_drawn_by_exactly_one_process(resident, task):
 def test_a_batch_that_does_not_divide_is_refused():
     recipe = validate(values(batch=4), "test")
     with pytest.raises(UsageError, match=r"optimiser\.batch \(4\) must be a multiple of 3 processes"):
-        Feed(Material(None, []), recipe, World(0, 3), torch.device("cpu"))
+        Feed(Material(None, [], ""), recipe, World(0, 3), torch.device("cpu"))
 
 
 def test_an_incomplete_environment_is_refused(monkeypatch):

@@ -7,12 +7,13 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from dataclasses import replace
 
 import filelock
 import pytest
 import torch
-from tests.tools import random_network
+from tests.tools import random_network, random_weights
 
 from msrn import checkpoint
 from msrn.data import read_folders, save_pack
@@ -247,9 +248,10 @@ def test_a_signal_finishes_the_step_and_leaves_a_checkpoint(number, whole, data_
 def test_training_does_not_touch_the_global_generators(data_folder, tmp_path):
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    fit(recipe(optimiser__steps=1, optimiser__decay_steps=1), data_folder, tmp_path, device="cpu")
+    plan = recipe(growth=None, optimiser__steps=1, optimiser__decay_steps=1)
+    fit(plan, data_folder, tmp_path, device="cpu")
     torch.manual_seed(6)
-    other = fit(recipe(optimiser__steps=1, optimiser__decay_steps=1), data_folder, tmp_path / "b", device="cpu")
+    other = fit(plan, data_folder, tmp_path / "b", device="cpu")
     again, _ = read_run(checkpoint.latest(tmp_path))[1], before
     assert_same(other.network.state_dict(), again.network.state_dict())
 
@@ -284,13 +286,77 @@ def test_starting_over_a_run_or_resuming_nothing_is_refused(whole, data_folder, 
 
 
 def test_fine_tuning_starts_from_given_weights_and_checks_their_shape(data_folder, tmp_path):
-    initial = random_network(MSRNConfig(2, 1, 3)).requires_grad_(True)
+    initial = random_weights("denoise", MSRNConfig(2, 1, 3))
     plan = recipe(growth=None, network__zero_residual=True, optimiser__steps=1, optimiser__decay_steps=1)
     grown = fit(plan, data_folder, tmp_path / "a", initial=initial, device="cpu")
     assert grown.network.config.recursions == 2
-    wrong = random_network(replace(initial.config, channels=4))
-    with pytest.raises(UsageError, match="channels=4"):
-        fit(plan, data_folder, tmp_path / "b", initial=wrong, device="cpu")
+    assert publish(tmp_path / "a", tmp_path)[1].training["began_with"] == f"random, SHA-256 {'0' * 64}"
+    for change, field in ({"channels": 4}, "channels: 4 -> 3"), ({"recursions": 3}, "recursions: 3 -> 2"):
+        wrong = random_weights("denoise", replace(MSRNConfig(2, 1, 3), **change))
+        with pytest.raises(UsageError, match=f"does not fit the recipe's network: network.{field}$"):
+            fit(plan, data_folder, tmp_path / "b", initial=wrong, device="cpu")
+
+
+def test_resuming_with_other_images_is_refused_and_another_precision_is_said(data_folder, tmp_path, caplog):
+    images = shutil.copytree(data_folder / "images", tmp_path / "images")
+    plan = recipe(growth=None)
+    fit(plan, tmp_path, tmp_path / "run", minutes=1e-9, device="cpu", precision="fp32")
+    fit(plan, tmp_path, tmp_path / "run", minutes=1e-9, resume=True, device="cpu", precision="bf16")
+    assert "computed in float32 so far, and in bfloat16" in caplog.text
+    next(images.iterdir()).unlink()
+    with pytest.raises(UsageError, match="images are not those"):
+        fit(plan, tmp_path, tmp_path / "run", resume=True, device="cpu")
+
+
+def test_divergence_keeps_what_was_good_and_is_logged(data_folder, tmp_path):
+    plan = recipe(growth=None, checkpoint_minutes=1e-9, optimiser__skip_limit=3, optimiser__kind="sgd")
+    plan = plan.model_copy(update={"optimiser": plan.optimiser.model_copy(update={"rate": 1e30, "steps": 1000})})
+    with pytest.raises(MSRNError, match="4 steps in a row"):
+        fit(plan, data_folder, tmp_path, device="cpu", precision="fp32")
+    for path in tmp_path.glob("checkpoint-*.ckpt"):
+        assert checkpoint.load(path)["skipped_in_a_row"] == 0
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert "4 steps in a row" in lines[-1]["stopped"]
+    assert [line["skipped"] for line in lines if line.get("skipped")][:3] == [1, 2, 3]
+
+
+def test_a_score_that_is_not_finite_is_null_in_the_log(data_folder, tmp_path):
+    fit(recipe(growth=None, data__validation_levels=[0, 20], network__zero_residual=True), data_folder, tmp_path)
+    first = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0], parse_constant=pytest.fail)
+    assert first["scores"]["0"] is None
+    assert checkpoint.best_of(tmp_path).is_file()
+
+
+@pytest.mark.parametrize("job", ["", "none", "a job"])
+def test_only_attempts_of_one_job_go_on_by_themselves(job, whole, data_folder, tmp_path, monkeypatch):
+    """torchrun starts a group again when a process died; without the user's --resume only that goes on."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", job)
+    fit(recipe(), data_folder, tmp_path, minutes=1e-9, device="cpu", precision="fp32")
+    if job:
+        run = fit(recipe(), data_folder, tmp_path, device="cpu", precision="fp32")
+        assert_same(state_of(run), state_of(whole[0]))
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "another job")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    with pytest.raises(UsageError, match="already holds a run"):
+        fit(recipe(), data_folder, tmp_path, device="cpu")
+
+
+def test_an_interrupted_command_says_how_to_go_on(data_folder, tmp_path):
+    run = tmp_path / "run"
+    plan = recipe(growth=None, optimiser__steps=10**6, evaluate_every=1)
+    (tmp_path / "recipe.json").write_text(plan.model_dump_json())
+    command = [sys.executable, "-m", "msrn.cli", "train", "--data-root", str(data_folder), "--device", "cpu"]
+    first = [*command, str(tmp_path / "recipe.json"), "-o", str(run)]
+    process = subprocess.Popen(first, stderr=subprocess.PIPE, text=True)
+    assert "before training" in process.stderr.readline()
+    assert "step 1 " in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    said = process.communicate()[1]
+    assert process.returncode == 130
+    assert "interrupted at step" in said
+    assert f"msrn train --resume {run}" in said
+    again = [*command, "--resume", str(run), "--minutes", "1e-9"]  # the recipe is the run's own
+    assert subprocess.run(again, check=True, capture_output=True, text=True).stdout.strip() == str(run)
 
 
 def test_a_resident_set_from_a_pack_trains_and_resumes(data_folder, tmp_path):
@@ -350,6 +416,30 @@ def test_damaged_checkpoints_are_named(content, tmp_path):
         checkpoint.load(path)
     with pytest.raises(WeightsError):
         checkpoint.load(tmp_path / "nowhere.ckpt")
+
+
+def test_of_damaged_checkpoints_the_one_before_is_taken(tmp_path, caplog):
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path, step, {"recipe": {}, "step": step, "values": torch.ones(1000)}, keep=3)
+    whole = checkpoint.path_of(tmp_path, 3).read_bytes()
+    middle = whole.index(torch.ones(100).numpy().tobytes())
+    for damaged in (whole[: middle + 100], whole[:middle] + b"\x7f" + whole[middle + 1 :]):
+        caplog.clear()
+        checkpoint.path_of(tmp_path, 3).write_bytes(damaged)
+        assert checkpoint.resume(tmp_path)["step"] == 2
+        assert "checkpoint-00000003.ckpt is damaged" in caplog.text
+        assert "going on from checkpoint-00000002.ckpt" in caplog.text
+    for path in tmp_path.glob("*.ckpt"):
+        path.write_bytes(b"")
+    with pytest.raises(WeightsError, match="checkpoint-00000001"):
+        checkpoint.resume(tmp_path)
+
+
+def test_a_kill_between_two_files_loses_no_best_checkpoint(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(checkpoint, "write_atomically", lambda path, write: written.append(path.name))
+    checkpoint.save(tmp_path, 2, {"recipe": {}, "step": 2}, best=True)
+    assert written == ["best.ckpt", "checkpoint-00000002.ckpt"]
 
 
 def test_truncated_and_foreign_checkpoints_are_named(whole, tmp_path):

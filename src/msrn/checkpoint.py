@@ -5,8 +5,10 @@ data and the recipe. It is read without unpickling anything but tensors and plai
 """
 
 import io
+import logging
 import pickle
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ import torch
 
 from msrn.atomic import write_atomically
 from msrn.errors import WeightsError
+
+logger = logging.getLogger(__name__)
 
 TEMPORARY = ".msrn-*.tmp"
 """What an interrupted write leaves."""
@@ -43,24 +47,50 @@ def save(run: Path, step: int, state: dict[str, Any], keep: int = 2, best: bool 
     path = path_of(run, step)
     buffer = io.BytesIO()  # as torch.save hides why a file could not be written
     torch.save(state, buffer)
-    for target in (path, best_of(run)) if best else (path,):
+    # The best one first: a run that is killed between the two will reach this step, and this score, once more.
+    for target in (best_of(run), path) if best else (path,):
         write_atomically(target, lambda file: file.write(buffer.getbuffer()))
     for old in [*sorted(run.glob("checkpoint-*.ckpt"))[:-keep], *run.glob(TEMPORARY)]:
         old.unlink(missing_ok=True)
     return path
 
 
+def resume(run: Path) -> dict[str, Any]:
+    """Read the newest checkpoint that is sound; those that are not are named in a warning.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    paths = sorted(run.glob("checkpoint-*.ckpt"), reverse=True)
+    for path, older in zip(paths, [*paths[1:], None], strict=True):
+        try:
+            return load(path)
+        except WeightsError as error:
+            if older is None:
+                raise
+            logger.warning("%s; going on from %s", error, older.name)
+    raise WeightsError(f"{run} holds no checkpoint")
+
+
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
     Raises:
-        WeightsError: missing, damaged, or not a checkpoint.
+        WeightsError: missing, damaged (checksums are compared), or not a checkpoint.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            with zipfile.ZipFile(file) as parts:  # which torch does not compare with its checksums
+                damaged = parts.testzip()
+            if damaged:
+                raise zipfile.BadZipFile(f"{damaged} is not what was written")
+            file.seek(0)
+            state = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
-    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, ValueError) as error:
+    except pickle.UnpicklingError as error:  # whose message advises to unpickle what nobody should
+        raise WeightsError(f"{path} is damaged or not a checkpoint of this program") from error
+    except (RuntimeError, zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
         raise WeightsError(f"{path} is damaged or not a checkpoint of this program: {error}") from error
     if not isinstance(state, dict) or "recipe" not in state:
         raise WeightsError(f"{path} is not a training checkpoint of this program")

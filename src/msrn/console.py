@@ -14,11 +14,11 @@ class Bar:
     """A progress bar on stderr, shown on terminals only."""
 
     def __init__(self, quiet: bool) -> None:
-        self._shown = not quiet and sys.stderr.isatty()
+        self.shown = not quiet and sys.stderr.isatty()
         self._progress: Any = None
 
     def __enter__(self) -> "Bar":
-        if self._shown:
+        if self.shown:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 

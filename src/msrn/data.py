@@ -4,6 +4,7 @@ Nothing here depends on how many processes or workers read: sample ``index`` of 
 so a run continues from any step by its number alone.
 """
 
+import hashlib
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,10 +24,12 @@ from msrn.machine import free_memory
 from msrn.picture import Picture
 
 Item = TypeVar("Item")
+DECODING_BYTES = 48
+"""Per pixel, at its peak, that decoding an image of 16-bit colour takes for a moment."""
 
 
-def list_images(folders: Sequence[Path]) -> list[Path]:
-    """All image files of some folders, in a fixed order.
+def list_images(folders: Sequence[Path], nested: bool = False) -> list[Path]:
+    """All image files of some folders, ``nested`` with those of their subfolders, in a fixed order.
 
     Raises:
         UsageError: a folder is missing or holds no image.
@@ -35,11 +38,16 @@ def list_images(folders: Sequence[Path]) -> list[Path]:
     for folder in folders:
         if not folder.is_dir():
             raise UsageError(f"no such image folder: {folder}")
-        images = sorted(path for path in folder.iterdir() if path.suffix.lower() in files.FORMATS and not path.is_dir())
+        images = [path for path in sorted(folder.rglob("*") if nested else folder.iterdir()) if is_image(path)]
         if not images:
             raise UsageError(f"no images in {folder} (looked for {', '.join(sorted(files.FORMATS))})")
         found += images
     return found
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file has the name of an image that is read; those of hidden files are the system's."""
+    return path.suffix.lower() in files.FORMATS and path.is_file() and not path.name.startswith(".")
 
 
 def load_plane(path: Path, channels: Literal[1, 3], color_range: Range) -> NDArray[np.uint8]:
@@ -70,19 +78,25 @@ class Pack:
 
 
 def read_folders(folders: Sequence[Path], channels: Literal[1, 3], color_range: Range) -> Pack:
-    """Read all images of some folders; see :func:`list_images` and :func:`load_plane` for more errors.
+    """Read all images of some folders; see :func:`list_images` for more errors.
 
     Raises:
         UsageError: together they would fill more than half of the free memory.
+        ImageError: a file cannot be read as an image.
     """
-    paths = list_images(folders)
-    needed, free = channels * sum(map(_pixels, paths)), free_memory()
+    paths = list_images(folders, nested=True)
+    pixels = [_pixels(path) for path in paths]
+    free = free_memory()
+    needed = channels * sum(pixels) + DECODING_BYTES * max(pixels)
     if needed > free / 2:
         raise UsageError(
             f"{len(paths)} images need {needed / 2**30:.1f} GiB decoded, {free / 2**30:.1f} GiB are free: "
             "run `msrn prepare` and train on the shards, which are decoded on demand"
         )
-    return Pack([load_plane(path, channels, color_range) for path in paths], color_range)
+    try:
+        return Pack([load_plane(path, channels, color_range) for path in paths], color_range)
+    except ImageError as error:
+        raise ImageError(f"{error} (`msrn prepare` makes shards without such files)") from error
 
 
 def _pixels(path: Path) -> int:
@@ -139,10 +153,28 @@ class Picked(Sequence[Item]):
 
 
 def split(items: Sequence[Item], validation_every: int) -> tuple[Sequence[Item], Sequence[Item]]:
-    """Hold every n-th image out: (training, validation)."""
-    held_out = set(range(validation_every // 2, len(items), validation_every))
+    """Hold every n-th image out, at least one: (training, validation).
+
+    Raises:
+        UsageError: there is but one.
+    """
+    if len(items) < 2:
+        raise UsageError("one image is not enough to train on: another one is held out and scores the run")
+    held_out = set(range(min(validation_every, len(items)) // 2, len(items), validation_every))
     training = [index for index in range(len(items)) if index not in held_out]
     return Picked(items, training), Picked(items, sorted(held_out))
+
+
+def digest_of(images: Sequence[NDArray[np.uint8]]) -> str:
+    """A hash of all images and their order, without decoding those that are decoded on demand."""
+    digest = getattr(images, "digest", None)
+    if digest is not None:
+        return digest
+    hashing = hashlib.sha256()
+    for image in images:
+        hashing.update(repr(image.shape).encode())
+        hashing.update(np.ascontiguousarray(image).data)
+    return hashing.hexdigest()
 
 
 def shapes_of(images: Sequence[NDArray[np.uint8]]) -> list[tuple[int, ...]]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from msrn.data import is_image
 from msrn.errors import UsageError
 from msrn.files import FORMATS
 
@@ -56,7 +57,7 @@ def find(source: str, root: Path) -> tuple[Path, list[Path]]:
     """
     folder = Path(source)
     if folder.is_dir():
-        files = [path for path in sorted(folder.rglob("*")) if _is_image(path)]
+        files = [path for path in sorted(folder.rglob("*")) if is_image(path)]
         if not files:
             raise UsageError(f"no images in {folder} (looked for {', '.join(sorted(FORMATS))})")
         return folder, files
@@ -64,12 +65,8 @@ def find(source: str, root: Path) -> tuple[Path, list[Path]]:
     if dataset is None:
         raise UsageError(f"{source} is neither a folder nor one of the known sets ({', '.join(DATASETS)})")
     for place in dataset.places:
-        files = [path for path in sorted(root.glob(place)) if _is_image(path)]
+        files = [path for path in sorted(root.glob(place)) if is_image(path)]
         if files:
             return root, files
     looked = ", ".join(dataset.places[:3])
     raise UsageError(f"{source} is not under {root} (looked for {looked}, …); give its folder, or --data-root")
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in FORMATS and path.is_file() and not path.name.startswith(".")

@@ -6,7 +6,9 @@ but rounding. Networks here have under two million parameters: one all-reduce af
 overlapping many would save.
 """
 
+import hashlib
 import os
+import socket
 import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
@@ -32,8 +34,8 @@ class World:
     rank: int = 0
     size: int = 1
     local_rank: int = 0
-    restarts: int = 0
-    """How often torchrun has started the group again."""
+    job: str = ""
+    """Of torchrun, the same in all attempts that it makes; empty without one."""
 
     @property
     def leads(self) -> bool:
@@ -59,6 +61,24 @@ class World:
         _all_reduce(votes)
         return votes.item() > 0
 
+    def agree(self, value: str, device: torch.device) -> None:
+        """Compare a value over all processes.
+
+        Raises:
+            UsageError: it is not the same everywhere.
+        """
+        if self.size == 1:
+            return
+        number = int.from_bytes(hashlib.sha256(value.encode()).digest()[:6], "big")  # float64 holds 53 bits
+        numbers = torch.zeros(self.size, dtype=torch.float64, device=device)
+        numbers[self.rank] = number
+        _all_reduce(numbers)
+        if not (numbers == number).all():
+            raise UsageError(
+                "the processes see different checkpoints, images or recipes: give all of them the same run folder, "
+                "--data-root and options"
+            )
+
 
 @contextmanager
 def world(device: str, timeout_seconds: float = TIMEOUT_SECONDS) -> Generator[World]:
@@ -71,12 +91,13 @@ def world(device: str, timeout_seconds: float = TIMEOUT_SECONDS) -> Generator[Wo
     Raises:
         UsageError: the environment is incomplete.
     """
+    job, attempt = _job(), os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield World(restarts=int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")))
+        yield World(job=job)
         return
     try:
         rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        here = World(rank, size, int(os.environ["LOCAL_RANK"]), int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")))
+        here = World(rank, size, int(os.environ["LOCAL_RANK"]), job)
     except (KeyError, ValueError) as error:
         raise UsageError(f"WORLD_SIZE is set, but not {error}: start several processes with torchrun") from error
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
@@ -84,7 +105,7 @@ def world(device: str, timeout_seconds: float = TIMEOUT_SECONDS) -> Generator[Wo
     store, *_ = next(rendezvous("env://", timeout=timeout))
     # torchrun keeps its store over a restart, and with it the addresses of the processes that ended: a new process that
     # is quicker than its neighbour would read those and find nobody there.
-    store = dist.PrefixStore(f"attempt {here.restarts}", store)  # pyright: ignore[reportPrivateImportUsage]
+    store = dist.PrefixStore(f"attempt {attempt}", store)  # pyright: ignore[reportPrivateImportUsage]
     dist.init_process_group("nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=size, timeout=timeout)
     try:
         yield here
@@ -93,6 +114,12 @@ def world(device: str, timeout_seconds: float = TIMEOUT_SECONDS) -> Generator[Wo
         # already exits would abort the process (seen in 1 of 20 short runs; pytorch/pytorch#179291).
         time.sleep(_SETTLING_SECONDS)
         dist.destroy_process_group()
+
+
+def _job() -> str:
+    """The name that torchrun's job was given, or else what tells its process from others."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID", "")
+    return f"{socket.gethostname()} {os.getppid()}" if name == "none" else name
 
 
 def _all_reduce(tensor: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from msrn.data import PatchSampler, load_pack, read_folders, split
+from msrn.data import PatchSampler, digest_of, load_pack, read_folders, split
 from msrn.degrade import degradation_for
 from msrn.distributed import World
 from msrn.errors import UsageError
@@ -29,6 +29,8 @@ class Material:
     sampler: PatchSampler | ResidentSampler
     held_out: list[NDArray[np.uint8]]
     """Centre crops, ``(C, H, W)``."""
+    digest: str
+    """Of all images; a run goes on only with those it began with."""
 
 
 def load_material(recipe: Recipe, data_root: Path, device: torch.device) -> Material:
@@ -43,13 +45,14 @@ def load_material(recipe: Recipe, data_root: Path, device: torch.device) -> Mate
         UsageError: a folder is missing, or no image is large enough.
         ImageError: an image cannot be read.
     """
-    training, held_out = split(_read_images(recipe, data_root), recipe.data.validation_every)
+    images = _read_images(recipe, data_root)
+    training, held_out = split(images, recipe.data.validation_every)
     degradation = degradation_for(recipe.task, recipe.data.levels)
     if recipe.data.resident:
         sampler = ResidentSampler(training, degradation, recipe.data.patch, recipe.seed, device)
     else:
         sampler = PatchSampler(training, degradation, recipe.data.patch, recipe.seed)
-    return Material(sampler, [_centre(image, recipe.data.validation_crop) for image in held_out])
+    return Material(sampler, [_centre(image, recipe.data.validation_crop) for image in held_out], digest_of(images))
 
 
 class Feed:

@@ -18,7 +18,7 @@ from msrn.methods import WeightsMethod
 from msrn.network import MSRN
 from msrn.quantise import measure
 from msrn.recipe import Recipe, validate
-from msrn.run import is_grown, read_run
+from msrn.run import Run, is_grown, read_run
 from msrn.weights import Card, Weights, load_file, save
 
 _POINTS = 60
@@ -95,17 +95,19 @@ def _trained(run: Path, licence: str) -> tuple[MSRN, Card]:
         data=", ".join(recipe.data.folders),
         licence=licence,
         recipe=recipe.model_dump(mode="json"),
-        training=_training(recipe, state.step, state.seconds) | {"curve": _curve(path.parent, state.step)},
+        training=_training(recipe, state) | {"curve": _curve(path.parent, state.step)},
         commit=_commit(),
     )
 
 
-def _training(recipe: Recipe, steps: int, seconds: float) -> dict[str, Any]:
+def _training(recipe: Recipe, run: Run) -> dict[str, Any]:
+    told = {"began_with": run.origin, "precision": run.precision}
     return {
-        "steps": steps,
-        "patches": steps * recipe.optimiser.batch,
-        "hours": round(seconds / 3600, 2),
+        "steps": run.step,
+        "patches": run.step * recipe.optimiser.batch,
+        "hours": round(run.seconds / 3600, 2),
         "processor": processor(),
+        **{key: value for key, value in told.items() if value},
     }
 
 

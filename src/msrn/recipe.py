@@ -224,17 +224,22 @@ class Recipe(_Strict):
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe file and apply ``section.key=value`` overrides (values in TOML syntax, bare words, or ``none``).
+    """Read a recipe file, TOML or a run's ``recipe.json``, and apply overrides.
+
+    Args:
+        path: the file.
+        overrides: ``section.key=value`` each; values in TOML syntax, bare words, or ``none``.
 
     Raises:
         UsageError: the file cannot be read, or a key or value does not fit.
     """
     try:
-        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        values: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise UsageError(f"cannot read recipe {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"recipe {path} is not valid TOML: {error}") from error
+    except ValueError as error:  # of either parser, or of the encoding
+        raise UsageError(f"recipe {path} is not valid {path.suffix[1:].upper() or 'TOML'}: {error}") from error
     for override in overrides:
         _override(values, override)
     return validate(values, str(path))

@@ -1,10 +1,11 @@
 """A training run: its state, how it starts, grows, is saved and goes on."""
 
 import copy
+import logging
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -16,8 +17,13 @@ from msrn.machine import has_bf16
 from msrn.network import MSRN, MSRNConfig, grow, initialise
 from msrn.recipe import NetworkRecipe, OptimiserRecipe, Recipe, differences, validate
 
+if TYPE_CHECKING:
+    from msrn.weights import Weights
+
+logger = logging.getLogger(__name__)
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _COUNTERS = ("seconds", "best", "skipped", "skipped_in_a_row")
+_TOLD = ("data", "precision", "origin")
 
 
 @dataclass(frozen=True)
@@ -47,11 +53,22 @@ class Run:
     skipped: int = 0
     """Steps whose loss or gradient was not finite and that changed nothing."""
     skipped_in_a_row: int = 0
+    data: str = ""
+    """Hash of its images, see :func:`go_on_with`."""
+    precision: str = ""
+    """That it computes in."""
+    origin: str = ""
+    """The weights it began with, if it did not begin with the recipe's seed: name and SHA-256."""
 
 
-def start(recipe: Recipe, initial: MSRN | None, setting: Setting) -> Run:
-    """Begin a run, from ``initial`` weights or from the recipe's seed."""
+def start(recipe: Recipe, initial: "Weights | None", setting: Setting) -> Run:
+    """Begin a run, from ``initial`` weights or from the recipe's seed.
+
+    Raises:
+        UsageError: the weights are of another shape.
+    """
     wanted = network_config(recipe.network, recipe.growth.start if recipe.growth else None)
+    origin = ""
     if initial is None:
         network = MSRN(wanted)
         start = recipe.network.ensemble_start
@@ -59,11 +76,17 @@ def start(recipe: Recipe, initial: MSRN | None, setting: Setting) -> Run:
         generator = torch.Generator().manual_seed(recipe.seed)
         initialise(network, generator, weight, recipe.network.zero_residual)
     else:
-        smaller = initial.config.recursions <= wanted.recursions
-        if not smaller or replace(initial.config, recursions=wanted.recursions) != wanted:
-            raise UsageError(f"the recipe's network is {wanted}, the initial weights are {initial.config}")
-        network = grow(initial, wanted.recursions)
-    return _assemble(0, network, recipe, setting)
+        given = initial.network.config
+        ours = vars(replace(given, recursions=min(given.recursions, wanted.recursions)))
+        other = {key: value for key, value in vars(wanted).items() if key != "recursions" and value != ours[key]}
+        if given.recursions > wanted.recursions:
+            other["recursions"] = wanted.recursions
+        if other:
+            differing = "; ".join(f"network.{key}: {vars(given)[key]} -> {value}" for key, value in other.items())
+            raise UsageError(f"{initial.name} does not fit the recipe's network: {differing}")
+        network = grow(initial.network, wanted.recursions)
+        origin = f"{initial.name}, SHA-256 {initial.sha256}"
+    return replace(_assemble(0, network, recipe, setting), origin=origin)
 
 
 def is_grown(run: Run, recipe: Recipe) -> bool:
@@ -75,7 +98,8 @@ def grown(run: Run, recipe: Recipe, setting: Setting) -> Run:
     """Go on with all recursions: same function, fresh optimiser moments."""
     bigger = _assemble(run.step, grow(run.network, recipe.network.recursions), recipe, setting)
     bigger.average.load_state_dict(grow(run.average, recipe.network.recursions).state_dict())
-    return replace(bigger, scaler=run.scaler, seconds=run.seconds, skipped=run.skipped)
+    kept = {name: getattr(run, name) for name in ("scaler", "seconds", "skipped", *_TOLD)}
+    return replace(bigger, **kept)
 
 
 def restore(state: dict[str, Any], recipe: Recipe, setting: Setting) -> Run:
@@ -95,7 +119,26 @@ def restore(state: dict[str, Any], recipe: Recipe, setting: Setting) -> Run:
         run.scaler.load_state_dict(state["scaler"])
     for name in _COUNTERS:
         setattr(run, name, state[name])
+    for name in _TOLD:
+        setattr(run, name, state.get(name, ""))  # checkpoints of old do not tell
     return run
+
+
+def go_on_with(run: Run, data: str, precision: torch.dtype) -> None:
+    """Settle on images and precision.
+
+    Raises:
+        UsageError: the run began with other images.
+    """
+    if run.data and run.data != data:
+        raise UsageError(
+            "cannot resume, the training images are not those that the run began with; to train on others, publish it "
+            "and begin a new run with --init-from"
+        )
+    name = str(precision).removeprefix("torch.")
+    if run.precision and run.precision != name:
+        logger.warning("the run computed in %s so far, and in %s from here on", run.precision, name)
+    run.data, run.precision = data, name
 
 
 def read_run(path: Path) -> tuple[Recipe, Run]:
@@ -115,7 +158,7 @@ def state_of(run: Run, recipe: Recipe) -> dict[str, Any]:
         "average": run.average.state_dict(),
         "optimiser": run.optimiser.state_dict(),
         "scaler": run.scaler.state_dict(),
-        **{name: getattr(run, name) for name in _COUNTERS},
+        **{name: getattr(run, name) for name in (*_COUNTERS, *_TOLD)},
     }
 
 
@@ -185,8 +228,8 @@ def _prolonged(old: Recipe, new: Recipe, step: int) -> Recipe:
     free = {key: getattr(new, key) for key in ("checkpoint_minutes", "evaluate_every", "keep")}
     keys = ("steps", "decay_steps", "freeze_batchnorm_step")
     options = old.optimiser.model_copy(update={key: getattr(new.optimiser, key) for key in keys})
-    same_rate = all(options.rate_at(at) == old.optimiser.rate_at(at) for at in (0, step))
-    same_freeze = options.frozen_at(step - 1) == old.optimiser.frozen_at(step - 1)
+    same_rate = all(options.rate_at(at) == old.optimiser.rate_at(at) for at in range(step + 1))
+    same_freeze = all(options.frozen_at(at) == old.optimiser.frozen_at(at) for at in range(step))
     if not (same_rate and same_freeze):
         options = old.optimiser
     return old.model_copy(update={"optimiser": options, **free})

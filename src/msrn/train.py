@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import filelock
 import numpy as np
@@ -40,6 +41,7 @@ from msrn.run import (
     Run,
     Setting,
     choose_training_precision,
+    go_on_with,
     grown,
     is_grown,
     restore,
@@ -47,8 +49,10 @@ from msrn.run import (
     state_of,
     update_average,
 )
+from msrn.weights import Weights
 
 _LOGGED_EVERY = 50
+_JOB = ".job"
 Forward = Callable[[Tensor], Outputs]
 Observe = Callable[[str, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]], None]
 
@@ -76,7 +80,7 @@ def fit(
     run_folder: Path,
     *,
     resume: bool = False,
-    initial: MSRN | None = None,
+    initial: Weights | None = None,
     device: str = "auto",
     precision: str = "auto",
     compiled: bool = False,
@@ -108,25 +112,33 @@ def fit(
         WeightsError: the checkpoint cannot be read.
         OutputError: the run folder cannot be written; the last checkpoint is intact.
         MSRNError: training diverged, or another process of the group was lost.
-        KeyboardInterrupt: SIGINT or SIGTERM came; the step at hand was finished and a checkpoint left.
+        KeyboardInterrupt: SIGINT, SIGTERM or SIGHUP came; the step at hand was finished and a checkpoint left.
     """
     with ExitStack() as stack:
         everyone = stack.enter_context(world(device))
         target = choose_device(device if everyone.size == 1 else _device_of(device, everyone))
         setting = Setting(target, choose_training_precision(target, precision), everyone)
-        newest = checkpoint.latest(run_folder)
-        if newest and not resume and not everyone.restarts:
+        if everyone.leads:
+            stack.enter_context(_owned(run_folder))
+        begun_before = checkpoint.latest(run_folder) is not None
+        again = begun_before and bool(everyone.job) and _job_of(run_folder) == everyone.job
+        if begun_before and not (resume or again):
             raise UsageError(f"{run_folder} already holds a run; add --resume to continue it, or choose another folder")
-        if resume and not newest:
+        if resume and not begun_before:
             raise UsageError(f"nothing to resume in {run_folder}: it holds no checkpoint")
         if deterministic:
             stack.enter_context(_deterministic())
         if target.type == "cpu":
             keep_freed_memory()
-        if everyone.leads:
-            stack.enter_context(_owned(run_folder))
-        run = restore(checkpoint.load(newest), recipe, setting) if newest else start(recipe, initial, setting)
+        if begun_before:
+            run = restore(checkpoint.resume(run_folder), recipe, setting)
+        else:
+            run = start(recipe, initial, setting)
         material = load_material(recipe, data_root, target)
+        go_on_with(run, material.digest, setting.precision)
+        everyone.agree(f"{run.step} {material.digest} {recipe.model_dump_json()}", target)
+        if everyone.leads and everyone.job:
+            write_atomically(run_folder / _JOB, lambda file: file.write(everyone.job.encode()))
         feed = Feed(material, recipe, everyone, target)
         stack.callback(feed.close)
         journal = stack.enter_context(_Journal(run_folder, recipe, run, tensorboard)) if everyone.leads else None
@@ -148,20 +160,26 @@ def fit(
             if forward is None:
                 forward = choose_forward(run.network, compiled, everyone)
             rate = options.rate_at(run.step)
-            loss, norm = train_step(run, forward, feed.parts(run.step), recipe, setting, rate)
-
+            try:
+                loss, norm = train_step(run, forward, feed.parts(run.step), recipe, setting, rate)
+            except MSRNError as error:
+                if journal:
+                    journal.note({"step": run.step, "stopped": str(error)})
+                raise
             now = time.monotonic()
             durations.append(now - looked)
             run.seconds = seconds_before + now - begun
             finished = run.step == options.steps
             timed_out = minutes is not None and now - begun >= 60 * minutes
             stopping = everyone.any(asked.stop or timed_out, target)
-            saving = finished or stopping or now - last_saved >= 60 * recipe.checkpoint_minutes
+            due = now - last_saved >= 60 * recipe.checkpoint_minutes
+            # Not while steps are skipped: if that ends the run, what was good before is worth keeping.
+            saving = finished or stopping or (due and not run.skipped_in_a_row)
             if journal:
                 scores, best = None, False
                 if finished or run.step % recipe.evaluate_every == 0:
                     scores = validate_network(run.average, material.held_out, recipe, journal.observe(run.step))
-                    mean = sum(scores.values()) / len(scores)
+                    mean = float(np.mean([score for score in scores.values() if math.isfinite(score)] or [-math.inf]))
                     best = is_grown(run, recipe) and mean > run.best
                     run.best = mean if best else run.best
                 speed = options.batch * len(durations) / sum(durations)
@@ -243,7 +261,8 @@ def train_step(
     if run.skipped_in_a_row > options.skip_limit:
         raise MSRNError(
             f"training diverged: {run.skipped_in_a_row} steps in a row up to step {run.step} were skipped (loss "
-            f"{values[0]}, gradient norm {values[1]}); lower optimiser.rate and resume from the last checkpoint"
+            f"{values[0]}, gradient norm {values[1]}); the last checkpoint is from before: begin again with a lower "
+            "optimiser.rate, from --init-from the file that `msrn publish` makes of it"
         )
     return values
 
@@ -305,19 +324,25 @@ class _Journal:
             self.board.close()
 
     def write(self, progress: Progress, run: Run) -> None:
-        """Log a step, if it has scores or its turn has come."""
-        if progress.scores is None and progress.step % _LOGGED_EVERY:
+        """Log a step, if it has scores, was skipped, or its turn has come."""
+        if progress.scores is None and progress.step % _LOGGED_EVERY and not run.skipped_in_a_row:
             return
-        known = {key: value for key, value in vars(progress).items() if value is not None}
-        values = {key: value for key, value in known.items() if key == "scores" or math.isfinite(value)}
-        try:
-            self.file.write(json.dumps(values) + "\n")
-            self.file.flush()
-        except OSError as error:
-            raise OutputError(f"cannot write {self.path}: {error.strerror}; the last checkpoint is intact") from error
+        values = {key: value for key, value in vars(progress).items() if key != "scores" and math.isfinite(value)}
+        if progress.scores is not None:  # a picture that came back as it was has no PSNR, nor has JSON infinity
+            scores = {level: score if math.isfinite(score) else None for level, score in progress.scores.items()}
+            values["scores"] = scores
+        self.note(values)
         if self.board:
             ensemble = run.average.ensemble.tolist() if run.average.config.multi_supervised else []
             self.board.scalars(progress.step, values, ensemble)
+
+    def note(self, values: dict[str, Any]) -> None:
+        """Append a line."""
+        try:
+            self.file.write(json.dumps(values, allow_nan=False) + "\n")
+            self.file.flush()
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror}; the last checkpoint is intact") from error
 
     def observe(self, step: int) -> Observe | None:
         """What :func:`validate_network` shows its pictures to."""
@@ -334,14 +359,26 @@ def _step_of(line: str) -> float:
 @contextmanager
 def _owned(folder: Path) -> Generator[None]:
     """Keep a second process from training in the same folder; the system lets go when this one dies."""
+    lock = filelock.FileLock(folder / ".lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder / ".lock", timeout=0):
-            yield
+        lock.acquire()
     except filelock.Timeout as error:
         raise UsageError(f"another process is training in {folder}") from error
     except OSError as error:
         raise OutputError(f"cannot train in {folder}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _job_of(folder: Path) -> str:
+    """Which job of torchrun began the run in a folder; its other attempts go on with it."""
+    try:
+        return (folder / _JOB).read_text()
+    except OSError:
+        return ""
 
 
 @contextmanager
@@ -369,7 +406,7 @@ class _Asked:
 
 @contextmanager
 def _signals() -> Generator[_Asked]:
-    """Turn SIGINT and SIGTERM into a wish that the loop reads between steps, when its state is whole."""
+    """Turn SIGINT, SIGTERM and SIGHUP into a wish that the loop reads between steps, when its state is whole."""
     asked = _Asked()
 
     def ask(number: int, frame: object) -> None:
@@ -378,7 +415,11 @@ def _signals() -> Generator[_Asked]:
     if threading.current_thread() is not threading.main_thread():  # where signals cannot be caught
         yield asked
         return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:  # nohup ignores it
+        numbers.append(hangup)
+    before = {number: signal.signal(number, ask) for number in numbers}
     try:
         yield asked
     finally:

@@ -1,24 +1,29 @@
 """The commands that make weights: train, prepare, pack, schema."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from msrn.cli.options import AsJSON, DataRoot, Device, Quiet
-from msrn.console import Bar, say
+from msrn.console import Bar, say, show_log
 from msrn.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     from msrn.recipe import Recipe
 
+_SILENCE = 60.0
+"""Seconds after which a run whose bar nobody sees says where it is."""
 TrainingPrecision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"], typer.Option("--precision", help="Computing type; weights stay fp32.")
 ]
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="Recipe, a TOML file.")],
+    recipe: Annotated[
+        Path | None, typer.Argument(help="Recipe, a TOML file; with --resume, the run's own by default.")
+    ] = None,
     data_root: DataRoot = Path("data"),
     output: Annotated[Path | None, typer.Option("--output", "-o", help="New run folder; runs/NAME by default.")] = None,
     resume: Annotated[
@@ -43,9 +48,12 @@ def train(
     """Train a recipe; interrupt it whenever you like and go on with --resume."""
     from msrn import recipe as recipes
 
-    loaded = recipes.load(recipe, settings or [])
     if resume is not None and (output is not None or init_from is not None):
         raise UsageError("--resume continues a run as it is: it takes neither --output nor --init-from")
+    if recipe is None and resume is None:
+        raise UsageError("name a recipe, a TOML file such as recipes/denoise_fast.toml, or --resume a run")
+    show_log(quiet=quiet)
+    loaded = recipes.load(recipe or _recipe_of(resume), settings or [])
     run = resume or output or Path("runs") / loaded.name
 
     import torch
@@ -58,33 +66,52 @@ def train(
     if dry_run:
         _forecast(loaded, data_root, run, device, precision)
         return
-    initial = weights.load(init_from).network.requires_grad_(True) if init_from else None
+    initial = weights.load(init_from) if init_from else None
+    step, said = 0, time.monotonic()
     with Bar(quiet) as bar:
 
         def report(now: Progress) -> None:
+            nonlocal step, said
+            step = now.step
             skipped = f"  {now.skipped} skipped" if now.skipped else ""
             if now.step:
-                bar.show(f"loss {now.loss:.5f}  {now.patches_per_second:.0f} patches/s{skipped}", now.step / now.steps)
+                speed = f"loss {now.loss:.5f}  {now.patches_per_second:.0f} patches/s{skipped}"
+                bar.show(speed, now.step / now.steps)
+                if not (bar.shown or quiet) and time.monotonic() - said > _SILENCE:
+                    said = time.monotonic()
+                    bar.say(f"step {now.step} of {now.steps}  {speed}")
             if now.scores and not quiet:
                 scores = "  ".join(f"{level}: {score:.3f} dB" for level, score in now.scores.items())
                 steps = f"step {now.step}  loss {now.loss:.5f}  rate {now.rate:.2e}" if now.step else "before training"
                 bar.say(f"{steps}  held-out {scores}{skipped}")
 
-        fit(
-            loaded,
-            data_root,
-            run,
-            resume=resume is not None,
-            initial=initial,
-            device=device,
-            precision=precision,
-            compiled=compiled,
-            deterministic=deterministic,
-            tensorboard=tensorboard,
-            minutes=minutes,
-            report=report,
-        )
+        try:
+            fit(
+                loaded,
+                data_root,
+                run,
+                resume=resume is not None,
+                initial=initial,
+                device=device,
+                precision=precision,
+                compiled=compiled,
+                deterministic=deterministic,
+                tensorboard=tensorboard,
+                minutes=minutes,
+                report=report,
+            )
+        except KeyboardInterrupt:
+            bar.say(f"msrn: interrupted at step {step}; go on with: msrn train --resume {run} --data-root {data_root}")
+            raise typer.Exit(130) from None
     typer.echo(str(run))
+
+
+def _recipe_of(run: Path | None) -> Path:
+    """The recipe of a run, as it keeps it."""
+    path = (run or Path()) / "recipe.json"
+    if not path.is_file():
+        raise UsageError(f"nothing to resume in {run}: it holds no run")
+    return path
 
 
 def _forecast(recipe: "Recipe", data_root: Path, run: Path, device: str, precision: str) -> None:
