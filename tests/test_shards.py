@@ -1,9 +1,14 @@
 """Training images in shards: written once, resumed, verified, read back as they were."""
 
+import http.server
 import io
 import json
 import shutil
 import tarfile
+import threading
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -149,7 +154,7 @@ def test_nothing_in_a_shard_is_unpickled_and_no_name_leaves_its_folder(copy):
     index = json.loads((copy / "index.json").read_text())
     index["shards"][0]["name"] = "../shard-000000.tar"
     (copy / "index.json").write_text(json.dumps(index))
-    with pytest.raises(UsageError, match="not a plain tar file name"):
+    with pytest.raises(UsageError, match=r"shards\.0\.name"):
         Shards(copy, 1, "studio")
 
 
@@ -161,7 +166,29 @@ def test_an_image_that_is_not_as_the_index_says_is_refused(copy):
         Shards(copy, 1, "studio")
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"format": 2, "shards": []}', "[1]"])
+SHARD = {"name": "a.tar", "sha256": "0" * 64, "images": [{"key": "a", "height": 9, "width": 9}]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        '{"format": 2, "shards": []}',
+        "[1]",
+        '{"format": 1, "shards": []}',
+        *(
+            json.dumps({"format": 1, "shards": [SHARD | change]})
+            for change in (
+                {"sha256": "../../../../tmp/evil"},
+                {"sha256": None},
+                {"images": None},
+                {"images": [{"key": "a", "height": "x", "width": 9}]},
+                {"images": [{"key": "a", "height": 0, "width": 9}]},
+            )
+        ),
+    ],
+)
 def test_an_index_that_is_none_is_named(content, tmp_path):
     (tmp_path / "index.json").write_text(content)
     with pytest.raises(UsageError, match=r"index\.json"):
@@ -185,6 +212,92 @@ def test_shards_at_a_url_are_fetched_once_and_checked(prepared, tmp_path, monkey
     with pytest.raises(ImageError, match="differs from its index"):
         Shards(url, 1, "studio")
     assert not list((tmp_path / "cache").rglob("*.tar"))
+
+
+def test_an_image_that_was_damaged_in_its_shard_is_refused(copy):
+    """JPEG has no checksum of its own."""
+    path = copy / "shard-000001.tar"
+    with tarfile.open(path) as tar:
+        member = next(member for member in tar.getmembers() if member.name.endswith(".jpg"))
+    data = bytearray(path.read_bytes())
+    data[member.offset_data + member.size // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match="not as it was written"):
+        Shards(copy, 1, "studio")
+
+
+def test_a_large_image_or_an_unreadable_file_costs_itself(photos, tmp_path):
+    folder = shutil.copytree(photos, tmp_path / "photos")
+    (folder / "memory.png").symlink_to("/proc/self/mem")  # which is there and cannot be read
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".msrn-0123.tmp").touch()  # of a call that was killed
+    done = prepare(sources(folder), tmp_path / "out", max_pixels=6500)
+    reasons = {skipped["source"]: skipped["reason"] for skipped in done.skipped}
+    assert done.images == 5
+    assert "more than 6,500 pixels" in reasons["3.png"]
+    assert "cannot read" in reasons["memory.png"]
+    assert not list((tmp_path / "out").glob(".msrn*"))
+    assert verify(tmp_path / "out") == []
+
+
+class _Server(http.server.SimpleHTTPRequestHandler):
+    """Answers badly as often as told."""
+
+    bad: ClassVar[list[str]] = []
+
+    def do_GET(self):
+        how = self.bad.pop(0) if self.bad and self.path.endswith(".tar") else ""
+        if how == "500":
+            self.send_error(500)
+        elif how == "half":
+            data = (Path(self.directory) / self.path[1:]).read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data[: len(data) // 2])
+        else:
+            super().do_GET()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def web(prepared, tmp_path, monkeypatch):
+    """The address of the shards on a server, and how it is told to answer badly."""
+    monkeypatch.setenv("MSRN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("msrn.shards._PAUSE", 0)
+    handler = type("Handler", (_Server,), {"bad": []})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(prepared[1])))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", handler.bad
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("bad", [[], ["500"], ["half", "500"]])
+def test_a_server_that_fails_now_and_then_is_asked_again(web, bad, prepared):
+    address, badly = web
+    badly += bad
+    images = Shards(address, 1, "studio")
+    assert all(np.array_equal(a, b) for a, b in zip(images, Shards(prepared[1], 1, "studio"), strict=True))
+
+
+@pytest.mark.parametrize("bad", ["half", "500"])
+def test_a_server_that_fails_again_and_again_is_named(web, bad, tmp_path):
+    address, badly = web
+    badly += [bad] * 1000
+    with pytest.raises(ImageError, match=rf"cannot fetch {address}/shard-000000\.tar"):
+        Shards(address, 1, "studio")
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_an_address_without_shards_is_named(web):
+    address, _ = web
+    with pytest.raises(UsageError, match=r"nowhere/index\.json: there is no such file"):
+        Shards(f"{address}/nowhere", 1, "studio")
+    with pytest.raises(UsageError, match=r"cannot read http://127\.0\.0\.1:1/"):
+        Shards("http://127.0.0.1:1", 1, "studio")
 
 
 def test_no_usable_image_is_an_error(tmp_path):

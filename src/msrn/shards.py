@@ -9,32 +9,42 @@ a shard is executed or unpickled.
 import hashlib
 import io
 import json
+import os
 import re
 import tarfile
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, count, pairwise
 from pathlib import Path, PurePosixPath
 from threading import Lock
-from typing import Any, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import fsspec
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import BaseModel, Field, ValidationError
 
 from msrn import files
-from msrn.atomic import write_atomically
+from msrn.atomic import reason, sweep, write_atomically
 from msrn.color import Range
-from msrn.data import as_plane
+from msrn.data import DECODING_BYTES, as_plane
 from msrn.degrade import to_uint8
 from msrn.errors import ImageError, MSRNError, UsageError
 from msrn.machine import cache_folder, free_memory
 
 INDEX = "index.json"
+MAX_PIXELS = 100_000_000
+"""Of an image that is prepared."""
 _FORMAT = 1
+_SHA256 = "^[0-9a-f]{64}$"
+_SECONDS = 60.0
+"""Of silence after which a server is given up."""
+_TRIES, _PAUSE = 3, 1.0
 
 
 @dataclass
@@ -56,6 +66,7 @@ def prepare(
     shard_bytes: int = 256 * 2**20,
     min_side: int = 64,
     crop: int = 0,
+    max_pixels: int = MAX_PIXELS,
     report: Callable[[int, int, str], None] = lambda done, total, name: None,
 ) -> Prepared:
     """Write image files as shards; called again after an interruption, it goes on where it stopped.
@@ -67,6 +78,7 @@ def prepare(
         min_side: images with a shorter side in pixels are left out.
         crop: cut larger images into about equal pieces of at most this side (kept as PNG); 0 keeps files whole. Large
             photographs that do not fit into memory train far faster in pieces.
+        max_pixels: larger images are left out; decoding takes up to 48 bytes for each pixel.
         report: called with (files done, files in all, name).
 
     Raises:
@@ -75,7 +87,9 @@ def prepare(
     """
     if crop and crop < min_side:
         raise UsageError(f"crops of {crop} would be smaller than the smallest image taken ({min_side})")
-    settings = {"format": _FORMAT, "min_side": min_side, "crop": crop, "shard_bytes": shard_bytes}
+    wanted = _Wanted(min_side, crop, max_pixels)
+    settings = {"format": _FORMAT, "shard_bytes": shard_bytes, **wanted._asdict()}
+    sweep(folder)
     named = _named(sources)
     groups = list(_groups(named, shard_bytes))
     result = Prepared()
@@ -86,7 +100,7 @@ def prepare(
         identity = _identity(group, settings)
         entry = _finished(path, identity, folder)
         if entry is None:
-            entry = _write_shard(path, group, identity, min_side, crop)
+            entry = _write_shard(path, group, identity, wanted)
             text = json.dumps(entry, indent=1).encode()
             write_atomically(path.with_suffix(".json"), lambda file, text=text: file.write(text))
         else:
@@ -108,13 +122,13 @@ def prepare(
 def verify(folder: Path) -> list[str]:
     """Compare shards with their index, hashes and counts; return what is wrong, one line each."""
     found: list[str] = []
-    for entry in _read_index(str(folder))["shards"]:
-        path = folder / entry["name"]
+    for shard in _read_index(str(folder)).shards:
+        path = folder / shard.name
         try:
-            if _hash(path) != entry["sha256"]:
+            if _hash(path) != shard.sha256:
                 found.append(f"{path} differs from the index (SHA-256)")
-            elif set(_members(path)) != {image["key"] for image in entry["images"]}:
-                found.append(f"{path} does not hold the {len(entry['images'])} images of the index")
+            elif set(_members(path)) != {image.key for image in shard.images}:
+                found.append(f"{path} does not hold the {len(shard.images)} images of the index")
         except (OSError, tarfile.TarError) as error:
             found.append(f"{path} cannot be read: {error}")
     return found
@@ -148,23 +162,27 @@ class Shards(Sequence[NDArray[np.uint8]]):
         self._channels: Literal[1, 3] = channels
         self._range: Range = color_range
         index = _read_index(str(source))
-        self._places: list[tuple[Path, int, int, str]] = []
+        self.digest = hashlib.sha256(index.model_dump_json(include={"shards"}).encode()).hexdigest()
+        """Of what the index says of all images."""
+        self._places: list[tuple[Path, int, int, str, str | None]] = []
         self.shapes: list[tuple[int, int, int]] = []
-        for entry in index["shards"]:
-            path = _local(str(source), entry)
+        for shard in index.shards:
+            path = _local(str(source), shard)
             try:
                 members = _members(path)
-                for image in entry["images"]:
-                    member = members[image["key"]]
-                    self._places.append((path, member.offset_data, member.size, member.name))
-                    self.shapes.append((channels, image["height"], image["width"]))
+                for image in shard.images:
+                    member = members[image.key]
+                    self._places.append((path, member.offset_data, member.size, member.name, image.sha256))
+                    self.shapes.append((channels, image.height, image.width))
             except (OSError, tarfile.TarError, KeyError) as error:
                 raise ImageError(f"shard {path} is missing or damaged ({error}); run `msrn prepare` again") from error
         self._budget = free_memory() // 2 if budget is None else budget
         self._decoded: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
         self._held, self._lock = 0, Lock()
         if sum(int(np.prod(shape)) for shape in self.shapes) <= self._budget:
-            with ThreadPoolExecutor() as pool:
+            largest = DECODING_BYTES * max(height * width for _, height, width in self.shapes)
+            at_once = max(1, min(os.cpu_count() or 1, free_memory() // 2 // largest))
+            with ThreadPoolExecutor(at_once) as pool:
                 list(pool.map(self.__getitem__, range(len(self))))
 
     def __len__(self) -> int:
@@ -186,10 +204,16 @@ class Shards(Sequence[NDArray[np.uint8]]):
         return image
 
     def _decode(self, index: int) -> NDArray[np.uint8]:
-        path, offset, size, name = self._places[index]
-        with path.open("rb") as file:
-            file.seek(offset)
-            picture = files.decode(file.read(size), path / name)
+        path, offset, size, name, sha256 = self._places[index]
+        try:
+            with path.open("rb") as file:
+                file.seek(offset)
+                data = file.read(size)
+        except OSError as error:
+            raise ImageError(f"cannot read shard {path}: {reason(error)}") from error
+        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+            raise ImageError(f"{path}/{name} is not as it was written (SHA-256); run `msrn prepare` again")
+        picture = files.decode(data, path / name)
         plane = as_plane(picture, self._channels, self._range)
         if plane.shape != self.shapes[index]:
             raise ImageError(f"{path}/{name} has {plane.shape[1:]} pixels, its index says {self.shapes[index][1:]}")
@@ -197,6 +221,12 @@ class Shards(Sequence[NDArray[np.uint8]]):
 
 
 # --- writing ---------------------------------------------------------------------------------------------------
+
+
+class _Wanted(NamedTuple):
+    min_side: int
+    crop: int
+    max_pixels: int
 
 
 class _File(NamedTuple):
@@ -252,7 +282,7 @@ def _finished(path: Path, identity: str, folder: Path) -> dict[str, Any] | None:
     return entry if path.is_file() and _hash(path) == entry["sha256"] else None
 
 
-def _write_shard(path: Path, group: Sequence[_File], identity: str, min_side: int, crop: int) -> dict[str, Any]:
+def _write_shard(path: Path, group: Sequence[_File], identity: str, wanted: _Wanted) -> dict[str, Any]:
     images: list[dict[str, Any]] = []
     skipped: list[dict[str, str]] = []
     digest = ""
@@ -263,25 +293,26 @@ def _write_shard(path: Path, group: Sequence[_File], identity: str, min_side: in
         with tarfile.open(fileobj=hashing, mode="w|") as tar:
             for each in group:
                 try:
-                    samples = list(_samples(each, min_side, crop))
+                    samples = list(_samples(each, wanted))
                 except MSRNError as error:
                     skipped.append({"source": each.source, "reason": str(error)})
                     continue
                 for key, suffix, data, about in samples:
                     _add(tar, f"{key}{suffix}", data)
                     _add(tar, f"{key}.json", json.dumps(about).encode())
-                    images.append({"key": key, "height": about["height"], "width": about["width"]})
+                    images.append({"key": key, **{name: about[name] for name in ("height", "width", "sha256")}})
         digest = hashing.digest.hexdigest()
 
     write_atomically(path, write)
     return {"name": path.name, "sha256": digest, "identity": identity, "images": images, "skipped": skipped}
 
 
-def _samples(file: _File, min_side: int, crop: int) -> Iterator[tuple[str, str, bytes, dict[str, Any]]]:
+def _samples(file: _File, wanted: _Wanted) -> Iterator[tuple[str, str, bytes, dict[str, Any]]]:
     """Yield (key, suffix, bytes, description) of a file or of its pieces; decoding it whole proves it sound."""
     key, source, path = file
-    data = path.read_bytes()
-    picture = files.decode(data, path)
+    data = files.read_bytes(path)
+    min_side, crop, max_pixels = wanted
+    picture = files.decode(data, path, max_pixels=max_pixels)
     height, width = picture.pixels.shape[1:]
     if min(height, width) < min_side:
         raise ImageError(f"{path} has {width}×{height} pixels, less than {min_side} on a side")
@@ -332,43 +363,95 @@ class _Hashing:
 # --- reading ---------------------------------------------------------------------------------------------------
 
 
-def _read_index(source: str) -> dict[str, Any]:
+class _Image(BaseModel):
+    """One image of a shard, as the index lists it."""
+
+    key: str
+    height: int = Field(gt=0)
+    width: int = Field(gt=0)
+    sha256: str | None = Field(default=None, pattern=_SHA256)
+
+
+class _Shard(BaseModel):
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]+\.tar$")  # no other folder's
+    sha256: str = Field(pattern=_SHA256)  # names its place in the cache
+    images: list[_Image]
+
+
+class _Index(BaseModel):
+    format: Literal[1]
+    shards: list[_Shard] = Field(min_length=1)
+
+
+def _read_index(source: str) -> _Index:
     where = f"{source.rstrip('/')}/{INDEX}"
     try:
         with _open(where) as file:
-            index: dict[str, Any] = json.loads(file.read())
-        if index["format"] != _FORMAT:
-            raise UsageError(f"{where} has format {index['format']}, this program reads {_FORMAT}")
-        for entry in index["shards"]:
-            if not re.fullmatch(r"[A-Za-z0-9_-]+\.tar", entry["name"]):
-                raise UsageError(f"{where} names a shard {entry['name']!r}, which is not a plain tar file name")
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise UsageError(f"cannot read {where}: {error}") from error
-    return index
+            return _Index.model_validate_json(file.read())
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{where} is not an index of shards that this program reads: {at} {first['msg']}") from error
+    except Exception as error:  # each of fsspec's file systems has its own
+        raise UsageError(f"cannot read {where}: {_said(error)}") from error
 
 
 def _open(where: str) -> Any:
     """Open a path or URL; fsspec says which package a scheme needs."""
-    return fsspec.open(where, "rb") if "://" in where else Path(where).open("rb")
+    if "://" not in where:
+        return Path(where).open("rb")
+    options: dict[str, Any] = {}
+    if where.startswith(("http://", "https://")):
+        try:
+            from aiohttp import ClientTimeout
+        except ImportError as error:
+            raise UsageError("shards on the web need more: pip install 'msrn-pytorch[train]'") from error
+        # A large shard may take as long as it likes, as long as something comes.
+        timeout = ClientTimeout(total=None, sock_connect=_SECONDS, sock_read=_SECONDS)
+        options["client_kwargs"] = {"timeout": timeout}
+    return fsspec.open(where, "rb", **options)
 
 
-def _local(source: str, entry: dict[str, Any]) -> Path:
+def _local(source: str, shard: _Shard) -> Path:
     """Return where a shard lies on this machine, fetching it first where it comes from a URL."""
     if "://" not in source:
-        return Path(source) / entry["name"]
-    path = cache_folder() / "shards" / f"{entry['sha256']}.tar"
-    if not path.is_file():
-        with _open(f"{source.rstrip('/')}/{entry['name']}") as remote:
-
-            def copy(file: Any) -> None:
-                hashing = _Hashing(file)
-                while block := remote.read(2**20):
-                    hashing.write(block)
-                if hashing.digest.hexdigest() != entry["sha256"]:
-                    raise ImageError(f"{entry['name']} from {source} differs from its index (SHA-256)")
-
-            write_atomically(path, copy)
+        return Path(source) / shard.name
+    path = cache_folder() / "shards" / f"{shard.sha256}.tar"
+    if path.is_file():
+        return path
+    where = f"{source.rstrip('/')}/{shard.name}"
+    for attempt in range(_TRIES):
+        try:
+            write_atomically(path, partial(_fetch, where, shard.sha256))
+            break
+        except ImageError:
+            if attempt + 1 == _TRIES:
+                raise
+            time.sleep(_PAUSE * 2**attempt)
     return path
+
+
+def _fetch(where: str, sha256: str, file: BinaryIO) -> None:
+    hashing = _Hashing(file)
+    for block in _blocks(where):
+        hashing.write(block)
+    if hashing.digest.hexdigest() != sha256:
+        raise ImageError(f"{where} differs from its index (SHA-256)")
+
+
+def _blocks(where: str) -> Iterator[bytes]:
+    try:
+        with _open(where) as remote:
+            while block := remote.read(2**20):
+                yield block
+    except MSRNError:
+        raise
+    except Exception as error:  # each of fsspec's file systems has its own
+        raise ImageError(f"cannot fetch {where}: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    return "there is no such file" if isinstance(error, FileNotFoundError) else reason(error)
 
 
 def _members(path: Path) -> dict[str, tarfile.TarInfo]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from msrn.cli.options import AsJSON, DataRoot, Device, Quiet
+from msrn.cli.options import AsJSON, DataRoot, Device, MaxPixels, Quiet
 from msrn.console import Bar, say, show_log
 from msrn.errors import ImageError, UsageError
 
@@ -145,6 +145,7 @@ def prepare(
     data_root: Annotated[Path, typer.Option("--data-root", help="Where the known sets lie.")] = Path("data"),
     crop: Annotated[int, typer.Option("--crop", min=0, help="Cut larger images into pieces; 0 keeps files.")] = 0,
     min_side: Annotated[int, typer.Option("--min-side", min=1, help="Leave smaller images out.")] = 64,
+    max_pixels: MaxPixels = 100_000_000,
     shard_size: Annotated[int, typer.Option("--shard-size", min=1, help="MiB of images per shard.")] = 256,
     only_verify: Annotated[bool, typer.Option("--verify", help="Only check finished shards.")] = False,
     as_json: AsJSON = False,
@@ -178,6 +179,7 @@ def prepare(
             shard_bytes=shard_size * 2**20,
             min_side=min_side,
             crop=crop,
+            max_pixels=max_pixels,
             report=lambda done, total, name: bar.show(name, done / total),
         )
     for skipped in done.skipped:
