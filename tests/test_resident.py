@@ -73,3 +73,9 @@ def test_images_smaller_than_the_patch_are_left_out_or_refused():
     assert len(ResidentSampler(images(), GaussianNoise(), 40, 0, CPU).offsets) == 2
     with pytest.raises(UsageError, match="99×99"):
         ResidentSampler(images(), GaussianNoise(), 99, 0, CPU)
+
+
+def test_a_set_too_large_for_the_memory_is_refused(monkeypatch):
+    monkeypatch.setattr("msrn.resident.free_memory", lambda: 10_000)
+    with pytest.raises(UsageError, match=r"does not fit.*resident = false"):
+        ResidentSampler(images(), Jpeg((5, 95)), 16, 0, CPU)

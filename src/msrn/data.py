@@ -5,6 +5,7 @@ so a run continues from any step by its number alone.
 """
 
 import hashlib
+import logging
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from msrn.errors import ImageError, UsageError
 from msrn.machine import free_memory
 from msrn.picture import Picture
 
+logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 DECODING_BYTES = 48
 """Per pixel, at its peak, that decoding an image of 16-bit colour takes for a moment."""
@@ -208,6 +210,9 @@ class PatchSampler:
         large = [index for index, shape in enumerate(shapes) if min(shape[1:]) >= side]
         if not large:
             raise UsageError(f"no training image has at least {side}×{side} pixels (patch {patch} and its context)")
+        if len(large) < len(shapes):
+            left_out = len(shapes) - len(large)
+            logger.warning("%d of %d images are smaller than %d×%d and left out", left_out, len(shapes), side, side)
         visits = [max(1, shapes[index][1] * shapes[index][2] // patch**2) for index in large]
         self._slots = np.repeat(large, visits)
         self._order: tuple[int, NDArray[Any]] = (-1, self._slots)

@@ -25,8 +25,10 @@ class Dataset:
 
 def _benchmark(name: str, *spellings: str) -> Dataset:
     """Test sets lie flat, in ``HR`` or ``original``, or as pairs of the self-similarity paper (``image_SRF_4``)."""
-    inside = ("HR/*", "original/*", "GTmod12/*", "image_SRF_4/*_HR.*", "*")
-    return Dataset(name, tuple(f"{each}/{place}" for each in spellings for place in inside), evaluation=True)
+    pairs = (f"image_SRF_{scale}/*_HR.*" for scale in (4, 3, 2))
+    inside = ("HR/*", "original/*", "GTmod12/*", *pairs, "*")
+    folders = (*spellings, *(f"benchmark/{each}" for each in spellings))
+    return Dataset(name, tuple(f"{each}/{place}" for each in folders for place in inside), evaluation=True)
 
 
 DATASETS = {
@@ -34,9 +36,11 @@ DATASETS = {
     for dataset in (
         Dataset("t91", ("T91/*", "t91/*", "Train_91/*", "91-image/*")),
         Dataset("bsds200", ("BSDS200/*", "bsds200/*", "BSD200/*", "bsd200/*", "BSDS300/images/train/*")),
-        Dataset("div2k", ("DIV2K/DIV2K_train_HR/*", "DIV2K_train_HR/*", "div2k/DIV2K_train_HR/*")),
+        Dataset("div2k", ("DIV2K/DIV2K_train_HR/*", "DIV2K_train_HR/*", "div2k/DIV2K_train_HR/*", "DIV2K/HR/*")),
         Dataset("div2k-valid", ("DIV2K/DIV2K_valid_HR/*", "DIV2K_valid_HR/*", "div2k/DIV2K_valid_HR/*"), True),
-        Dataset("div8k", ("DIV8K/train/HR/*", "DIV8K/DIV8K_train_HR/*", "DIV8K_train_HR/*", "DIV8K/*")),
+        Dataset(
+            "div8k", ("DIV8K/train/HR/*", "DIV8K/DIV8K_train_HR/*", "DIV8K_train_HR/*", "DIV8K/train/*", "DIV8K/*")
+        ),
         Dataset("flickr2k", ("Flickr2K/Flickr2K_HR/*", "Flickr2K_HR/*", "Flickr2K/*", "flickr2k/*")),
         Dataset("ost", ("OST/OutdoorSceneTrain_v2/*/*", "OutdoorSceneTrain_v2/*/*", "OST/*/*", "OST/*")),
         _benchmark("set5", "Set5", "set5"),
@@ -68,5 +72,5 @@ def find(source: str, root: Path) -> tuple[Path, list[Path]]:
         files = [path for path in sorted(root.glob(place)) if is_image(path)]
         if files:
             return root, files
-    looked = ", ".join(dataset.places[:3])
-    raise UsageError(f"{source} is not under {root} (looked for {looked}, …); give its folder, or --data-root")
+    looked = ", ".join(dataset.places)
+    raise UsageError(f"{source} is not under {root} (looked for {looked}); give its folder, or --data-root")

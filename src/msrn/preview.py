@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from msrn.distributed import World
 from msrn.feed import Feed, Material
+from msrn.machine import keep_freed_memory
 from msrn.recipe import Recipe
 from msrn.run import Run, Setting, grown, is_grown, start
 from msrn.train import train_step
@@ -38,6 +39,8 @@ class Forecast:
 def forecast(recipe: Recipe, material: Material, setting: Setting) -> Forecast:
     """Time a few steps of the recipe's network, before and after it grows, on a run that is thrown away."""
     options = recipe.optimiser
+    if setting.device.type == "cpu":
+        keep_freed_memory()  # as training does
     feed = Feed(material, recipe, World(), setting.device)
     run = start(recipe, None, setting)
     seconds = 0.0

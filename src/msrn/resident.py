@@ -6,6 +6,7 @@ the device. Every batch is a pure function of (seed, first sample, size), and a 
 """
 
 import hashlib
+import logging
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,9 @@ from torch import Tensor
 
 from msrn.degrade import Degradation, GaussianNoise, Jpeg, multiple_of
 from msrn.errors import UsageError
+from msrn.machine import free_memory
+
+logger = logging.getLogger(__name__)
 
 
 class ResidentSampler:
@@ -30,7 +34,7 @@ class ResidentSampler:
         device: where everything lives.
 
     Raises:
-        UsageError: no image is as large as the patch.
+        UsageError: no image is as large as the patch, or together they are too large for the memory.
     """
 
     def __init__(
@@ -49,6 +53,11 @@ class ResidentSampler:
         kept = [image for image in cropped if min(image.shape[1:]) >= patch]
         if not kept:
             raise UsageError(f"no training image has at least {patch}×{patch} pixels")
+        if len(kept) < len(images):
+            logger.warning(
+                "%d of %d images are smaller than a patch and left out", len(images) - len(kept), len(images)
+            )
+        _check_memory(sum(image.size for image in kept) * (1 + 2 * len(levels)), device)
         self.clean = _flat(kept).to(device)  # (C, all pixels) uint8
         with ThreadPoolExecutor() as pool:
             versions = [_flat(list(pool.map(_Degraded(degradation, level), kept))) for level in levels]
@@ -86,6 +95,18 @@ class ResidentSampler:
         level = (draw[6] * len(self.degraded)).long()[:, None, None, None]
         channel = torch.arange(clean.shape[1], device=self.device)[None, :, None, None]
         return self.degraded[level, channel, where[:, None]].float(), clean
+
+
+def _check_memory(needed: int, device: torch.device) -> None:
+    # While the levels are put together there are two of each.
+    there, free = (
+        ("graphics ", torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else ("", free_memory() // 2)
+    )
+    if needed > free:
+        raise UsageError(
+            f"a resident set of {needed / 2**30:.1f} GiB does not fit into the {free / 2**30:.1f} GiB of {there}memory "
+            "that it may take; use fewer images, or data.resident = false"
+        )
 
 
 class _Degraded:

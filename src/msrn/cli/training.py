@@ -18,6 +18,7 @@ _SILENCE = 60.0
 TrainingPrecision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"], typer.Option("--precision", help="Computing type; weights stay fp32.")
 ]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe.")]
 
 
 def train(
@@ -29,7 +30,7 @@ def train(
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="RUN", help="Continue the run in a folder.")
     ] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe.")] = None,
+    settings: Settings = None,
     init_from: Annotated[str | None, typer.Option("--init-from", help="Start from weights (fine-tuning).")] = None,
     device: Device = "auto",
     precision: TrainingPrecision = "auto",
@@ -195,12 +196,13 @@ def pack(
     recipe: Annotated[Path, typer.Argument(help="Recipe whose images to pack.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The pack, an .npz file.")],
     data_root: DataRoot = Path("data"),
+    settings: Settings = None,
 ) -> None:
     """Put a recipe's training images into one file, ready to carry to another machine."""
     from msrn import recipe as recipes
     from msrn.data import read_folders, save_pack
 
-    wanted = recipes.load(recipe)
+    wanted = recipes.load(recipe, settings or [])
     packed = read_folders(
         [data_root / folder for folder in wanted.data.folders], wanted.network.in_channels, wanted.data.luminance
     )
