@@ -6,6 +6,7 @@ equals one that was not, bit for bit, on the same machine.
 
 import json
 import math
+import os
 import signal
 import threading
 import time
@@ -383,6 +384,7 @@ def _job_of(folder: Path) -> str:
 
 @contextmanager
 def _deterministic() -> Generator[None]:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without which CUDA's matrix products refuse
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     try:
