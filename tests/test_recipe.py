@@ -120,8 +120,8 @@ def test_a_key_like_none_gets_no_suggestion():
         "optimiser.rate=2024-01-01",
     ],
 )
-def test_types_are_strict_and_so_is_the_schema(override):
-    with pytest.raises(UsageError):
+def test_types_are_strict(override):
+    with pytest.raises(UsageError, match=override.partition("=")[0]):
         load(RECIPES[0], [override])
 
 

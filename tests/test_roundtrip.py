@@ -177,6 +177,8 @@ def test_iptc_is_found_as_other_programs_write_it(tmp_path, words):
 def test_png_texts_and_colours_are_carried_as_they_came(tmp_path, restorer, caplog):
     info = PngImagePlugin.PngInfo()
     info.add(b"gAMA", struct.pack(">I", 100_000))
+    info.add(b"gAMA", struct.pack(">I", 1))  # a second one, and one that is too long
+    info.add(b"sRGB", bytes(9))
     info.add(b"cICP", bytes([9, 16, 0, 1]))
     info.add_text("parameters", "a cat, steps: 20", zip=True)
     info.add_itxt("Title", "Käse", lang="de")
@@ -184,6 +186,7 @@ def test_png_texts_and_colours_are_carried_as_they_came(tmp_path, restorer, capl
     after = through(restorer, tmp_path / "in.png", tmp_path / "out.png")
     assert after.metadata.png_chunks == files.read(tmp_path / "in.png").metadata.png_chunks
     assert [after.metadata.png_chunks.count(name) for name in (b"gAMA", b"cICP", b"zTXt", b"iTXt")] == [1] * 4
+    assert b"sRGB" not in after.metadata.png_chunks
     with Image.open(tmp_path / "out.png") as image:
         assert image.text == {"parameters": "a cat, steps: 20", "Title": "Käse"}
         assert image.info["gamma"] == 1

@@ -185,6 +185,7 @@ SHARD = {"name": "a.tar", "sha256": "0" * 64, "images": [{"key": "a", "height": 
                 {"images": None},
                 {"images": [{"key": "a", "height": "x", "width": 9}]},
                 {"images": [{"key": "a", "height": 0, "width": 9}]},
+                {"images": [{"key": "a", "height": 10**6, "width": 10**6}]},
             )
         ),
     ],
@@ -287,7 +288,7 @@ def test_a_server_that_fails_now_and_then_is_asked_again(web, bad, prepared):
 def test_a_server_that_fails_again_and_again_is_named(web, bad, tmp_path):
     address, badly = web
     badly += [bad] * 1000
-    with pytest.raises(ImageError, match=rf"cannot fetch {address}/shard-000000\.tar"):
+    with pytest.raises(ImageError, match=rf"cannot read {address}/shard-000000\.tar"):
         Shards(address, 1, "studio")
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 

@@ -250,9 +250,10 @@ def test_training_does_not_touch_the_global_generators(data_folder, tmp_path):
     before = torch.get_rng_state()
     plan = recipe(growth=None, optimiser__steps=1, optimiser__decay_steps=1)
     fit(plan, data_folder, tmp_path, device="cpu")
+    assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(6)
     other = fit(plan, data_folder, tmp_path / "b", device="cpu")
-    again, _ = read_run(checkpoint.latest(tmp_path))[1], before
+    again = read_run(checkpoint.latest(tmp_path))[1]
     assert_same(other.network.state_dict(), again.network.state_dict())
 
 
@@ -313,18 +314,20 @@ def test_divergence_keeps_what_was_good_and_is_logged(data_folder, tmp_path):
     plan = plan.model_copy(update={"optimiser": plan.optimiser.model_copy(update={"rate": 1e30, "steps": 1000})})
     with pytest.raises(MSRNError, match="4 steps in a row"):
         fit(plan, data_folder, tmp_path, device="cpu", precision="fp32")
-    for path in tmp_path.glob("checkpoint-*.ckpt"):
-        assert checkpoint.load(path)["skipped_in_a_row"] == 0
+    kept = list(tmp_path.glob("*.ckpt"))
+    assert kept
+    assert all(checkpoint.load(path)["skipped_in_a_row"] == 0 for path in kept)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert "4 steps in a row" in lines[-1]["stopped"]
     assert [line["skipped"] for line in lines if line.get("skipped")][:3] == [1, 2, 3]
 
 
-def test_a_score_that_is_not_finite_is_null_in_the_log(data_folder, tmp_path):
-    fit(recipe(growth=None, data__validation_levels=[0, 20], network__zero_residual=True), data_folder, tmp_path)
+def test_a_picture_that_came_back_as_it_was_counts_as_100_db(data_folder, tmp_path):
+    plan = recipe(growth=None, data__validation_levels=[0, 20], network__zero_residual=True)
+    fit(plan, data_folder, tmp_path, device="cpu")
     first = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0], parse_constant=pytest.fail)
-    assert first["scores"]["0"] is None
-    assert checkpoint.best_of(tmp_path).is_file()
+    assert first["scores"]["0"] == 100
+    assert publish(tmp_path, tmp_path)[1].training["curve"][0][2]["0"] == 100
 
 
 @pytest.mark.parametrize("job", ["", "none", "a job"])
@@ -354,7 +357,7 @@ def test_an_interrupted_command_says_how_to_go_on(data_folder, tmp_path):
     said = process.communicate()[1]
     assert process.returncode == 130
     assert "interrupted at step" in said
-    assert f"msrn train --resume {run}" in said
+    assert f"msrn train --resume {run} --data-root {data_folder} --device cpu" in said
     again = [*command, "--resume", str(run), "--minutes", "1e-9"]  # the recipe is the run's own
     assert subprocess.run(again, check=True, capture_output=True, text=True).stdout.strip() == str(run)
 
@@ -429,9 +432,11 @@ def test_of_damaged_checkpoints_the_one_before_is_taken(tmp_path, caplog):
         assert checkpoint.resume(tmp_path)["step"] == 2
         assert "checkpoint-00000003.ckpt is damaged" in caplog.text
         assert "going on from checkpoint-00000002.ckpt" in caplog.text
+    saved = checkpoint.save(tmp_path, 2, checkpoint.resume(tmp_path), keep=1)  # what is damaged does not count
+    assert list(tmp_path.glob("*.ckpt")) == [saved]
     for path in tmp_path.glob("*.ckpt"):
         path.write_bytes(b"")
-    with pytest.raises(WeightsError, match="checkpoint-00000001"):
+    with pytest.raises(WeightsError, match="checkpoint-00000002"):
         checkpoint.resume(tmp_path)
 
 

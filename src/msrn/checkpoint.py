@@ -8,7 +8,6 @@ import io
 import logging
 import pickle
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ def best_of(run: Path) -> Path:
 
 
 def save(run: Path, step: int, state: dict[str, Any], keep: int = 2, best: bool = False) -> Path:
-    """Write a checkpoint, as the best one too if it is, and drop all but the ``keep`` newest.
+    """Write a checkpoint, as the best one too if it is, and drop all but the ``keep`` newest up to it.
 
     Raises:
         OutputError: it cannot be written; the earlier ones are intact.
@@ -50,7 +49,10 @@ def save(run: Path, step: int, state: dict[str, Any], keep: int = 2, best: bool 
     # The best one first: a run that is killed between the two will reach this step, and this score, once more.
     for target in (best_of(run), path) if best else (path,):
         write_atomically(target, lambda file: file.write(buffer.getbuffer()))
-    for old in [*sorted(run.glob("checkpoint-*.ckpt"))[:-keep], *run.glob(TEMPORARY)]:
+    there = sorted(run.glob("checkpoint-*.ckpt"))
+    later = [other for other in there if other > path]  # which were damaged, or the run would have gone on from them
+    earlier = [other for other in there if other <= path]
+    for old in (*later, *earlier[:-keep], *run.glob(TEMPORARY)):
         old.unlink(missing_ok=True)
     return path
 
@@ -90,7 +92,7 @@ def load(path: Path) -> dict[str, Any]:
         raise WeightsError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:  # whose message advises to unpickle what nobody should
         raise WeightsError(f"{path} is damaged or not a checkpoint of this program") from error
-    except (RuntimeError, zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+    except Exception as error:  # hostile bytes have many ways
         raise WeightsError(f"{path} is damaged or not a checkpoint of this program: {error}") from error
     if not isinstance(state, dict) or "recipe" not in state:
         raise WeightsError(f"{path} is not a training checkpoint of this program")

@@ -21,6 +21,7 @@ from msrn.atomic import write_atomically
 from msrn.color import Range, luminance_uint8
 from msrn.degrade import Degradation, multiple_of, to_uint8
 from msrn.errors import ImageError, UsageError
+from msrn.files.formats import READABLE, limited
 from msrn.machine import free_memory
 from msrn.picture import Picture
 
@@ -44,7 +45,7 @@ def list_images(folders: Sequence[Path], nested: bool = False) -> list[Path]:
         if not images:
             raise UsageError(f"no images in {folder} (looked for {', '.join(sorted(files.FORMATS))})")
         found += images
-    return found
+    return list({path.resolve(): path for path in reversed(found)}.values())[::-1]  # each file once
 
 
 def is_image(path: Path) -> bool:
@@ -104,9 +105,9 @@ def read_folders(folders: Sequence[Path], channels: Literal[1, 3], color_range: 
 def _pixels(path: Path) -> int:
     """What the file's header promises; 0 where it is not understood, and decoding will say why."""
     try:
-        with Image.open(path) as image:
+        with limited(None), Image.open(path, formats=READABLE) as image:
             return image.width * image.height
-    except (OSError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except (OSError, ValueError):
         return 0
 
 

@@ -119,7 +119,8 @@ def world(device: str, timeout_seconds: float = TIMEOUT_SECONDS) -> Generator[Wo
 def _job() -> str:
     """The name that torchrun's job was given, or else what tells its process from others."""
     name = os.environ.get("TORCHELASTIC_RUN_ID", "")
-    return f"{socket.gethostname()} {os.getppid()}" if name == "none" else name
+    port = os.environ.get("MASTER_PORT", "")
+    return f"{socket.gethostname()} {os.getppid()} {port}" if name == "none" else name
 
 
 def _all_reduce(tensor: Tensor) -> Tensor:

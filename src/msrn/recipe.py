@@ -1,7 +1,7 @@
 """Recipes: everything needed to train a weights file again, typed and strict, read from TOML.
 
-An unknown key is an error that names the nearest known one. ``load(path, overrides)`` is the only way in;
-the command line's ``--set key=value`` goes through the same checks.
+An unknown key is an error that names the nearest known one, if one is near. ``load(path, overrides)`` is the only way
+in; the command line's ``--set key=value`` goes through the same checks.
 """
 
 import difflib
@@ -235,10 +235,11 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        values: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        parsed: Any = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+        values: dict[str, Any] = dict(parsed)
     except OSError as error:
         raise UsageError(f"cannot read recipe {path}: {error.strerror}") from error
-    except ValueError as error:  # of either parser, or of the encoding
+    except (ValueError, TypeError, RecursionError) as error:  # of either parser, or of the encoding
         raise UsageError(f"recipe {path} is not valid {path.suffix[1:].upper() or 'TOML'}: {error}") from error
     for override in overrides:
         _override(values, override)
@@ -301,14 +302,16 @@ def _nearest(where: str) -> str | None:
     leaf = where.rpartition(".")[2]
     if leaf.lower() in _ELSEWHERE:
         return _ELSEWHERE[leaf.lower()]
+    section = where.rpartition(".")[0]
     keys = list(_flatten(_known_keys(Recipe)))
-    names = {key: key for key in [*keys, *(key.partition(".")[0] for key in keys)]}
-    names |= {key.rpartition(".")[2]: key for key in keys if key.count(".")}
-    (near, likeness) = max(
-        ((name, difflib.SequenceMatcher(None, asked, name).ratio()) for name in names for asked in {where, leaf}),
-        key=lambda pair: pair[1],
-    )
-    return names[near] if likeness >= _LIKE else None
+    names = {key: key for key in (*keys, *(key.partition(".")[0] for key in keys))}
+    names |= {key.rpartition(".")[2]: key for key in keys if key.startswith(f"{section}.") or not section}
+    near = max(names, key=lambda name: _likeness(leaf, name))
+    return names[near] if _likeness(leaf, near) >= _LIKE else None
+
+
+def _likeness(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()
 
 
 def _known_keys(model: type[BaseModel]) -> dict[str, Any]:

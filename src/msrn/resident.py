@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from msrn.data import shapes_of
 from msrn.degrade import Degradation, GaussianNoise, Jpeg, multiple_of
 from msrn.errors import UsageError
 from msrn.machine import free_memory
@@ -49,6 +50,7 @@ class ResidentSampler:
         self.sigma = degradation.sigma if isinstance(degradation, GaussianNoise) else None
         levels = _levels(degradation)
         whole = math.lcm(*(degradation.multiple(level) for level in levels)) if levels else 1
+        _check_memory(sum(map(math.prod, shapes_of(images))), len(levels), device)
         cropped = [multiple_of(image, whole) for image in images]
         kept = [image for image in cropped if min(image.shape[1:]) >= patch]
         if not kept:
@@ -57,7 +59,6 @@ class ResidentSampler:
             logger.warning(
                 "%d of %d images are smaller than a patch and left out", len(images) - len(kept), len(images)
             )
-        _check_memory(sum(image.size for image in kept) * (1 + 2 * len(levels)), device)
         self.clean = _flat(kept).to(device)  # (C, all pixels) uint8
         with ThreadPoolExecutor() as pool:
             versions = [_flat(list(pool.map(_Degraded(degradation, level), kept))) for level in levels]
@@ -97,16 +98,17 @@ class ResidentSampler:
         return self.degraded[level, channel, where[:, None]].float(), clean
 
 
-def _check_memory(needed: int, device: torch.device) -> None:
-    # While the levels are put together there are two of each.
-    there, free = (
-        ("graphics ", torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else ("", free_memory() // 2)
-    )
-    if needed > free:
-        raise UsageError(
-            f"a resident set of {needed / 2**30:.1f} GiB does not fit into the {free / 2**30:.1f} GiB of {there}memory "
-            "that it may take; use fewer images, or data.resident = false"
-        )
+def _check_memory(samples: int, levels: int, device: torch.device) -> None:
+    needed = samples * (1 + 2 * levels)
+    memories = [("memory", samples * (1 + 4 * levels), free_memory())]  # levels are put together from one by one
+    if device.type == "cuda":
+        memories.append(("graphics memory", needed, torch.cuda.mem_get_info(device)[0]))
+    for name, taken, free in memories:
+        if taken > free / 2:
+            raise UsageError(
+                f"a resident set of {needed / 2**30:.1f} GiB takes {taken / 2**30:.1f} GiB of {name}, more than half "
+                f"of what is free ({free / 2**30:.1f} GiB); use fewer images, or data.resident = false"
+            )
 
 
 class _Degraded:

@@ -1,6 +1,7 @@
 """A training run: its state, how it starts, grows, is saved and goes on."""
 
 import copy
+import hashlib
 import logging
 import math
 from dataclasses import dataclass, field, replace
@@ -83,7 +84,8 @@ def start(recipe: Recipe, initial: "Weights | None", setting: Setting) -> Run:
             other["recursions"] = wanted.recursions
         if other:
             differing = "; ".join(f"network.{key}: {vars(given)[key]} -> {value}" for key, value in other.items())
-            raise UsageError(f"{initial.name} does not fit the recipe's network: {differing}")
+            hint = " (--set growth=none begins with all recursions)" if recipe.growth else ""
+            raise UsageError(f"{initial.name} does not fit the recipe's network: {differing}{hint}")
         network = grow(initial.network, wanted.recursions)
         origin = f"{initial.name}, SHA-256 {initial.sha256}"
     return replace(_assemble(0, network, recipe, setting), origin=origin)
@@ -135,10 +137,20 @@ def go_on_with(run: Run, data: str, precision: torch.dtype) -> None:
             "cannot resume, the training images are not those that the run began with; to train on others, publish it "
             "and begin a new run with --init-from"
         )
+    if run.step and not run.data:
+        logger.warning("the checkpoint is of an earlier version: whether its images were these cannot be checked")
     name = str(precision).removeprefix("torch.")
     if run.precision and run.precision != name:
         logger.warning("the run computed in %s so far, and in %s from here on", run.precision, name)
     run.data, run.precision = data, name
+
+
+def identity_of(run: Run) -> str:
+    """What processes that train together must have in common: a hash of where they are."""
+    hashing = hashlib.sha256(f"{run.step} {run.data} {run.precision} {run.origin}".encode())
+    for tensor in run.network.state_dict().values():
+        hashing.update(tensor.cpu().contiguous().numpy().data)
+    return hashing.hexdigest()
 
 
 def read_run(path: Path) -> tuple[Recipe, Run]:
@@ -227,6 +239,8 @@ def _prolonged(old: Recipe, new: Recipe, step: int) -> Recipe:
     """Take over from ``new`` what may change without changing the steps already made."""
     free = {key: getattr(new, key) for key in ("checkpoint_minutes", "evaluate_every", "keep")}
     keys = ("steps", "decay_steps", "freeze_batchnorm_step")
+    if (old.optimiser.schedule, old.optimiser.decay_factor) != (new.optimiser.schedule, new.optimiser.decay_factor):
+        return old.model_copy(update=free)
     options = old.optimiser.model_copy(update={key: getattr(new.optimiser, key) for key in keys})
     same_rate = all(options.rate_at(at) == old.optimiser.rate_at(at) for at in range(step + 1))
     same_freeze = all(options.frozen_at(at) == old.optimiser.frozen_at(at) for at in range(step))

@@ -9,6 +9,7 @@ a shard is executed or unpickled.
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import tarfile
@@ -21,13 +22,13 @@ from functools import partial
 from itertools import chain, count, pairwise
 from pathlib import Path, PurePosixPath
 from threading import Lock
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple, TypeVar
 
 import fsspec
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from msrn import files
 from msrn.atomic import reason, sweep, write_atomically
@@ -45,6 +46,8 @@ _SHA256 = "^[0-9a-f]{64}$"
 _SECONDS = 60.0
 """Of silence after which a server is given up."""
 _TRIES, _PAUSE = 3, 1.0
+_LONGEST_INDEX = 1 << 30
+_Fetched = TypeVar("_Fetched")
 
 
 @dataclass
@@ -88,7 +91,7 @@ def prepare(
     if crop and crop < min_side:
         raise UsageError(f"crops of {crop} would be smaller than the smallest image taken ({min_side})")
     wanted = _Wanted(min_side, crop, max_pixels)
-    settings = {"format": _FORMAT, "shard_bytes": shard_bytes, **wanted._asdict()}
+    settings = {"format": _FORMAT, **wanted._asdict(), "shard_bytes": shard_bytes}
     sweep(folder)
     named = _named(sources)
     groups = list(_groups(named, shard_bytes))
@@ -176,10 +179,12 @@ class Shards(Sequence[NDArray[np.uint8]]):
                     self.shapes.append((channels, image.height, image.width))
             except (OSError, tarfile.TarError, KeyError) as error:
                 raise ImageError(f"shard {path} is missing or damaged ({error}); run `msrn prepare` again") from error
+        if not self._places:
+            raise UsageError(f"{source} holds no images")
         self._budget = free_memory() // 2 if budget is None else budget
         self._decoded: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
         self._held, self._lock = 0, Lock()
-        if sum(int(np.prod(shape)) for shape in self.shapes) <= self._budget:
+        if sum(map(math.prod, self.shapes)) <= self._budget:
             largest = DECODING_BYTES * max(height * width for _, height, width in self.shapes)
             at_once = max(1, min(os.cpu_count() or 1, free_memory() // 2 // largest))
             with ThreadPoolExecutor(at_once) as pool:
@@ -212,8 +217,11 @@ class Shards(Sequence[NDArray[np.uint8]]):
         except OSError as error:
             raise ImageError(f"cannot read shard {path}: {reason(error)}") from error
         if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-            raise ImageError(f"{path}/{name} is not as it was written (SHA-256); run `msrn prepare` again")
-        picture = files.decode(data, path / name)
+            raise ImageError(
+                f"{path}/{name} is not as it was written (SHA-256); delete the shard, and run `msrn prepare` again "
+                "if it was made here"
+            )
+        picture = files.decode(data, path / name, max_pixels=math.prod(self.shapes[index][1:]))
         plane = as_plane(picture, self._channels, self._range)
         if plane.shape != self.shapes[index]:
             raise ImageError(f"{path}/{name} has {plane.shape[1:]} pixels, its index says {self.shapes[index][1:]}")
@@ -367,9 +375,15 @@ class _Image(BaseModel):
     """One image of a shard, as the index lists it."""
 
     key: str
-    height: int = Field(gt=0)
-    width: int = Field(gt=0)
+    height: int = Field(gt=0, le=files.MAX_PIXELS)
+    width: int = Field(gt=0, le=files.MAX_PIXELS)
     sha256: str | None = Field(default=None, pattern=_SHA256)
+
+    @model_validator(mode="after")
+    def _possible(self) -> "_Image":
+        if self.height * self.width > files.MAX_PIXELS:
+            raise ValueError(f"{self.width}×{self.height} pixels are more than any image may have")
+        return self
 
 
 class _Shard(BaseModel):
@@ -386,14 +400,13 @@ class _Index(BaseModel):
 def _read_index(source: str) -> _Index:
     where = f"{source.rstrip('/')}/{INDEX}"
     try:
-        with _open(where) as file:
-            return _Index.model_validate_json(file.read())
+        return _Index.model_validate_json(_patiently(lambda: b"".join(_blocks(where, _LONGEST_INDEX))))
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{where} is not an index of shards that this program reads: {at} {first['msg']}") from error
-    except Exception as error:  # each of fsspec's file systems has its own
-        raise UsageError(f"cannot read {where}: {_said(error)}") from error
+    except ImageError as error:
+        raise UsageError(str(error)) from error
 
 
 def _open(where: str) -> Any:
@@ -420,15 +433,20 @@ def _local(source: str, shard: _Shard) -> Path:
     if path.is_file():
         return path
     where = f"{source.rstrip('/')}/{shard.name}"
-    for attempt in range(_TRIES):
+    _patiently(lambda: write_atomically(path, partial(_fetch, where, shard.sha256)))
+    return path
+
+
+def _patiently(fetch: Callable[[], _Fetched]) -> _Fetched:
+    """Try again what a server did not give."""
+    for attempt in range(_TRIES - 1):
         try:
-            write_atomically(path, partial(_fetch, where, shard.sha256))
-            break
-        except ImageError:
-            if attempt + 1 == _TRIES:
+            return fetch()
+        except ImageError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
                 raise
             time.sleep(_PAUSE * 2**attempt)
-    return path
+    return fetch()
 
 
 def _fetch(where: str, sha256: str, file: BinaryIO) -> None:
@@ -439,15 +457,19 @@ def _fetch(where: str, sha256: str, file: BinaryIO) -> None:
         raise ImageError(f"{where} differs from its index (SHA-256)")
 
 
-def _blocks(where: str) -> Iterator[bytes]:
+def _blocks(where: str, longest: float = math.inf) -> Iterator[bytes]:
+    size = 0
     try:
         with _open(where) as remote:
             while block := remote.read(2**20):
+                size += len(block)
+                if size > longest:
+                    raise UsageError(f"{where} has more than {longest:,} bytes and is not read")
                 yield block
     except MSRNError:
         raise
     except Exception as error:  # each of fsspec's file systems has its own
-        raise ImageError(f"cannot fetch {where}: {_said(error)}") from error
+        raise ImageError(f"cannot read {where}: {_said(error)}") from error
 
 
 def _said(error: Exception) -> str:

@@ -44,6 +44,7 @@ from msrn.run import (
     choose_training_precision,
     go_on_with,
     grown,
+    identity_of,
     is_grown,
     restore,
     start,
@@ -54,6 +55,7 @@ from msrn.weights import Weights
 
 _LOGGED_EVERY = 50
 _JOB = ".job"
+_EQUAL = 100.0
 Forward = Callable[[Tensor], Outputs]
 Observe = Callable[[str, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]], None]
 
@@ -99,7 +101,7 @@ def fit(
         data_root: where the recipe's image folders are.
         run_folder: receives checkpoints, ``recipe.json`` and ``log.jsonl``.
         resume: go on from the newest checkpoint in ``run_folder``.
-        initial: start from this network instead of a random one (fine-tuning).
+        initial: start from these weights instead of random ones (fine-tuning).
         device: ``auto`` or a torch device.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
         compiled: use ``torch.compile``; pays on some processors only.
@@ -119,14 +121,16 @@ def fit(
         everyone = stack.enter_context(world(device))
         target = choose_device(device if everyone.size == 1 else _device_of(device, everyone))
         setting = Setting(target, choose_training_precision(target, precision), everyone)
+        stack.enter_context(torch.random.fork_rng(devices=[]))  # which layers draw from before they are initialised
+        if resume and checkpoint.latest(run_folder) is None:
+            raise UsageError(f"nothing to resume in {run_folder}: it holds no checkpoint")
         if everyone.leads:
             stack.enter_context(_owned(run_folder))
         begun_before = checkpoint.latest(run_folder) is not None
-        again = begun_before and bool(everyone.job) and _job_of(run_folder) == everyone.job
+        ours = everyone.leads and bool(everyone.job) and _job_of(run_folder) == everyone.job
+        again = everyone.any(begun_before and ours, target)
         if begun_before and not (resume or again):
             raise UsageError(f"{run_folder} already holds a run; add --resume to continue it, or choose another folder")
-        if resume and not begun_before:
-            raise UsageError(f"nothing to resume in {run_folder}: it holds no checkpoint")
         if deterministic:
             stack.enter_context(_deterministic())
         if target.type == "cpu":
@@ -137,7 +141,7 @@ def fit(
             run = start(recipe, initial, setting)
         material = load_material(recipe, data_root, target)
         go_on_with(run, material.digest, setting.precision)
-        everyone.agree(f"{run.step} {material.digest} {recipe.model_dump_json()}", target)
+        everyone.agree(identity_of(run) + recipe.model_dump_json(), target)
         if everyone.leads and everyone.job:
             write_atomically(run_folder / _JOB, lambda file: file.write(everyone.job.encode()))
         feed = Feed(material, recipe, everyone, target)
@@ -180,8 +184,8 @@ def fit(
                 scores, best = None, False
                 if finished or run.step % recipe.evaluate_every == 0:
                     scores = validate_network(run.average, material.held_out, recipe, journal.observe(run.step))
-                    mean = float(np.mean([score for score in scores.values() if math.isfinite(score)] or [-math.inf]))
-                    best = is_grown(run, recipe) and mean > run.best
+                    mean = sum(scores.values()) / len(scores)
+                    best = is_grown(run, recipe) and mean > run.best and not run.skipped_in_a_row
                     run.best = mean if best else run.best
                 speed = options.batch * len(durations) / sum(durations)
                 progress = Progress(run.step, options.steps, loss, norm, rate, speed, run.seconds, run.skipped, scores)
@@ -274,6 +278,7 @@ def validate_network(
 ) -> dict[str, float]:
     """Mean PSNR in dB on held-out crops for each level, unrounded, whole crop; a run's own yardstick.
 
+    An image that came back as it was counts as 100 dB, one that is not finite as 0.
     ``observe`` receives the first crop at each level: its name, then degraded, restored and clean, ``(C, H, W)``.
     """
     degradation: Degradation = degradation_for(recipe.task, recipe.data.validation_levels)
@@ -286,7 +291,8 @@ def validate_network(
             clean = multiple_of(image, degradation.multiple(level)).astype(np.float32) / np.float32(255)
             degraded = degradation.apply(clean, level, np.random.default_rng((recipe.seed, index)))
             restored = network(torch.from_numpy(degraded)[None].to(device))[0].cpu().numpy()
-            values.append(psnr(restored, clean, data_range=1))
+            score = psnr(restored, clean, data_range=1)
+            values.append(0.0 if math.isnan(score) else min(score, _EQUAL))
             if observe and index == 0:
                 observe(f"{level:g}", degraded, restored, clean)
         scores[f"{level:g}"] = float(np.mean(values))
@@ -328,10 +334,8 @@ class _Journal:
         """Log a step, if it has scores, was skipped, or its turn has come."""
         if progress.scores is None and progress.step % _LOGGED_EVERY and not run.skipped_in_a_row:
             return
-        values = {key: value for key, value in vars(progress).items() if key != "scores" and math.isfinite(value)}
-        if progress.scores is not None:  # a picture that came back as it was has no PSNR, nor has JSON infinity
-            scores = {level: score if math.isfinite(score) else None for level, score in progress.scores.items()}
-            values["scores"] = scores
+        known = {key: value for key, value in vars(progress).items() if value is not None}
+        values = {key: value for key, value in known.items() if key == "scores" or math.isfinite(value)}
         self.note(values)
         if self.board:
             ensemble = run.average.ensemble.tolist() if run.average.config.multi_supervised else []
@@ -378,7 +382,7 @@ def _job_of(folder: Path) -> str:
     """Which job of torchrun began the run in a folder; its other attempts go on with it."""
     try:
         return (folder / _JOB).read_text()
-    except OSError:
+    except (OSError, ValueError):
         return ""
 
 

@@ -1,6 +1,9 @@
 """The commands that make weights: train, prepare, pack, schema."""
 
+import os
+import shlex
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -68,12 +71,11 @@ def train(
         _forecast(loaded, data_root, run, device, precision)
         return
     initial = weights.load(init_from) if init_from else None
-    step, said = 0, time.monotonic()
+    said = time.monotonic()
     with Bar(quiet) as bar:
 
         def report(now: Progress) -> None:
-            nonlocal step, said
-            step = now.step
+            nonlocal said
             skipped = f"  {now.skipped} skipped" if now.skipped else ""
             if now.step:
                 speed = f"loss {now.loss:.5f}  {now.patches_per_second:.0f} patches/s{skipped}"
@@ -102,9 +104,30 @@ def train(
                 report=report,
             )
         except KeyboardInterrupt:
-            bar.say(f"msrn: interrupted at step {step}; go on with: msrn train --resume {run} --data-root {data_root}")
+            with suppress(OSError):  # of a terminal that was closed
+                _say_how_to_go_on(run, ["--data-root", str(data_root), *_computing(device, precision, compiled)])
             raise typer.Exit(130) from None
     typer.echo(str(run))
+
+
+def _say_how_to_go_on(run: Path, options: list[str]) -> None:
+    from msrn import checkpoint
+
+    newest = checkpoint.latest(run)
+    if os.environ.get("RANK", "0") != "0":
+        return
+    if newest is None:
+        say("msrn: interrupted before the first step")
+        return
+    command = shlex.join(["msrn", "train", "--resume", str(run), *options])
+    say(f"msrn: interrupted at step {int(newest.stem.rpartition('-')[2])}; go on with: {command}")
+
+
+def _computing(device: str, precision: str, compiled: bool) -> list[str]:
+    """The options that say how to compute, as far as they were given."""
+    options = [("--device", device), ("--precision", precision)]
+    given = [word for option, value in options if value != "auto" for word in (option, value)]
+    return [*given, "--compile"] if compiled else given
 
 
 def _recipe_of(run: Path | None) -> Path:

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 _LARGEST_SIDE = {"JPEG": 65_535, "WEBP": 16_383}
 _LARGEST = {
     "JPEG": {"exif": 65_533, "xmp": 65_504, "iptc": 65_506, "comment": 65_533},  # each must fit one marker
-    "PNG": {"icc_profile": MAX_METADATA, "xmp": MAX_METADATA},  # more is not read
+    "PNG": {"icc_profile": MAX_METADATA, "xmp": MAX_METADATA, "iptc": MAX_METADATA // 4},  # more is not read
     "WEBP": {"iptc": 0},
     "BMP": {"icc_profile": 0, "exif": 0, "xmp": 0, "iptc": 0},
 }
@@ -115,14 +115,14 @@ def prepare(
 
 
 def _fitting(picture: Picture, file_format: str, path: Path) -> Metadata:
-    """What a format can hold of a picture's metadata; what it cannot is said."""
+    """What a format can hold of a picture's metadata; what it cannot is said, but for comments and PNG's texts."""
     kept = replace(picture.metadata, dpi=usable_dpi(picture.metadata.dpi))
     for name, largest in _LARGEST.get(file_format, {}).items():
         size = len(getattr(kept, name) or b"")
         if size > largest:
             logger.warning("%s: %s of %s bytes is left out, %s holds %s", path, name, size, file_format, largest)
             kept = replace(kept, **{name: None})
-    if file_format != "PNG" and not kept.icc_profile and says_unusual_colors(kept.png_chunks):
+    if file_format != "PNG" and says_unusual_colors(kept):
         logger.warning("%s: only PNG holds what the picture says of its colours; they will look different", path)
     if file_format == "WEBP":
         if picture.is_gray and (kept.icc_profile or b"")[16:20] == b"GRAY":

@@ -11,7 +11,7 @@ from zlib import crc32
 
 from PIL import ExifTags, Image
 
-from msrn.files.formats import limited
+from msrn.files.formats import MAX_METADATA, limited
 from msrn.picture import Metadata
 
 # Of a TIFF's own directory, only these describe the photograph rather than the file.
@@ -31,11 +31,12 @@ _IPTC_RESOURCE = 0x0404
 _IPTC_KEYWORD = b"Raw profile type iptc"
 """The PNG text that holds it in hexadecimal digits, an agreement of ImageMagick and ExifTool."""
 _IPTC_START = b"\x1c"
-_COLOR_CHUNKS = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI")
+_COLOR_CHUNKS = {b"cHRM": 32, b"gAMA": 4, b"sRGB": 1, b"cICP": 4, b"mDCV": 24, b"cLLI": 8}
+"""And their lengths."""
 _SRGB_CODES = b"\1\x0d"
 _GAMMA = 45_455  # 1 / 2.2 in PNG's units
 _TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
-_PROFILES = (b"XML:com.adobe.xmp", b"Raw profile type ")  # texts for programs, which are read as what they are
+_PROFILES = (b"XML:com.adobe.xmp", b"Raw profile type ")  # for programs, and of other pixels' orientation
 _XMP_ORIENTATION = re.compile(rb"""(<tiff:Orientation>|tiff:Orientation=["'])[2-8]""")
 
 
@@ -118,27 +119,33 @@ def png_chunk(name: bytes, content: bytes | memoryview) -> bytes:
 
 
 def png_chunks(data: bytes) -> bytes | None:
-    """The statements of colour and the texts of a PNG file, in one piece."""
+    """The statements of colour and, if they are not absurdly long, the texts of a PNG file, in one piece."""
     chunks = list(_chunks(data, 8))
-    texts = (chunk for chunk in chunks if chunk[0] in _TEXT_CHUNKS and not chunk[1].startswith(_PROFILES))
+    texts = [chunk for chunk in chunks if chunk[0] in _TEXT_CHUNKS and not chunk[1].startswith(_PROFILES)]
+    if sum(len(content) for _, content in texts) > MAX_METADATA:
+        texts = []
     return b"".join(png_chunk(*chunk) for chunk in (*(c for c in chunks if c[0] in _COLOR_CHUNKS), *texts)) or None
 
 
-def says_unusual_colors(chunks: bytes | None) -> bool:
-    """True if PNG's statements of colour say something else than what is shown without them."""
-    stated = dict(_chunks(chunks or b"", 0))
-    if b"cICP" in stated:
+def says_unusual_colors(kept: Metadata) -> bool:
+    """True if only PNG's statements of colour say what a picture looks like: its transfer function, or its gamma."""
+    stated = dict(_chunks(kept.png_chunks or b"", 0))
+    if b"cICP" in stated:  # which counts more than a profile
         return not stated[b"cICP"].startswith(_SRGB_CODES)
     gamma = int.from_bytes(stated.get(b"gAMA", b""), "big")
-    return b"sRGB" not in stated and gamma != 0 and abs(gamma - _GAMMA) > 0.02 * _GAMMA
+    unusual = gamma != 0 and abs(gamma - _GAMMA) > 0.02 * _GAMMA
+    return unusual and b"sRGB" not in stated and not kept.icc_profile
 
 
 def _chunks(data: bytes, start: int) -> Iterator[tuple[bytes, bytes]]:
+    """Colours, each once and as long as it must be, and texts."""
+    seen: set[bytes] = set()
     while start + 12 <= len(data):
         (length,), name = struct.unpack_from(">I", data, start), data[start + 4 : start + 8]
-        if name == b"IEND":
+        if name == b"IEND" or start + 12 + length > len(data):
             break
-        if name in _COLOR_CHUNKS + _TEXT_CHUNKS:
+        if (_COLOR_CHUNKS.get(name) == length and name not in seen) or name in _TEXT_CHUNKS:
+            seen.add(name)
             yield name, data[start + 8 : start + 8 + length]
         start += 12 + length
 
