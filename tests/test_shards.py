@@ -267,7 +267,7 @@ class _Server(http.server.SimpleHTTPRequestHandler):
 def web(prepared, tmp_path, monkeypatch):
     """The address of the shards on a server, and how it is told to answer badly."""
     monkeypatch.setenv("MSRN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("msrn.shards._PAUSE", 0)
+    monkeypatch.setattr("msrn.shards.source._PAUSE", 0)
     handler = type("Handler", (_Server,), {"bad": []})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(prepared[1])))
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -4,7 +4,6 @@ Everything random is drawn by (seed, step), nothing from global state, so a run 
 equals one that was not, bit for bit, on the same machine.
 """
 
-import json
 import math
 import os
 import signal
@@ -12,11 +11,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import filelock
 import numpy as np
@@ -26,12 +23,12 @@ from torch import Tensor, nn
 
 from msrn import checkpoint
 from msrn.atomic import write_atomically
-from msrn.board import Board
 from msrn.degrade import Degradation, degradation_for, multiple_of
 from msrn.device import choose_device
 from msrn.distributed import World, world
 from msrn.errors import MSRNError, OutputError, UsageError
 from msrn.feed import Feed, Pairs, load_material
+from msrn.journal import LOGGED_EVERY, Journal, Observe, Progress
 from msrn.lean import compile_training
 from msrn.machine import keep_freed_memory
 from msrn.metrics import psnr
@@ -53,28 +50,9 @@ from msrn.run import (
 )
 from msrn.weights import Weights
 
-_LOGGED_EVERY = 50
 _JOB = ".job"
 _EQUAL = 100.0
 Forward = Callable[[Tensor], Outputs]
-Observe = Callable[[str, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]], None]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What :func:`fit` reports before the first step (loss and norm are NaN) and after every one."""
-
-    step: int
-    steps: int
-    loss: float
-    gradient_norm: float
-    rate: float
-    patches_per_second: float
-    """Over the last steps, scoring and saving aside."""
-    seconds: float
-    skipped: int = 0
-    scores: dict[str, float] | None = None
-    """Held-out PSNR in dB by level, where it was measured."""
 
 
 def fit(
@@ -146,7 +124,7 @@ def fit(
             write_atomically(run_folder / _JOB, lambda file: file.write(everyone.job.encode()))
         feed = Feed(material, recipe, everyone, target)
         stack.callback(feed.close)
-        journal = stack.enter_context(_Journal(run_folder, recipe, run, tensorboard)) if everyone.leads else None
+        journal = stack.enter_context(Journal(run_folder, recipe, run, tensorboard)) if everyone.leads else None
         asked = stack.enter_context(_signals())
         if journal and run.step == 0:  # what the first scores are to be compared with
             scores = validate_network(run.average, material.held_out, recipe, journal.observe(0))
@@ -155,7 +133,7 @@ def fit(
             report(before)
 
         begun = last_saved = looked = time.monotonic()
-        durations = deque[float](maxlen=_LOGGED_EVERY)
+        durations = deque[float](maxlen=LOGGED_EVERY)
         seconds_before = run.seconds
         forward: Forward | None = None
         options = recipe.optimiser
@@ -305,60 +283,6 @@ def _set_training(network: MSRN, batchnorm: bool) -> None:
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
-
-
-class _Journal:
-    """The run folder's readable part: ``recipe.json``, ``log.jsonl``, and TensorBoard's files on request."""
-
-    def __init__(self, folder: Path, recipe: Recipe, run: Run, tensorboard: bool) -> None:
-        text = recipe.model_dump_json(indent=2) + "\n"
-        write_atomically(folder / "recipe.json", lambda file: file.write(text.encode()))
-        self.path = folder / "log.jsonl"
-        # A run that was killed has logged steps that its checkpoint does not know; they will be made again.
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        kept = [line for line in lines if _step_of(line) <= run.step] if run.step else []
-        write_atomically(self.path, lambda file: file.write("".join(f"{line}\n" for line in kept).encode()))
-        self.board = Board(folder / "tensorboard", run.step) if tensorboard else None
-
-    def __enter__(self) -> "_Journal":
-        self.file = self.path.open("a", encoding="utf-8")
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        with suppress(OSError):  # of a full disk, which has been reported
-            self.file.close()
-        if self.board:
-            self.board.close()
-
-    def write(self, progress: Progress, run: Run) -> None:
-        """Log a step, if it has scores, was skipped, or its turn has come."""
-        if progress.scores is None and progress.step % _LOGGED_EVERY and not run.skipped_in_a_row:
-            return
-        known = {key: value for key, value in vars(progress).items() if value is not None}
-        values = {key: value for key, value in known.items() if key == "scores" or math.isfinite(value)}
-        self.note(values)
-        if self.board:
-            ensemble = run.average.ensemble.tolist() if run.average.config.multi_supervised else []
-            self.board.scalars(progress.step, values, ensemble)
-
-    def note(self, values: dict[str, Any]) -> None:
-        """Append a line."""
-        try:
-            self.file.write(json.dumps(values, allow_nan=False) + "\n")
-            self.file.flush()
-        except OSError as error:
-            raise OutputError(f"cannot write {self.path}: {error.strerror}; the last checkpoint is intact") from error
-
-    def observe(self, step: int) -> Observe | None:
-        """What :func:`validate_network` shows its pictures to."""
-        return partial(self.board.pictures, step) if self.board else None
-
-
-def _step_of(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return math.inf  # half a line, from a process that was killed
 
 
 @contextmanager
