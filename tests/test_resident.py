@@ -77,5 +77,5 @@ def test_images_smaller_than_the_patch_are_left_out_or_refused():
 
 def test_a_set_too_large_for_the_memory_is_refused(monkeypatch):
     monkeypatch.setattr("msrn.resident.free_memory", lambda: 10_000)
-    with pytest.raises(UsageError, match=r"more than half of what is free.*resident = false"):
+    with pytest.raises(UsageError, match=r"GiB are free.*resident = false"):
         ResidentSampler(images(), Jpeg((5, 95)), 16, 0, CPU)

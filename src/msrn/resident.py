@@ -104,10 +104,10 @@ def _check_memory(samples: int, levels: int, device: torch.device) -> None:
     if device.type == "cuda":
         memories.append(("graphics memory", needed, torch.cuda.mem_get_info(device)[0]))
     for name, taken, free in memories:
-        if taken > free / 2:
+        if taken > free:
             raise UsageError(
-                f"a resident set of {needed / 2**30:.1f} GiB takes {taken / 2**30:.1f} GiB of {name}, more than half "
-                f"of what is free ({free / 2**30:.1f} GiB); use fewer images, or data.resident = false"
+                f"a resident set of {needed / 2**30:.1f} GiB takes {taken / 2**30:.1f} GiB of {name} while it is "
+                f"made, and {free / 2**30:.1f} GiB are free; use fewer images, or data.resident = false"
             )
 
 
