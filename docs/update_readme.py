@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from msrn import tables, weights
-from msrn.picture import Task
 
 ROOT = Path(__file__).parents[1]
 README, RESULTS = ROOT / "README.md", ROOT / "docs" / "results"
 BEGIN, END = "<!-- scores: written by docs/update_readme.py -->\n", "<!-- end of scores -->\n"
-CASES: dict[Task, tuple[str, tuple[float, ...]]] = {
+CASES: dict[str, tuple[str, tuple[float, ...]]] = {
     "sr": ("set5", (2, 3, 4)),
     "denoise": ("s14", (30, 50, 70)),
     "jpeg": ("classic5", (10, 20)),
+    "denoise-color": ("set5", (30, 50, 70)),
+    "jpeg-color": ("set5", (10, 20)),
 }
 
 
@@ -41,8 +42,8 @@ def evaluate(data: Path) -> None:
         if _found(entry):
             continue
         method = WeightsMethod(Restorer(entry.name, device="cpu", precision="fp32"))
-        folder, levels = CASES[entry.task]
-        results = [score(entry.task, level, data / folder, method) for level in levels]
+        folder, levels = CASES[entry.kind]
+        results = [score(entry.task, level, data / folder, method, color=entry.color) for level in levels]
         for result in results:
             del result["seconds"], result["megapixels_per_second"]
         path_of(entry).parent.mkdir(exist_ok=True)

@@ -63,6 +63,20 @@ def test_noise_covers_its_range():
     assert 46 < levels.max() < 53
 
 
+@pytest.mark.parametrize("common", [0, 0.5, 1])
+def test_half_of_the_noise_may_be_partly_common_to_the_colours(common):
+    degradation = GaussianNoise((30, 30), common)
+    degraded, clean = ResidentSampler(images(3), degradation, 32, 0, CPU).batch(0, 200)
+    noise = (degraded - clean).numpy().reshape(200, 3, -1)
+    rng = np.random.default_rng(0)
+    alone = np.stack([degradation.apply(np.zeros((3, 32, 32)), 30, rng) for _ in range(200)]).reshape(200, 3, -1)
+    for drawn in (noise, alone):
+        assert drawn.std(axis=2).mean() * 255 == pytest.approx(30, rel=0.02)  # the level says the same
+        alike = np.array([np.corrcoef(planes)[0, 2] for planes in drawn])
+        assert 0.45 < (alike < 0.1).mean() < 0.75 if common else alike.max() < 0.2
+        assert alike.max() == pytest.approx(common, abs=0.15)
+
+
 def test_jpeg_levels_spread_over_the_range():
     sampler = ResidentSampler(images(), Jpeg((5, 95)), 16, 0, CPU)
     assert sampler.degraded is not None

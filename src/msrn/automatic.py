@@ -53,7 +53,7 @@ class Automatic:
         if scale is not None or size is not None:
             tasks.append("sr")
             notes.append("enlarged")
-        return Chain([self._of(task) for task in tasks], "; ".join(notes))
+        return Chain([self._of(task).settled(picture, scale, size) for task in tasks], "; ".join(notes))
 
     def _of(self, task: Task) -> Restorer:
         if task not in self._loaded:

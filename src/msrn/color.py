@@ -58,6 +58,12 @@ def ycbcr_to_rgb(ycbcr: FloatArray, color_range: Range = "studio") -> FloatArray
     return _mix(ycbcr - offset.astype(ycbcr.dtype)[:, None, None], matrix)
 
 
+def ycbcr_becomes_rgb(planes: FloatArray, color_range: Range) -> None:
+    """Convert in place, a few rows at a time: large images have no room for copies."""
+    for top in range(0, planes.shape[1], 64):
+        planes[:, top : top + 64] = ycbcr_to_rgb(planes[:, top : top + 64], color_range)
+
+
 def luminance(rgb: FloatArray, color_range: Range = "studio") -> FloatArray:
     """Return only Y of RGB: ``(3, H, W)`` to ``(1, H, W)``."""
     matrix, offset = _FORWARD[color_range]

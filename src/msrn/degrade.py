@@ -79,9 +79,14 @@ class Bicubic:
 
 @dataclass(frozen=True)
 class GaussianNoise:
-    """Additive white Gaussian noise, neither clipped nor rounded (level: σ on the scale of 0 to 255)."""
+    """Additive white Gaussian noise, neither clipped nor rounded (level: σ on the scale of 0 to 255).
+
+    For training on colours, half of the draws may have part of their variance in common to R, G and B, up to
+    ``common``: what a camera's processing leaves is seldom independent in all three.
+    """
 
     sigma: tuple[float, float] = (0, 75)
+    common: float = 0
     context: int = 0
     period: int = 1
 
@@ -95,8 +100,12 @@ class GaussianNoise:
 
     def apply(self, clean: FloatArray, level: float, rng: np.random.Generator) -> FloatArray:
         """Add noise drawn from ``rng``."""
-        noise = rng.standard_normal(clean.shape, dtype=np.float64) * (level / 255)
-        return (clean + noise).astype(clean.dtype)
+        noise = rng.standard_normal(clean.shape, dtype=np.float64)
+        if self.common:
+            share = self.common * max(0.0, 2 * rng.random() - 1)
+            noise *= math.sqrt(1 - share)
+            noise += math.sqrt(share) * rng.standard_normal((1, *clean.shape[1:]))
+        return (clean + noise * (level / 255)).astype(clean.dtype)
 
 
 @dataclass(frozen=True)
@@ -262,10 +271,10 @@ def multiple_of(image: NDArray[Any], factor: int) -> NDArray[Any]:
     return image[..., : height - height % factor, : width - width % factor]
 
 
-def degradation_for(task: Task, levels: Sequence[float] = ()) -> Degradation:
+def degradation_for(task: Task, levels: Sequence[float] = (), common_noise: float = 0) -> Degradation:
     """Return the task's degradation with its usual range, or restricted to ``levels``."""
     if task == "sr":
         return Bicubic(tuple(levels)) if levels else Bicubic()
     if task == "denoise":
-        return GaussianNoise((min(levels), max(levels))) if levels else GaussianNoise()
+        return GaussianNoise((min(levels), max(levels)) if levels else GaussianNoise.sigma, common_noise)
     return Jpeg((int(min(levels)), int(max(levels)))) if levels else Jpeg()

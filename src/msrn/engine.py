@@ -11,9 +11,10 @@ jpeg       Y (full range, the plane a JPEG stores) is restored by the network; s
            where the usual 4:2:0 has its blocks, and only what changed there is added to them (docs/colour.md).
 =========  ==================================================================================================
 
-Networks with three channels see RGB. Gray pictures have one plane and stay gray. Alpha never enters the
-network: it is enlarged bicubically for super-resolution and otherwise returned as it came. Colours under full
-transparency do not bleed into visible ones (``transparency.py``).
+Networks with three channels see RGB; where weights are chosen by task, and some of them are for colours, these restore
+pictures with colours. Gray pictures have one plane and stay gray. Alpha never enters the network: it is enlarged
+bicubically for super-resolution and otherwise returned as it came. Colours under full transparency do not bleed into
+visible ones (``transparency.py``).
 """
 
 import logging
@@ -22,21 +23,21 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from msrn import weights as weights_module
 from msrn.backends import Backend, BackendName, Choice, Planes, Precision, candidates, create, kept
-from msrn.color import Range, luminance, rgb_to_ycbcr, ycbcr_to_rgb
+from msrn.color import luminance, rgb_to_ycbcr, ycbcr_becomes_rgb
 from msrn.config import MSRNConfig
 from msrn.degrade import enlarged_size, resize
 from msrn.depth import in_turn, through
 from msrn.device import named
 from msrn.errors import MSRNError, UsageError
-from msrn.picture import Picture, check_pixels
+from msrn.picture import Picture, Task, check_pixels
 from msrn.tiling import Tile, plan
 from msrn.transparency import hide_invisible, restore_invisible
 from msrn.tuning import Tuned, automatic_tile, forecast, pass_bytes, pictures_at_once, tiles_at_once, tune
@@ -74,7 +75,8 @@ class Restorer:
     """Restores pictures with one weights file, on one device.
 
     Args:
-        weights: catalogue name, task (``sr``, ``denoise``, ``jpeg``: its default weights), file, or loaded.
+        weights: catalogue name, task (``sr``, ``denoise``, ``jpeg``: its default weights, other ones for pictures with
+            colours, see ``for_color``), file, or loaded.
         device: ``auto`` (cuda, then mps, then cpu) or a torch device.
         backend: what computes: ``eager``, ``compiled``, ``openvino``, ``onnx`` (see ``backends``), or ``auto``: what a
             short timing finds fastest on this machine (see ``tuning``), at first use.
@@ -105,15 +107,16 @@ class Restorer:
         if tile < 0:
             raise UsageError(f"the tile size must be 0 (automatic) or positive, got {tile}")
         self.device = named(device)
-        loaded = weights if isinstance(weights, weights_module.Weights) else weights_module.load(weights)
-        self.weights = loaded
+        self.weights = loaded = weights if isinstance(weights, weights_module.Weights) else weights_module.load(weights)
         self._candidates = candidates(self.device, backend, precision, loaded.card.harmless)
         if precision == "int8" and not loaded.card.ranges:
             raise UsageError(
                 f"{loaded.name} has no 8-bit ranges: publish it with --data-root, or use another precision"
             )
-        self.tile = tile
-        self.tta = tta
+        self.tile, self.tta = tile, tta
+        colored = weights_module.find(f"{weights}-color") if weights in get_args(Task) else None
+        options = {"device": device, "backend": backend, "precision": precision, "tile": tile, "tta": tta}
+        self._colored = partial(Restorer, colored.name, begun_with=begun_with, **options) if colored else lambda: self
         self._backends: dict[int, Backend] = {}
         self._making = threading.Lock()
         begun = (begun_with or {}).get(loaded.sha256)
@@ -168,6 +171,11 @@ class Restorer:
     def _exact(self) -> Backend:
         return create(_EXACT, self.fused, {}, self.device)
 
+    @cached_property
+    def for_color(self) -> "Restorer":
+        """What restores pictures with colours: this one, or another that sees R, G and B together."""
+        return self._colored()
+
     def __str__(self) -> str:
         """What was chosen and why, for ``-v``."""
         tiles = f"tiles of {self.tile}" if self.tile else "automatic tiles"
@@ -177,12 +185,14 @@ class Restorer:
     @property
     def identity(self) -> dict[str, str]:
         """What decides the results, besides the pictures."""
-        return {"weights": self.weights.sha256, "tta": str(self.tta), "computing": str(self.tuned.choice)}
+        own = {"weights": self.weights.sha256, "tta": str(self.tta), "computing": str(self.tuned.choice)}
+        other = {} if self.for_color is self else self.for_color.identity
+        return own | {f"color.{key}": value for key, value in other.items()}
 
     @property
     def choices(self) -> dict[str, str]:
         """Backend and precision by SHA-256 of the weights, for ``begun_with``."""
-        return {self.weights.sha256: str(self.tuned.choice)}
+        return {each.weights.sha256: str(each.tuned.choice) for each in (self, self.for_color)}
 
     @property
     def enlarges(self) -> bool:
@@ -200,13 +210,15 @@ class Restorer:
     """Why this one was chosen; see ``automatic.Chain``."""
 
     def settled(self, picture: Picture, scale: float | None, size: tuple[int, int] | None) -> "Restorer":
-        """What restores this picture, or a whole video that begins with it: always the same one."""
-        return self
+        """What restores this picture, or a whole video that begins with it."""
+        return self if picture.is_gray else self.for_color
 
     def forecast(
         self, picture: Picture, scale: float | None = None, size: tuple[int, int] | None = None
     ) -> tuple[float, int]:
         """Forecast the seconds and the peak bytes that restoring will take, from the timing of this machine."""
+        if (chosen := self.settled(picture, scale, size)) is not self:
+            return chosen.forecast(picture, scale, size)
         channels, (height, width) = len(picture.pixels), self.result_size(picture, scale, size)
         tuned = tune(self.weights, lambda: self.fused, self.device, self._candidates, always=True)
         passes = 1.0
@@ -242,6 +254,8 @@ class Restorer:
             MemoryError: there is too little memory even for the smallest tile.
         """
         check_pixels(picture.pixels)
+        if (chosen := self.settled(picture, scale, size)) is not self:
+            return chosen(picture, scale=scale, size=size, progress=progress)
         report = progress or _silent
         shown = hide_invisible(picture)
         if self.enlarges:
@@ -293,7 +307,7 @@ class Restorer:
         ycbcr = rgb_to_ycbcr(picture.pixels)
         for plane in (1, 2):
             resize(ycbcr[plane], **how, onto=pixels[plane])
-        _to_rgb(pixels)
+        ycbcr_becomes_rgb(pixels, "studio")
         return picture.with_pixels(pixels, alpha)
 
     def _in_place_size(self, pixels: Planes, report: Callable[[float], None]) -> Planes:
@@ -306,7 +320,7 @@ class Restorer:
         if self.weights.card.task != "jpeg":
             for k in range(3):
                 ycbcr[k] = self.restore_planes(ycbcr[None, k : k + 1], lambda share, k=k: report((k + share) / 3))[0, 0]
-            _to_rgb(ycbcr, "full")
+            ycbcr_becomes_rgb(ycbcr, "full")
             return ycbcr
         ycbcr[:1] = self.restore_planes(ycbcr[None, :1], lambda share: report(share / 1.5))[0]
         for k in (1, 2):
@@ -314,7 +328,7 @@ class Restorer:
             change = self.restore_planes(small[None, None], lambda share, k=k: report((3 + k + share) / 6))[0, 0]
             change -= small
             resize(change, size=pixels.shape[1:], onto=ycbcr[k])
-        _to_rgb(ycbcr, "full")
+        ycbcr_becomes_rgb(ycbcr, "full")
         return ycbcr
 
     def _tiled(self, planes: Planes, report: Callable[[float], None]) -> Planes:
@@ -387,12 +401,6 @@ def _cut(planes: Planes, batch: list[tuple[int, Tile]]) -> Planes:
 
 def _silent(share: float) -> None:
     """Report to nobody."""
-
-
-def _to_rgb(ycbcr: Planes, color_range: Range = "studio") -> None:
-    """Convert in place, a few rows at a time: large images have no room for copies."""
-    for top in range(0, ycbcr.shape[1], 64):
-        ycbcr[:, top : top + 64] = ycbcr_to_rgb(ycbcr[:, top : top + 64], color_range)
 
 
 def _gray_as_color(gray: Planes) -> Planes:

@@ -47,7 +47,7 @@ def load_material(recipe: Recipe, data_root: Path, device: torch.device) -> Mate
     """
     images = _read_images(recipe, data_root)
     training, held_out = split(images, recipe.data.validation_every)
-    degradation = degradation_for(recipe.task, recipe.data.levels)
+    degradation = degradation_for(recipe.task, recipe.data.levels, recipe.data.common_noise)
     if recipe.data.resident:
         sampler = ResidentSampler(training, degradation, recipe.data.patch, recipe.seed, device)
     else:

@@ -19,6 +19,7 @@ from msrn.engine import Restorer
 from msrn.errors import ImageError, UsageError, WeightsError
 from msrn.picture import FloatArray, Picture
 from msrn.tiling import plan
+from msrn.weights import load
 
 
 class Method(Protocol):
@@ -151,11 +152,14 @@ class TiledMethod:
 
 
 def choose(weights: Sequence[str], function: str | None, **options: Any) -> list[Method]:
-    """Return the function or the weights that the command line names; ``options`` go to :class:`Restorer`."""
+    """Return the function or the weights that the command line names; ``options`` go to :class:`Restorer`.
+
+    Each of the weights is scored by itself, on colour as well: none stand in for others.
+    """
     if function is not None:
         return [CallableMethod(function)]
     return [
-        OnnxMethod(Path(name)) if name.endswith(".onnx") else WeightsMethod(Restorer(name, **options))
+        OnnxMethod(Path(name)) if name.endswith(".onnx") else WeightsMethod(Restorer(load(name), **options))
         for name in weights
     ]
 

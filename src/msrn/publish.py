@@ -40,12 +40,12 @@ def publish(
     Args:
         run: a run folder, of which the checkpoint with the best held-out score is taken, one checkpoint file, or a
             weights file, whose card is then completed.
-        folder: receives ``MSRN_<shape>_<task>-<data>-<hash>.safetensors``.
+        folder: receives ``MSRN_<shape>_<task>-<data>-<hash>.safetensors``, ``<task>-color`` for three channels.
         data_root: where the recipe's images are; with it, the 8-bit ranges are chosen, and what bf16 and int8 cost is
             measured, without which ``--precision auto`` takes neither.
         data_name: what to call the training data in the file's name; by default the recipe's folders.
         licence: of the weights.
-        scores_on: folders of clean images to score on, one row each.
+        scores_on: folders of clean images to score on, one row each; R, G and B of networks with three channels.
         levels: at which levels.
 
     Raises:
@@ -59,18 +59,19 @@ def publish(
         card = replace(card, ranges=lower.ranges, losses=lower.losses)
     scores: dict[str, Any] = dict(card.scores)
     restorer = Restorer(Weights(network, card, "", recipe.name), device="cpu", backend="eager", precision="fp32")
+    in_color = card.config.in_channels == 3
     for data in scores_on:
         for level in levels:
-            result = evaluate(recipe.task, level, data, WeightsMethod(restorer))
+            result = evaluate(recipe.task, level, data, WeightsMethod(restorer), color=in_color)
             scores.setdefault(data.name, {})[f"{level:g}"] = {
                 key: {name: round(value, 4) for name, value in result[key].items()} for key in ("mean", "baseline")
             }
     card = replace(card, scores=scores)
     shape = card.config.shape
-    named = re.fullmatch(r"MSRN_.*_[a-z]+-(.+)-[0-9a-f]{8}", run.stem)  # published before
+    named = re.fullmatch(r"MSRN_.*_[a-z]+(?:-color)?-(.+)-[0-9a-f]{8}", run.stem)  # published before
     data_name = data_name or (named[1] if named else "+".join(recipe.data.folders))
-    stem = f"MSRN_{shape}_{recipe.task}-{data_name}"
-    return save(network, card, folder, stem), card
+    task = f"{recipe.task}-color" if in_color else recipe.task
+    return save(network, card, folder, f"MSRN_{shape}_{task}-{data_name}"), card
 
 
 def _published(path: Path) -> tuple[MSRN, Card]:

@@ -97,6 +97,9 @@ class DataRecipe(_Strict):
     luminance: Range = "studio"
     levels: tuple[float, ...] = ()
     """Scales for super-resolution; lowest and highest σ or quality for the others. Empty: the task's usual."""
+    common_noise: float = Field(default=0, ge=0, le=1)
+    """For noise in colours: the largest share of its variance that R, G and B have in common; half of the patches have
+    none."""
     validation_every: int = Field(default=20, ge=2)
     """Every n-th image is held out of training and scores the run."""
     validation_crop: int = Field(default=128, ge=32)

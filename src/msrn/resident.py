@@ -47,7 +47,7 @@ class ResidentSampler:
         device: torch.device,
     ) -> None:
         self.patch, self.seed, self.device = patch, seed, device
-        self.sigma = degradation.sigma if isinstance(degradation, GaussianNoise) else None
+        self.noise = degradation if isinstance(degradation, GaussianNoise) else None
         levels = _levels(degradation)
         whole = math.lcm(*(degradation.multiple(level) for level in levels)) if levels else 1
         _check_memory(sum(map(math.prod, shapes_of(images))), len(levels), device)
@@ -88,11 +88,17 @@ class ResidentSampler:
         x = torch.where(flip_right, self.patch - 1 - x, x) + left[:, None, None]
         where = self.offsets[image][:, None, None] + y * self.widths[image][:, None, None] + x  # (N, P, P)
         clean = self.clean[:, where].transpose(0, 1).float() / 255
-        if self.degraded is None:
-            low, high = self.sigma or (0.0, 0.0)
+        if self.noise is not None:
+            low, high = self.noise.sigma
             sigma = (low + (high - low) * draw[6]).float()[:, None, None, None] / 255
             noise = torch.randn(size, *clean.shape[1:], generator=generator, device=self.device)
+            if self.noise.common:
+                share = torch.rand(size, 1, 1, 1, generator=generator, device=self.device)
+                share = self.noise.common * (2 * share - 1).clamp(min=0)
+                common = torch.randn(size, 1, *clean.shape[2:], generator=generator, device=self.device)
+                noise = (1 - share).sqrt() * noise + share.sqrt() * common
             return clean + sigma * noise[part], clean
+        assert self.degraded is not None
         level = (draw[6] * len(self.degraded)).long()[:, None, None, None]
         channel = torch.arange(clean.shape[1], device=self.device)[None, :, None, None]
         return self.degraded[level, channel, where[:, None]].float(), clean

@@ -102,7 +102,8 @@ def level_name(result: dict[str, Any]) -> str:
 def data_name(result: dict[str, Any]) -> str:
     """Which images, and how many of them where some could not be scored."""
     scored, failed = len(result["images"]), len(result["failures"])
-    return f"{result['data']} ({scored} of {scored + failed} images)" if failed else str(result["data"])
+    name = f"{result['data']}, colour" if result["color"] else str(result["data"])
+    return f"{name} ({scored} of {scored + failed} images)" if failed else name
 
 
 def method_name(result: dict[str, Any]) -> str:

@@ -79,9 +79,16 @@ class Entry:
     file: str
     sha256: str
     summary: str
+    color: bool = False
+    """Whether the network sees R, G and B together."""
+
+    @property
+    def kind(self) -> str:
+        """What the first such row is the default for: ``denoise``, or ``denoise-color``."""
+        return f"{self.task}-color" if self.color else self.task
 
 
-# The first row of a task is its default.
+# The first row of a kind is its default.
 CATALOGUE: tuple[Entry, ...] = (
     Entry(
         name="msrn-m4r1s2-sr",
@@ -172,7 +179,7 @@ class Weights:
 
 
 def load(name_or_path: str | Path) -> Weights:
-    """Load weights by catalogue name, by task (its default), or from a file.
+    """Load weights by catalogue name, by task (its default; ``denoise-color`` for colours), or from a file.
 
     Names may be spelt as the project's (``msrn-m4r1s2-sr``) or the field's (``memnet_m4r1s2_sr``); case and the
     choice of ``-`` or ``_`` do not matter.
@@ -195,10 +202,10 @@ def load(name_or_path: str | Path) -> Weights:
 
 
 def find(name: str | Path) -> Entry | None:
-    """Return the catalogue row of a name or task, or None."""
+    """Return the catalogue row of a name, task or task and ``-color``, or None."""
     wanted = _canonical(str(name))
     for entry in CATALOGUE:
-        if wanted in (_canonical(entry.name), _canonical(Path(entry.file).stem), entry.task):
+        if wanted in (_canonical(entry.name), _canonical(Path(entry.file).stem), entry.kind):
             return entry
     return None
 

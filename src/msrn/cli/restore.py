@@ -212,6 +212,8 @@ def _loader(task: "Task", common: Common, weights: str) -> "Callable[[Mapping[st
             raise UsageError(f"weights {weights!r} are for {restorer.weights.card.task!r}, not for {task!r}")
         if common.verbose:
             say(f"msrn: {restorer}")
+            if restorer.for_color is not restorer:
+                say(f"msrn: for colours {restorer.for_color}")
         return restorer
 
     return load
