@@ -1,6 +1,6 @@
 """How long someone with a folder of photographs waits for the first checkpoint that helps.
 
-    python benchmarks/newcomer.py FOLDER [--recipe recipes/denoise_fast.toml] [--limit-minutes 15]
+    python benchmarks/newcomer.py FOLDER [--recipe denoise_fast] [--limit-minutes 15]
 
 Runs the commands of docs/training.md: the forecast, then training from nothing until a checkpoint's held-out score is
 above the degraded images', then publishing it. Prints seconds, counted from the first command.
@@ -20,7 +20,7 @@ def main() -> None:
     """Run, watch the log, stop, publish, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--recipe", type=Path, default=Path(__file__).parents[1] / "recipes" / "denoise_fast.toml")
+    parser.add_argument("--recipe", type=Path, default=Path("denoise_fast"))
     parser.add_argument("--limit-minutes", type=float, default=15)
     options = parser.parse_args()
 

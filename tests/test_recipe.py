@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from msrn.errors import UsageError
-from msrn.recipe import OptimiserRecipe, differences, load, schema, validate
+from msrn.recipe import PACKAGED, OptimiserRecipe, differences, load, schema, validate
 
-RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
+RECIPES = sorted(PACKAGED.glob("*.toml"))
 SMALL = {
     "name": "small",
     "task": "sr",
@@ -22,8 +22,19 @@ def test_published_recipes_load_and_are_named_after_their_file(path):
     assert load(path).name == path.stem
 
 
+def test_recipes_of_the_package_are_found_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sr_s2").mkdir()  # a folder is no recipe
+    assert load(Path("sr_s2")) == load(Path("sr_s2.toml")) == load(PACKAGED / "sr_s2.toml")
+    (tmp_path / "sr_s2.toml").write_text((PACKAGED / "jpeg_s2.toml").read_text(encoding="utf-8"))
+    assert load(Path("sr_s2.toml")).name == "jpeg_s2"  # one's own comes first
+    for name in ("sr_s3", "sr_s2.json"):
+        with pytest.raises(UsageError, match=rf"'{name}'.*denoise_fast, .*sr_s2"):
+            load(Path(name))
+
+
 def test_the_schema_that_editors_read_is_current():
-    """``msrn schema > recipes/schema.json`` after a change of the recipes' classes."""
+    """``msrn schema > src/msrn/recipes/schema.json`` after a change of the recipes' classes."""
     assert json.loads((RECIPES[0].parent / "schema.json").read_text(encoding="utf-8")) == schema()
     assert schema()["$defs"]["OptimiserRecipe"]["properties"]["momentum"]["description"] == "Of SGD."
     for path in RECIPES:

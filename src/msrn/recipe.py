@@ -20,6 +20,8 @@ from msrn.picture import Task
 
 _LEVELS: dict[Task, tuple[float, float]] = {"sr": (1, math.inf), "denoise": (0, math.inf), "jpeg": (1, 100)}
 """Lowest and highest scale, σ and quality."""
+PACKAGED = Path(__file__).parent / "recipes"
+"""Those that come with the package."""
 _LIKE = 0.6
 """How alike names must be (``difflib``'s ratio) for one to be taken for the other."""
 _ELSEWHERE = {
@@ -230,12 +232,13 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file, TOML or a run's ``recipe.json``, and apply overrides.
 
     Args:
-        path: the file.
+        path: the file, or the name of a recipe that comes with the package.
         overrides: ``section.key=value`` each; values in TOML syntax, bare words, or ``none``.
 
     Raises:
         UsageError: the file cannot be read, or a key or value does not fit.
     """
+    path = _found(path)
     try:
         text = path.read_text(encoding="utf-8")
         parsed: Any = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
@@ -247,6 +250,18 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         _override(values, override)
     return validate(values, str(path))
+
+
+def _found(path: Path) -> Path:
+    """The file itself, or that of the package's recipe of this name."""
+    if path.is_file() or path.parent != Path():
+        return path
+    known = sorted(PACKAGED.glob("*.toml"))
+    found = [each for each in known if each.stem == path.stem and path.suffix in ("", ".toml")]
+    if not found:
+        names = ", ".join(each.stem for each in known)
+        raise UsageError(f"no recipe {str(path)!r}: neither a file nor one that comes with the package ({names})")
+    return found[0]
 
 
 def validate(values: dict[str, Any], source: str) -> Recipe:

@@ -26,7 +26,7 @@ Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE"
 
 def train(
     recipe: Annotated[
-        Path | None, typer.Argument(help="Recipe, a TOML file; with --resume, the run's own by default.")
+        Path | None, typer.Argument(help="Recipe: a TOML file or a name; with --resume, the run's own by default.")
     ] = None,
     data_root: DataRoot = Path("data"),
     output: Annotated[Path | None, typer.Option("--output", "-o", help="New run folder; runs/NAME by default.")] = None,
@@ -55,7 +55,7 @@ def train(
     if resume is not None and (output is not None or init_from is not None):
         raise UsageError("--resume continues a run as it is: it takes neither --output nor --init-from")
     if recipe is None and resume is None:
-        raise UsageError("name a recipe, a TOML file such as recipes/denoise_fast.toml, or --resume a run")
+        raise UsageError("name a recipe, such as denoise_fast or a TOML file, or --resume a run")
     show_log(quiet=quiet)
     loaded = recipes.load(recipe or _recipe_of(resume), settings or [])
     run = resume or output or Path("runs") / loaded.name
