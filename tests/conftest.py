@@ -1,6 +1,8 @@
 """Fixtures that several test files share."""
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -44,3 +46,20 @@ def data_folder(tmp_path_factory):
         small = Image.fromarray(rng.integers(0, 256, (12, 12), dtype=np.uint8))
         small.resize((72, 72), Image.Resampling.BICUBIC).save(folder / f"{index}.png")
     return folder.parent
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mounts a file system of some KiB and returns its folder; needs the right to mount."""
+    folder = tmp_path / "disk"
+
+    def mount(kibibytes: int) -> Path:
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={kibibytes}k", "tmpfs", str(folder)]
+        if not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("cannot mount a small file system here")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", "-l", str(folder)], check=True)
