@@ -48,13 +48,19 @@ def rgb(restorer: msrn.Restorer, image: Image) -> Image:
     return restorer.restore_planes(image[:, None])[:, 0]
 
 
+def together(restorer: msrn.Restorer, image: Image) -> Image:
+    """R, G and B by one network, the task's weights for colours."""
+    return restorer.for_color.restore_planes(image[None])[0]
+
+
 METHODS: dict[str, Method] = {
     "Y, studio range": planes("studio", (0,)),
     "Y, full range": planes("full", (0,)),
     "Y, Cb and Cr, studio range": planes("studio", (0, 1, 2)),
     "Y, Cb and Cr, full range": planes("full", (0, 1, 2)),
     "the same, Cb and Cr at half resolution": half_chroma,
-    "R, G and B": rgb,
+    "R, G and B apart": rgb,
+    "R, G and B together": together,
 }
 SIDE = 192
 """Of the centre crop that is scored."""
@@ -91,9 +97,11 @@ def main() -> None:
             bad = degraded(task, clean, level, np.random.default_rng(index))
             scores["degraded"].append(psnr(bad, clean, 1))
             for name, method in METHODS.items():
+                if method is together and restorer.for_color is restorer:
+                    continue
                 scores[name].append(psnr(method(restorer, bad.copy()).clip(0, 1), clean, 1))
         for name, values in scores.items():
-            table[name].append(float(np.mean(values)))
+            table[name].append(float(np.mean(values)) if values else np.nan)
     for name, values in table.items():
         print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in values) + " |")
 

@@ -13,18 +13,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.precision import CASES
+
 from msrn import tables, weights
 
 ROOT = Path(__file__).parents[1]
 README, RESULTS = ROOT / "README.md", ROOT / "docs" / "results"
 BEGIN, END = "<!-- scores: written by docs/update_readme.py -->\n", "<!-- end of scores -->\n"
-CASES: dict[str, tuple[str, tuple[float, ...]]] = {
-    "sr": ("set5", (2, 3, 4)),
-    "denoise": ("s14", (30, 50, 70)),
-    "jpeg": ("classic5", (10, 20)),
-    "denoise-color": ("set5", (30, 50, 70)),
-    "jpeg-color": ("set5", (10, 20)),
-}
 
 
 def path_of(entry: weights.Entry) -> Path:
