@@ -181,7 +181,7 @@ def test_jpeg_is_libjpegs():
 
 def test_jpeg_in_colour_subsamples_chroma_as_asked():
     image = np.random.default_rng(0).random((3, 32, 32), dtype=np.float32)
-    coarse, fine = (Jpeg().apply(image, 95, subsampling=mode) for mode in ("4:2:0", "4:4:4"))
+    coarse, fine = (Jpeg(subsampling=(mode,)).apply(image, 95) for mode in ("4:2:0", "4:4:4"))
     assert coarse.shape == fine.shape == image.shape
     assert coarse.dtype == np.float32
     assert np.abs(coarse - image).mean() > 2 * np.abs(fine - image).mean()

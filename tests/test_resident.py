@@ -83,6 +83,17 @@ def test_jpeg_levels_spread_over_the_range():
     assert 15 < len(sampler.degraded) <= 24
 
 
+def test_jpegs_of_colours_are_subsampled_in_all_the_ways_that_are_asked_for():
+    one, both = (
+        ResidentSampler(images(3), Jpeg((80, 80), kinds), 16, 0, CPU) for kinds in (("4:2:0",), ("4:2:0", "4:4:4"))
+    )
+    sharp = ResidentSampler(images(3), Jpeg((80, 80), ("4:4:4",)), 16, 0, CPU)
+    same = [bool((both.degraded[0, :, start] == one.degraded[0, :, start]).all()) for start in both.offsets]
+    other = [bool((both.degraded[0, :, start] == sharp.degraded[0, :, start]).all()) for start in both.offsets]
+    assert sorted(a + b for a, b in zip(same, other, strict=True)) == [1, 1, 1]
+    assert len(set(same)) == 2
+
+
 def test_images_smaller_than_the_patch_are_left_out_or_refused():
     assert len(ResidentSampler(images(), GaussianNoise(), 40, 0, CPU).offsets) == 2
     with pytest.raises(UsageError, match="99×99"):

@@ -10,14 +10,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from msrn.errors import UsageError
-from msrn.picture import FloatArray, Task
+from msrn.picture import FloatArray, Subsampling, Task
 
 
 class Degradation(Protocol):
@@ -113,6 +113,8 @@ class Jpeg:
     """Compression to JPEG and back through libjpeg (level: the quality, 1 to 100)."""
 
     quality: tuple[int, int] = (5, 95)
+    subsampling: tuple[Subsampling, ...] = ("4:2:0",)
+    """Of colours; where there are several, one is drawn."""
     context: int = 0
     period: int = 8
     """One coding block."""
@@ -126,18 +128,13 @@ class Jpeg:
         low, high = self.quality
         return float(round(math.exp(rng.uniform(math.log(low), math.log(high)))))
 
-    def apply(
-        self,
-        clean: FloatArray,
-        level: float,
-        rng: np.random.Generator | None = None,
-        subsampling: Literal["4:4:4", "4:2:2", "4:2:0"] = "4:2:0",
-    ) -> FloatArray:
+    def apply(self, clean: FloatArray, level: float, rng: np.random.Generator | None = None) -> FloatArray:
         """Encode ``(1, H, W)`` as a gray JPEG or ``(3, H, W)`` as a colour one, and decode it."""
         pixels = to_uint8(clean)
         image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1))
         file = io.BytesIO()
-        options: dict[str, Any] = {} if len(pixels) == 1 else {"subsampling": subsampling}
+        drawn = int(rng.integers(len(self.subsampling))) if rng is not None and len(self.subsampling) > 1 else 0
+        options: dict[str, Any] = {} if len(pixels) == 1 else {"subsampling": self.subsampling[drawn]}
         image.save(file, "JPEG", quality=round(level), **options)
         decoded = np.asarray(Image.open(file), dtype=clean.dtype) / clean.dtype.type(255)
         return decoded[None] if decoded.ndim == 2 else np.ascontiguousarray(np.moveaxis(decoded, -1, 0))
@@ -271,10 +268,15 @@ def multiple_of(image: NDArray[Any], factor: int) -> NDArray[Any]:
     return image[..., : height - height % factor, : width - width % factor]
 
 
-def degradation_for(task: Task, levels: Sequence[float] = (), common_noise: float = 0) -> Degradation:
+def degradation_for(
+    task: Task,
+    levels: Sequence[float] = (),
+    common_noise: float = 0,
+    subsampling: tuple[Subsampling, ...] = Jpeg.subsampling,
+) -> Degradation:
     """Return the task's degradation with its usual range, or restricted to ``levels``."""
     if task == "sr":
         return Bicubic(tuple(levels)) if levels else Bicubic()
     if task == "denoise":
         return GaussianNoise((min(levels), max(levels)) if levels else GaussianNoise.sigma, common_noise)
-    return Jpeg((int(min(levels)), int(max(levels)))) if levels else Jpeg()
+    return Jpeg((int(min(levels)), int(max(levels))) if levels else Jpeg.quality, subsampling)

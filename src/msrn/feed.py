@@ -45,14 +45,14 @@ def load_material(recipe: Recipe, data_root: Path, device: torch.device) -> Mate
         UsageError: a folder is missing, or no image is large enough.
         ImageError: an image cannot be read.
     """
-    images = _read_images(recipe, data_root)
-    training, held_out = split(images, recipe.data.validation_every)
-    degradation = degradation_for(recipe.task, recipe.data.levels, recipe.data.common_noise)
-    if recipe.data.resident:
-        sampler = ResidentSampler(training, degradation, recipe.data.patch, recipe.seed, device)
+    images, data = _read_images(recipe, data_root), recipe.data
+    training, held_out = split(images, data.validation_every)
+    degradation = degradation_for(recipe.task, data.levels, data.common_noise, data.subsampling)
+    if data.resident:
+        sampler = ResidentSampler(training, degradation, data.patch, recipe.seed, device)
     else:
-        sampler = PatchSampler(training, degradation, recipe.data.patch, recipe.seed)
-    return Material(sampler, [_centre(image, recipe.data.validation_crop) for image in held_out], digest_of(images))
+        sampler = PatchSampler(training, degradation, data.patch, recipe.seed)
+    return Material(sampler, [_centre(image, data.validation_crop) for image in held_out], digest_of(images))
 
 
 class Feed:

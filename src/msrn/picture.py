@@ -20,6 +20,9 @@ from msrn.errors import UsageError
 Task = Literal["sr", "denoise", "jpeg"]
 """What there is to restore."""
 
+Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
+"""How finely a JPEG keeps chroma: as luminance, half as wide, or half as wide and high."""
+
 FloatArray = NDArray[np.floating[Any]]
 """An array of float32 or float64; functions keep the type they are given."""
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from msrn.color import Range
 from msrn.errors import UsageError
-from msrn.picture import Task
+from msrn.picture import Subsampling, Task
 
 _LEVELS: dict[Task, tuple[float, float]] = {"sr": (1, math.inf), "denoise": (0, math.inf), "jpeg": (1, 100)}
 """Lowest and highest scale, σ and quality."""
@@ -102,6 +102,8 @@ class DataRecipe(_Strict):
     common_noise: float = Field(default=0, ge=0, le=1)
     """For noise in colours: the largest share of its variance that R, G and B have in common; half of the patches have
     none."""
+    subsampling: tuple[Subsampling, ...] = Field(default=("4:2:0",), min_length=1)
+    """For JPEGs of colours: one of these is drawn for each."""
     validation_every: int = Field(default=20, ge=2)
     """Every n-th image is held out of training and scores the run."""
     validation_crop: int = Field(default=128, ge=32)

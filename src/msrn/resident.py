@@ -61,7 +61,9 @@ class ResidentSampler:
             )
         self.clean = _flat(kept).to(device)  # (C, all pixels) uint8
         with ThreadPoolExecutor() as pool:
-            versions = [_flat(list(pool.map(_Degraded(degradation, level), kept))) for level in levels]
+            versions = [
+                _flat(list(pool.map(_Degraded(degradation, level), kept, range(len(kept))))) for level in levels
+            ]
         # (levels, C, all pixels); half precision is 0.06 grey levels at worst.
         self.degraded = torch.stack(versions).to(device) if versions else None
         sizes = torch.tensor([image.shape[1:] for image in kept])
@@ -123,9 +125,10 @@ class _Degraded:
     def __init__(self, degradation: Degradation, level: float) -> None:
         self.degradation, self.level = degradation, level
 
-    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float16]:
+    def __call__(self, image: NDArray[np.uint8], number: int) -> NDArray[np.float16]:
         clean = image.astype(np.float32) / np.float32(255)
-        return self.degradation.apply(clean, self.level, np.random.default_rng(0)).astype(np.float16)
+        rng = np.random.default_rng((number, round(1000 * self.level)))
+        return self.degradation.apply(clean, self.level, rng).astype(np.float16)
 
 
 def _levels(degradation: Degradation) -> list[float]:
