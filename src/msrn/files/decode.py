@@ -148,13 +148,14 @@ def _decode_opened(image: Image.Image, data: bytes, path: Path, max_pixels: int)
     with limited(max_pixels):
         if image.format == "PNG":
             image.load()  # EXIF may follow the pixels
-        _refuse_frames(_views(image, data) if image.format == "MPO" else int(getattr(image, "n_frames", 1)), path)
+            _drop_texts_with_names_of_ours(image)
+        _refuse_frames(_views(data) if image.format == "MPO" else int(getattr(image, "n_frames", 1)), path)
         orientation, exif = read_exif(image)
         iptc = read_iptc(image, data)
         if image.format == "TIFF" and depth <= 8:
             image.load()  # here, as it checks the limit again; it turns the picture upright by itself
             orientation = 1
-    icc_profile, xmp = image.info.get("icc_profile"), read_xmp(image.info.get("xmp"))
+    icc_profile, xmp = image.info.get("icc_profile"), read_xmp(image)
     dpi = usable_dpi(image.info.get("dpi")) or (dpi_of_exif(exif) if image.format == "WEBP" else None)
     comment = image.info.get("comment") if image.format in ("JPEG", "MPO") else None
     chunks = png_chunks(data) if image.format == "PNG" else None
@@ -172,17 +173,29 @@ def _decode_opened(image: Image.Image, data: bytes, path: Path, max_pixels: int)
     return np.asarray(image if image.mode == mode else image.convert(mode)), orientation, metadata
 
 
-def _views(image: Any, data: bytes) -> int:
+def _views(data: bytes) -> int:
     """How many pictures of equal standing an MPO holds: stereo pairs and panoramas have several.
 
-    Phones store previews, depth and gain maps beside the photograph, which is then the first and alone.
+    Phones store previews, depth and gain maps beside the photograph, which is then the first and alone. Some programs
+    keep the index of what they have cut off.
     """
-    kinds = [str(entry["Attribute"]["MPType"]) for entry in image.mpinfo[0xB002]]
-    sizes = [(image.seek(number), image.size)[1] for number in range(image.n_frames)]
-    image.seek(0)
-    views = sum(kind.startswith("Multi-Frame") for kind in kinds)
+    views, sizes = 0, list[tuple[int, int]]()
+    with Image.open(io.BytesIO(data), formats=READABLE) as opened:  # what a later picture says is not the first's
+        image = cast(Any, opened)
+        for number, entry in enumerate(image.mpinfo[0xB002][: image.n_frames]):
+            with suppress(Exception):
+                image.seek(number)
+                sizes.append(image.size)
+                views += str(entry["Attribute"]["MPType"]).startswith("Multi-Frame")
     alike = 1 if any(name in data for name in _GAIN_MAPS) else sizes.count(sizes[0])
     return max(1, views, alike)
+
+
+def _drop_texts_with_names_of_ours(image: Image.Image) -> None:
+    """A PNG may hold any text under any name, and Pillow puts texts where it puts what it has understood."""
+    for name in ("icc_profile", "dpi", "transparency", "gamma", "photoshop"):
+        if isinstance(image.info.get(name), str):
+            del image.info[name]
 
 
 def _upright(planes: NDArray[Any], orientation: int) -> NDArray[Any]:

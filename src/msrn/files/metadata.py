@@ -37,6 +37,7 @@ _SRGB_CODES = b"\1\x0d"
 _GAMMA = 45_455  # 1 / 2.2 in PNG's units
 _TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 _PROFILES = (b"XML:com.adobe.xmp", b"Raw profile type ")  # for programs, and of other pixels' orientation
+_PROFILE = re.compile(r"\n?[^\n]*\n\s*\d+\s*\n([0-9a-fA-F\s]*)")
 _XMP_ORIENTATION = re.compile(rb"""(<tiff:Orientation>|tiff:Orientation=["'])[2-8]""")
 
 
@@ -48,18 +49,48 @@ def read_exif(image: Image.Image) -> tuple[int, bytes | None]:
         orientation = int(exif.get(ExifTags.Base.Orientation, 1))
         if image.format == "TIFF":
             return orientation, _photograph(exif)
-        stored = image.info.get("exif")
+        stored = image.info.get("exif") or _in_digits(image, "exif")
         if stored and len(exif) and orientation == 1:
             # As it came: maker notes point to places in it.
             return orientation, b"Exif\0\0" + stored.removeprefix(b"Exif\0\0")
         if len(exif):
-            exif[ExifTags.Base.Orientation] = 1
-            return orientation, exif.tobytes()
+            upright = _upright(stored) if stored else None
+            if upright is None:
+                exif[ExifTags.Base.Orientation] = 1
+                upright = exif.tobytes()
+            return orientation, upright
     return orientation, None
 
 
-def read_xmp(xmp: object) -> bytes | None:
-    """The XMP packet with the orientation reset, as EXIF's is; None unless it is one."""
+def _upright(exif: bytes) -> bytes | None:
+    """An EXIF block with the orientation in its first directory set to 1 and all else as it came, or None.
+
+    Written anew, texts that are not ASCII would become question marks, and maker notes would point elsewhere.
+    """
+    block = bytearray(exif.removeprefix(b"Exif\0\0"))
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(block[:4]))
+    if order is None:
+        return None
+    (start,) = struct.unpack_from(f"{order}I", block, 4)
+    (count,) = struct.unpack_from(f"{order}H", block, start)
+    for entry in range(start + 2, start + 2 + 12 * count, 12):
+        if struct.unpack_from(f"{order}HHI", block, entry) == (ExifTags.Base.Orientation, 3, 1):
+            struct.pack_into(f"{order}H", block, entry + 8, 1)
+            return b"Exif\0\0" + bytes(block)
+    return None
+
+
+def read_xmp(image: Image.Image) -> bytes | None:
+    """The XMP packet of an opened image, with the orientation reset, as EXIF's is."""
+    xmp = image.info.get("xmp")
+    if not xmp and image.format == "PNG":
+        with suppress(Exception):
+            xmp = _in_digits(image, "xmp")
+    return upright_xmp(xmp)
+
+
+def upright_xmp(xmp: object) -> bytes | None:
+    """The XMP packet with the orientation reset; None unless it is one."""
     return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp) if isinstance(xmp, bytes) and xmp else None
 
 
@@ -68,10 +99,28 @@ def read_iptc(image: Image.Image, data: bytes) -> bytes | None:
     with suppress(Exception):
         if image.format == "TIFF":
             return _iptc_of_tiff(data) if IPTC_TAG in image.getexif() else None
-        if digits := image.info.get(_IPTC_KEYWORD.decode()):
-            return _known_iptc(bytes.fromhex(str(digits).split(None, 2)[2]))  # after the name and the length
+        if image.format == "PNG":
+            profile = _in_digits(image, "iptc")
+            return _known_iptc(dict(_resources(profile)).get(_IPTC_RESOURCE, profile))
         return _known_iptc(image.info["photoshop"][_IPTC_RESOURCE])
     return None
+
+
+def _in_digits(image: Image.Image, name: str) -> bytes:
+    """A profile that a PNG holds as text: a line for its name, one for its length, then hexadecimal digits."""
+    parts = _PROFILE.fullmatch(image.info.get(f"Raw profile type {name}", ""))
+    return bytes.fromhex(parts[1]) if parts else b""
+
+
+def _resources(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Photoshop's resources, by their numbers: ExifTool wraps IPTC in one, ImageMagick may."""
+    start = 0
+    while data[start : start + 4] == b"8BIM":
+        number, length = struct.unpack_from(">HB", data, start + 4)
+        start += 7 + length + (length + 1) % 2  # the name, with its length padded to whole pairs
+        (size,) = struct.unpack_from(">I", data, start)
+        yield number, data[start + 4 : start + 4 + size]
+        start += 4 + size + size % 2
 
 
 def _iptc_of_tiff(data: bytes) -> bytes | None:
@@ -157,7 +206,7 @@ def tiff_metadata(data: bytes, path: Path) -> tuple[int, Metadata]:
         tags.load(data)
         icc_profile = tags.get(ExifTags.Base.InterColorProfile)
         orientation = int(tags.get(ExifTags.Base.Orientation, 1))
-        xmp = read_xmp(tags.get(XMP_TAG))
+        xmp = upright_xmp(tags.get(XMP_TAG))
         iptc = _iptc_of_tiff(data) if IPTC_TAG in tags else None
         return orientation, Metadata(16, icc_profile, _photograph(tags), _dpi(tags), xmp, iptc, source=str(path))
     return 1, Metadata(source=str(path))
@@ -173,8 +222,13 @@ def _photograph(exif: Image.Exif) -> bytes | None:
     kept = Image.Exif()
     exif.get_ifd(ExifTags.IFD.Exif).pop(ExifTags.IFD.Interop, None)  # an offset, meaningless once moved
     for tag in _PHOTOGRAPH_TAGS & set(exif):
-        kept[tag] = exif.get_ifd(tag) if tag in _NESTED else exif[tag]
+        kept[tag] = exif.get_ifd(tag) if tag in _NESTED else _stored(exif[tag])
     return kept.tobytes() if len(kept) else None
+
+
+def _stored(value: Any) -> Any:
+    """A text as the bytes that Pillow decoded it from: it would write as question marks what is not ASCII."""
+    return value.encode("latin-1") if isinstance(value, str) else value
 
 
 def usable_dpi(dpi: Sequence[Any] | None) -> tuple[float, float] | None:
@@ -208,5 +262,5 @@ def directory_of(exif: bytes | None) -> dict[int, Any]:
         loaded = Image.Exif()
         loaded.load(exif or b"")
         loaded.load(_photograph(loaded) or b"")  # which proves that it can be written
-        return {tag: loaded.get_ifd(tag) if tag in _NESTED else loaded[tag] for tag in loaded}
+        return {tag: loaded.get_ifd(tag) if tag in _NESTED else _stored(loaded[tag]) for tag in loaded}
     return {}

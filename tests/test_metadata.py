@@ -1,0 +1,120 @@
+"""What files say besides their pixels, in the ways that other programs write it."""
+
+import struct
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, PngImagePlugin
+
+from msrn import files
+from msrn.picture import Metadata, Picture
+
+NAME = "© Müller".encode()
+IPTC = b"\x1c\x02\x78\0\x07Caption"
+PIXELS = np.random.default_rng(0).random((3, 6, 8), dtype=np.float32)
+
+
+def exif_of(orientation) -> bytes:
+    block = Image.Exif()
+    block[ExifTags.Base.Copyright] = NAME
+    block[ExifTags.Base.Orientation] = orientation
+    return block.tobytes()
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_turning_a_picture_upright_leaves_the_rest_of_its_exif_as_it_came(tmp_path, suffix):
+    block = exif_of(6) + b"a thumbnail, a maker note"
+    Image.new("RGB", (8, 6)).save(tmp_path / f"x.{suffix}", exif=block)
+    picture = files.read(tmp_path / f"x.{suffix}")
+    assert (picture.width, picture.height) == (6, 8)
+    assert picture.metadata.exif == exif_of(1) + b"a thumbnail, a maker note"
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_texts_that_are_not_ascii_go_through_tiff(tmp_path, suffix, bits):
+    files.write(Picture(PIXELS, metadata=Metadata(bits, exif=exif_of(1))), tmp_path / "x.tif")
+    picture = files.read(tmp_path / "x.tif")
+    assert picture.metadata.exif is not None
+    assert NAME in picture.metadata.exif
+    files.write(picture, tmp_path / f"y.{suffix}")
+    assert NAME in (tmp_path / f"y.{suffix}").read_bytes()
+
+
+def in_digits(name: str, content: bytes) -> str:
+    digits = content.hex()
+    return "\n".join(["", name, f"{len(content):8}", *(digits[k : k + 72] for k in range(0, len(digits), 72)), ""])
+
+
+def resource(number: int, name: bytes, content: bytes) -> bytes:
+    named = bytes([len(name)]) + name
+    padded = named + bytes(len(named) % 2)
+    return (
+        b"8BIM"
+        + struct.pack(">H", number)
+        + padded
+        + struct.pack(">I", len(content))
+        + content
+        + bytes(len(content) % 2)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("iptc", IPTC),
+        ("IPTC profile", IPTC),
+        ("IPTC profile", resource(0x0404, b"", IPTC)),
+        ("iptc", resource(0x03ED, b"odd", b"odd") + resource(0x0404, b"even", IPTC)),
+    ],
+)
+def test_iptc_in_png_is_found_as_imagemagick_and_exiftool_write_it(tmp_path, name, content):
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Raw profile type iptc", in_digits(name, content))
+    Image.new("RGB", (4, 4)).save(tmp_path / "x.png", pnginfo=texts)
+    assert files.read(tmp_path / "x.png").metadata.iptc == IPTC
+
+
+def test_xmp_and_exif_in_png_are_found_where_imagemagick_writes_them(tmp_path):
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Raw profile type xmp", in_digits("xmp", b'<x tiff:Orientation="6"/>'), zip=True)
+    texts.add_text("Raw profile type exif", in_digits("exif", exif_of(6)), zip=True)
+    Image.new("RGB", (8, 6)).save(tmp_path / "x.png", pnginfo=texts)
+    picture = files.read(tmp_path / "x.png")
+    assert picture.height == 8
+    assert picture.metadata.xmp == b'<x tiff:Orientation="1"/>'
+    assert picture.metadata.exif == exif_of(1)
+
+
+@pytest.mark.parametrize("name", ["dpi", "icc_profile", "transparency", "gamma", "photoshop", "xmp", "exif", "comment"])
+@pytest.mark.parametrize("text", ["(96, 96)", "72", "no profile"])
+def test_png_texts_of_any_name_are_texts(tmp_path, name, text):
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text(name, text)
+    Image.new("RGB", (4, 4)).save(tmp_path / "x.png", pnginfo=texts)
+    picture = files.read(tmp_path / "x.png")
+    assert (picture.metadata.dpi, picture.metadata.icc_profile, picture.alpha) == (None, None, None)
+    files.write(picture, tmp_path / "y.png")
+    with Image.open(tmp_path / "y.png") as image:
+        image.load()
+        assert image.text[name] == text
+
+
+def test_what_a_bundles_other_pictures_say_is_not_the_photographs(tmp_path):
+    photograph, preview = Image.new("RGB", (16, 8), (200, 0, 0)), Image.new("RGB", (4, 4))
+    preview.info["xmp"] = b"<x>of the preview</x>"
+    preview.info["icc_profile"] = b"of the preview"
+    preview.encoderinfo = {"xmp": b"<x>of the preview</x>", "icc_profile": b"of the preview"}
+    photograph.save(tmp_path / "x.jpg", "MPO", save_all=True, append_images=[preview])
+    data = (tmp_path / "x.jpg").read_bytes()
+    assert b"of the preview" in data
+    picture = files.read(tmp_path / "x.jpg")
+    assert (picture.metadata.xmp, picture.metadata.icc_profile) == (None, None)
+
+
+def test_a_photograph_whose_index_speaks_of_pictures_that_were_cut_off_is_read(tmp_path):
+    photograph, preview = Image.new("RGB", (16, 8), (200, 0, 0)), Image.new("RGB", (16, 8))
+    photograph.save(tmp_path / "x.jpg", "MPO", save_all=True, append_images=[preview])
+    data = (tmp_path / "x.jpg").read_bytes()
+    (tmp_path / "x.jpg").write_bytes(data[: data.rindex(b"\xff\xd8\xff")])
+    assert files.read(tmp_path / "x.jpg").width == 16
