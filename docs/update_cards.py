@@ -72,6 +72,7 @@ def page(entry: weights.Entry) -> str:
         "",
         "PSNR in dB / SSIM by the [literature's protocol](../protocol.md); `msrn evaluate -w "
         + entry.name
+        + ("" if not entry.color else " --color")
         + "` prints the "
         "same.",
         "",

@@ -38,6 +38,21 @@ def test_of_damaged_checkpoints_the_one_before_is_taken(tmp_path, caplog):
         checkpoint.resume(tmp_path)
 
 
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError()])
+def test_a_checkpoint_that_cannot_be_read_at_the_moment_is_not_passed_over(error, tmp_path, monkeypatch):
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step, {"recipe": {}, "step": step}, keep=2)
+
+    def fails(*arguments, **options):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "load", fails)
+        with pytest.raises(WeightsError, match=r"cannot read checkpoint.*00000002"):
+            checkpoint.resume(tmp_path)
+    assert checkpoint.resume(tmp_path)["step"] == 2
+
+
 def test_a_kill_between_two_files_loses_no_best_checkpoint(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(checkpoint, "write_atomically", lambda path, write: written.append(path.name))

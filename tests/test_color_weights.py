@@ -65,7 +65,10 @@ def test_weights_chosen_by_name_restore_whatever_they_are_given(catalogue):
     assert "color.weights" not in restorer.identity
     in_color = Restorer("denoise_color", device="cpu")
     assert in_color.settled(picture(1), None, None) is in_color
-    assert in_color(picture(1)).pixels.shape == (1, 21, 17)
+    assert Restorer("Denoise", device="cpu").for_color.weights is catalogue["msrn-color"]
+    gray = picture(1)
+    threefold = in_color(gray.with_pixels(np.repeat(gray.pixels, 3, axis=0))).pixels
+    np.testing.assert_allclose(in_color(gray).pixels, threefold.mean(axis=0, keepdims=True), atol=1e-6)
 
 
 def test_scores_are_of_the_weights_that_are_named(catalogue):
@@ -102,8 +105,10 @@ def test_a_network_for_colours_is_trained_published_and_scored_in_colour(tmp_pat
     fit(recipe, tmp_path, tmp_path / "run", device="cpu", precision="fp32")
     path, card = publish(tmp_path / "run", tmp_path, data_root=tmp_path, scores_on=[tmp_path / "images"], levels=[20])
     assert path.name.startswith("MSRN_M1R1C3S2_denoise-color-images-")
-    again, _ = publish(path, tmp_path, data_name="")
-    assert again == path
+    assert publish(path, tmp_path)[0] == path
+    named = publish(path, tmp_path, data_name="my/color-photos")[0]
+    assert named.name.startswith("MSRN_M1R1C3S2_denoise-color-my_color-photos-")
+    assert publish(named, tmp_path)[0].name.startswith("MSRN_M1R1C3S2_denoise-color-my_color-photos-")
     assert set(card.losses) == {"int8", "bf16"}
     scored = evaluate(
         "denoise", 20, tmp_path / "images", methods.choose([str(path)], None, device="cpu")[0], color=True

@@ -3,7 +3,9 @@
 import http.server
 import io
 import json
+import os
 import shutil
+import sys
 import tarfile
 import threading
 from functools import partial
@@ -299,6 +301,19 @@ def test_an_address_without_shards_is_named(web):
         Shards(f"{address}/nowhere", 1, "studio")
     with pytest.raises(UsageError, match=r"cannot read http://127\.0\.0\.1:1/"):
         Shards("http://127.0.0.1:1", 1, "studio")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes there only")
+def test_names_that_are_no_unicode_are_written_so_that_they_can_be_read(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    noise(80, 80, 0).save(tmp_path / "x.png")
+    for name, content in ((b"\xff.png", (tmp_path / "x.png").read_bytes()), (b"\xfe.png", b"broken")):
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(content)
+    done = prepare(sources(folder), tmp_path / "shards")
+    assert (done.images, len(done.skipped)) == (1, 1)
+    assert verify(tmp_path / "shards") == []
+    assert len(Shards(str(tmp_path / "shards"), 3, "full")) == 1
 
 
 def test_no_usable_image_is_an_error(tmp_path):

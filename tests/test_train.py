@@ -11,9 +11,10 @@ import sys
 from dataclasses import replace
 
 import filelock
+import numpy as np
 import pytest
 import torch
-from tests.tools import random_weights
+from tests.tools import random_network, random_weights
 
 from msrn import checkpoint
 from msrn.data import read_folders, save_pack
@@ -22,7 +23,7 @@ from msrn.network import MSRNConfig
 from msrn.publish import publish
 from msrn.recipe import OptimiserRecipe, validate
 from msrn.run import Setting, read_run, start
-from msrn.train import fit, train_step
+from msrn.train import fit, train_step, validate_network
 from msrn.weights import load
 
 
@@ -282,6 +283,13 @@ def test_a_picture_that_came_back_as_it_was_counts_as_100_db(data_folder, tmp_pa
     first = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0], parse_constant=pytest.fail)
     assert first["scores"]["0"] == 100
     assert publish(tmp_path, tmp_path)[1].training["curve"][0][2]["0"] == 100
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_picture_that_is_not_finite_counts_as_nothing(value):
+    network = random_network(MSRNConfig(2, 2, 3))
+    torch.nn.init.constant_(network.ensemble, value)
+    assert validate_network(network, [np.full((1, 16, 16), 99, np.uint8)], recipe()) == {"20": 0.0}
 
 
 @pytest.mark.parametrize("job", ["", "none", "a job"])

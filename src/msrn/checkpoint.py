@@ -58,17 +58,17 @@ def save(run: Path, step: int, state: dict[str, Any], keep: int = 2, best: bool 
 
 
 def resume(run: Path) -> dict[str, Any]:
-    """Read the newest checkpoint that is sound; those that are not are named in a warning.
+    """Read the newest checkpoint that is sound; those that are damaged are named in a warning.
 
     Raises:
-        WeightsError: there is none.
+        WeightsError: there is none, or the newest cannot be read at the moment: the run would go on without it.
     """
     paths = sorted(run.glob("checkpoint-*.ckpt"), reverse=True)
     for path, older in zip(paths, [*paths[1:], None], strict=True):
         try:
             return load(path)
         except WeightsError as error:
-            if older is None:
+            if older is None or isinstance(error.__cause__, OSError | MemoryError):
                 raise
             logger.warning("%s; going on from %s", error, older.name)
     raise WeightsError(f"{run} holds no checkpoint")
@@ -88,8 +88,9 @@ def load(path: Path) -> dict[str, Any]:
                 raise zipfile.BadZipFile(f"{damaged} is not what was written")
             file.seek(0)
             state = torch.load(file, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise WeightsError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
+    except (OSError, MemoryError) as error:
+        said = getattr(error, "strerror", None) or str(error) or "too little memory"
+        raise WeightsError(f"cannot read checkpoint {path}: {said}") from error
     except pickle.UnpicklingError as error:  # whose message advises to unpickle what nobody should
         raise WeightsError(f"{path} is damaged or not a checkpoint of this program") from error
     except Exception as error:  # hostile bytes have many ways

@@ -114,7 +114,7 @@ class Restorer:
                 f"{loaded.name} has no 8-bit ranges: publish it with --data-root, or use another precision"
             )
         self.tile, self.tta = tile, tta
-        colored = weights_module.find(f"{weights}-color") if weights in get_args(Task) else None
+        colored = weights_module.find(f"{weights}-color") if str(weights).lower() in get_args(Task) else None
         options = {"device": device, "backend": backend, "precision": precision, "tile": tile, "tta": tta}
         self._colored = partial(Restorer, colored.name, begun_with=begun_with, **options) if colored else lambda: self
         self._backends: dict[int, Backend] = {}
@@ -297,10 +297,7 @@ class Restorer:
             how = {"scale": 2.0 if scale is None else scale}
         alpha = None if picture.alpha is None else resize(picture.alpha, **how).clip(0, 1)
         if picture.is_gray or self.config.in_channels == 3:
-            enlarged = resize(picture.pixels, **how)
-            planes = enlarged[None] if self.config.in_channels == len(enlarged) else _gray_as_color(enlarged)
-            restored = self.restore_planes(planes, report)[0]
-            return picture.with_pixels(restored[: len(enlarged)], alpha)
+            return picture.with_pixels(self._together(resize(picture.pixels, **how), report), alpha)
         # Of everything as large as the result there is the result itself and one plane, never more.
         pixels = np.zeros((3, *target), dtype=np.float32)
         pixels[:1] = self.restore_planes(resize(luminance(picture.pixels), **how)[None], report)[0]
@@ -310,12 +307,15 @@ class Restorer:
         ycbcr_becomes_rgb(pixels, "studio")
         return picture.with_pixels(pixels, alpha)
 
+    def _together(self, planes: Planes, report: Callable[[float], None]) -> Planes:
+        """The network alone on all planes of a picture; a gray one is three of a kind to a network for colours."""
+        if len(planes) == self.config.in_channels:
+            return self.restore_planes(planes[None], report)[0]
+        return self.restore_planes(np.repeat(planes, 3, axis=0)[None], report)[0].mean(axis=0, keepdims=True)
+
     def _in_place_size(self, pixels: Planes, report: Callable[[float], None]) -> Planes:
-        if self.config.in_channels == 3:
-            planes = pixels[None] if len(pixels) == 3 else _gray_as_color(pixels)
-            return self.restore_planes(planes, report)[0, : len(pixels)]
-        if len(pixels) == 1:
-            return self.restore_planes(pixels[None], report)[0]
+        if self.config.in_channels == 3 or len(pixels) == 1:
+            return self._together(pixels, report)
         ycbcr = rgb_to_ycbcr(pixels, "full")
         if self.weights.card.task != "jpeg":
             for k in range(3):
@@ -401,10 +401,6 @@ def _cut(planes: Planes, batch: list[tuple[int, Tile]]) -> Planes:
 
 def _silent(share: float) -> None:
     """Report to nobody."""
-
-
-def _gray_as_color(gray: Planes) -> Planes:
-    return np.repeat(gray, 3, axis=0)[None]
 
 
 def _spoilt(result: Planes, source: Planes) -> str:

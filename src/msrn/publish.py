@@ -68,10 +68,11 @@ def publish(
             }
     card = replace(card, scores=scores)
     shape = card.config.shape
-    named = re.fullmatch(r"MSRN_.*_[a-z]+(?:-color)?-(.+)-[0-9a-f]{8}", run.stem)  # published before
-    data_name = data_name or (named[1] if named else "+".join(recipe.data.folders))
     task = f"{recipe.task}-color" if in_color else recipe.task
-    return save(network, card, folder, f"MSRN_{shape}_{task}-{data_name}"), card
+    named = re.fullmatch(rf"MSRN_.*_{task}-(.+)-[0-9a-f]{{8}}", run.stem)  # published before
+    data_name = data_name or (named[1] if named else "+".join(recipe.data.folders))
+    plain = re.sub(r"[^\w.+-]+", "_", data_name)  # a folder of folders, or an address
+    return save(network, card, folder, f"MSRN_{shape}_{task}-{plain}"), card
 
 
 def _published(path: Path) -> tuple[MSRN, Card]:

@@ -100,10 +100,10 @@ class DataRecipe(_Strict):
     levels: tuple[float, ...] = ()
     """Scales for super-resolution; lowest and highest σ or quality for the others. Empty: the task's usual."""
     common_noise: float = Field(default=0, ge=0, le=1)
-    """For noise in colours: the largest share of its variance that R, G and B have in common; half of the patches have
-    none."""
+    """For noise in colours: the largest share of its variance that R, G and B have in common; half of the patches, and
+    held-out images, have none."""
     subsampling: tuple[Subsampling, ...] = Field(default=("4:2:0",), min_length=1)
-    """For JPEGs of colours: one of these is drawn for each."""
+    """For JPEGs of colours: one of these is drawn for each; held-out ones have the first."""
     validation_every: int = Field(default=20, ge=2)
     """Every n-th image is held out of training and scores the run."""
     validation_crop: int = Field(default=128, ge=32)

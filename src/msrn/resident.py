@@ -50,7 +50,8 @@ class ResidentSampler:
         self.noise = degradation if isinstance(degradation, GaussianNoise) else None
         levels = _levels(degradation)
         whole = math.lcm(*(degradation.multiple(level) for level in levels)) if levels else 1
-        _check_memory(sum(map(math.prod, shapes_of(images))), len(levels), device)
+        decoded_here = hasattr(images, "shapes")  # rather than held already
+        _check_memory(sum(map(math.prod, shapes_of(images))), len(levels), decoded_here, device)
         cropped = [multiple_of(image, whole) for image in images]
         kept = [image for image in cropped if min(image.shape[1:]) >= patch]
         if not kept:
@@ -106,9 +107,10 @@ class ResidentSampler:
         return self.degraded[level, channel, where[:, None]].float(), clean
 
 
-def _check_memory(samples: int, levels: int, device: torch.device) -> None:
+def _check_memory(samples: int, levels: int, decoded_here: bool, device: torch.device) -> None:
     needed = samples * (1 + 2 * levels)
-    memories = [("memory", samples * (1 + 4 * levels), free_memory())]  # levels are put together from one by one
+    taken = samples * (1 + decoded_here + 4 * levels)  # levels are put together from one by one
+    memories = [("memory", taken, free_memory())]
     if device.type == "cuda":
         memories.append(("graphics memory", needed, torch.cuda.mem_get_info(device)[0]))
     for name, taken, free in memories:

@@ -256,21 +256,23 @@ def validate_network(
 ) -> dict[str, float]:
     """Mean PSNR in dB on held-out crops for each level, unrounded, whole crop; a run's own yardstick.
 
-    An image that came back as it was counts as 100 dB, one that is not finite as 0.
-    ``observe`` receives the first crop at each level: its name, then degraded, restored and clean, ``(C, H, W)``.
+    An image that came back as it was counts as 100 dB, one that is not finite as 0. Noise is independent in all
+    colours, JPEGs have the first of the recipe's subsamplings. ``observe`` receives the first crop at each level: its
+    name, then degraded, restored and clean, ``(C, H, W)``.
     """
-    degradation: Degradation = degradation_for(recipe.task, recipe.data.validation_levels)
+    levels, subsampling = recipe.data.validation_levels, recipe.data.subsampling[:1]
+    degradation: Degradation = degradation_for(recipe.task, levels, subsampling=subsampling)
     device = next(network.parameters()).device
     network.eval()
     scores: dict[str, float] = {}
-    for level in recipe.data.validation_levels:
+    for level in levels:
         values: list[float] = []
         for index, image in enumerate(images):
             clean = multiple_of(image, degradation.multiple(level)).astype(np.float32) / np.float32(255)
             degraded = degradation.apply(clean, level, np.random.default_rng((recipe.seed, index)))
             restored = network(torch.from_numpy(degraded)[None].to(device))[0].cpu().numpy()
-            score = psnr(restored, clean, data_range=1)
-            values.append(0.0 if math.isnan(score) else min(score, _EQUAL))
+            finite = bool(np.isfinite(restored).all())
+            values.append(min(psnr(restored, clean, data_range=1), _EQUAL) if finite else 0.0)
             if observe and index == 0:
                 observe(f"{level:g}", degraded, restored, clean)
         scores[f"{level:g}"] = float(np.mean(values))

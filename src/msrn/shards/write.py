@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import re
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
@@ -115,12 +116,17 @@ def _named(sources: Sequence[tuple[Path, Sequence[Path]]]) -> list[_File]:
     named: dict[str, _File] = {}
     for root, paths in sources:
         for path in paths:
-            pure = PurePosixPath(path.relative_to(root).as_posix())
+            pure = PurePosixPath(_unicode(path.relative_to(root).as_posix()))
             # WebDataset cuts names at the first dot, so keys have none; a.png and a.jpg are two images.
             plain = re.sub(r"[.\s]", "_", str(pure.with_suffix(""))) + f"-{pure.suffix[1:].lower()}"
             key = next(k for k in chain([plain], (f"{plain}-{n}" for n in count(2))) if k not in named)
             named[key] = _File(key, str(pure), path)
     return list(named.values())
+
+
+def _unicode(name: str) -> str:
+    """A name may hold bytes that are no Unicode, which have no place in JSON."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _groups(named: Sequence[_File], shard_bytes: int) -> Iterator[list[_File]]:
@@ -169,7 +175,7 @@ def _write_shard(path: Path, group: Sequence[_File], identity: str, wanted: _Wan
                 try:
                     samples = list(_samples(each, wanted))
                 except MSRNError as error:
-                    skipped.append({"source": each.source, "reason": str(error)})
+                    skipped.append({"source": each.source, "reason": _unicode(str(error))})
                     continue
                 for key, suffix, data, about in samples:
                     _add(tar, f"{key}{suffix}", data)
