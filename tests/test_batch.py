@@ -125,12 +125,22 @@ def test_the_same_command_goes_on_where_a_shell_expands_its_pattern(tmp_path, de
         assert [outcome.skipped for outcome in beside] == [skipped] * 2
 
 
+def test_where_all_inputs_are_outputs_of_before_that_is_said(tmp_path, denoiser):
+    out = tmp_path / "out"
+    run(album(tmp_path / "in", "a.png", "b.png"), out, denoiser)
+    for inputs in (sorted(out.glob("*.png")), [out]):
+        with pytest.raises(UsageError, match="all inputs are outputs of an earlier run"):
+            plan_outputs(inputs, out, suffix="_x2")
+    assert len(plan_outputs([out], tmp_path / "other").jobs) == 2
+
+
 def test_a_name_that_becomes_too_long_costs_one_file(tmp_path, denoiser):
     folder = album(tmp_path / "in", "a.png", "b" * 251 + ".png")
     plan = plan_outputs([folder], tmp_path / "out", suffix="_x")
     with claim(plan) as claimed:
         first, second = restore_files(plan.jobs, claimed, denoiser)
     assert (first.error, type(second.error)) == (None, OutputError)
+    assert "too long" in (tmp_path / "out" / "failures.jsonl").read_text()
     with pytest.raises(UsageError, match="too long"):
         plan_outputs([folder / "a.png"], tmp_path / ("c" * 300 + ".png"))
 
@@ -361,6 +371,9 @@ def test_a_decoder_that_crashes_or_hangs_costs_one_file(tmp_path, denoiser, monk
     assert "crash" in errors.pop("crash").replace("crash.png", "")
     assert "more than 1 s" in errors.pop("hang")
     assert set(errors.values()) == {""}
+    (folder / "hang.png").unlink()
+    outcomes = run(folder, tmp_path / "out", denoiser, limits=Limits(seconds=1), workers=workers)
+    assert [outcome.job.source.name for outcome in outcomes if not outcome.skipped] == ["crash.png"]  # not in here
 
 
 def test_what_a_decoding_process_returns_is_what_was_decoded(tmp_path):
@@ -428,10 +441,11 @@ def test_two_runs_do_not_write_to_one_folder(tmp_path, denoiser):
     assert not run(folder, out, denoiser)[0].error
 
 
-def test_an_output_that_comes_to_exist_meanwhile_is_kept(tmp_path, denoiser):
+@pytest.mark.parametrize("existing", ["refuse", "skip"])
+def test_an_output_that_comes_to_exist_meanwhile_is_kept(existing, tmp_path, denoiser):
     folder, out = album(tmp_path / "in", "a.png"), tmp_path / "out"
     precious = lambda job, share: (out / "a.png").write_text("precious")  # noqa: E731
-    (outcome,) = run(folder, out, denoiser, progress=precious)
+    (outcome,) = run(folder, out, denoiser, progress=precious, existing=existing)
     assert "meanwhile" in str(outcome.error)
     assert tree(out) == {"a.png": b"precious"}
 

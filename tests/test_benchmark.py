@@ -5,9 +5,11 @@ import json
 import pytest
 import torch
 from tests.test_cli import msrn
+from tests.tools import random_weights
 
 from msrn import bench_page
-from msrn.benchmark import benchmark, untrained
+from msrn.benchmark import _Limits, _rows, benchmark, untrained
+from msrn.config import MSRNConfig
 from msrn.machine import kind
 
 
@@ -29,6 +31,12 @@ def test_every_entry_is_measured_and_compared(result):
     assert [row["seconds_per_megapixel"] for row in rows] == sorted(row["seconds_per_megapixel"] for row in rows)
     assert {row["loss"] for row in rows if row["precision"] == "fp32"} == {0}
     assert {each["precision"] for each in result["ceilings"]} >= {"fp32", "bf16"}
+
+
+def test_networks_for_colours_are_measured_on_colours():
+    weights = random_weights("denoise", MSRNConfig(1, 1, 4, in_channels=3, unshuffle=2))
+    rows = _rows(weights, 16, 1, True, _Limits({}, {}, 1.0), torch.device("cpu"))
+    assert {"plain eager", "eager fp32", "DnCNN-size network, eager"} <= {row.entry for row in rows}
 
 
 def test_the_page_shows_every_row(result, tmp_path):

@@ -14,7 +14,16 @@ from msrn.color import rgb_to_ycbcr
 from msrn.degrade import to_uint8
 from msrn.engine import Restorer
 from msrn.errors import ImageError, UsageError, WeightsError
-from msrn.evaluate import AUTHORS_HALO, AUTHORS_TILE, as_picture, compare, compare_with_first, evaluate, load_pair
+from msrn.evaluate import (
+    AUTHORS_HALO,
+    AUTHORS_TILE,
+    as_picture,
+    compare,
+    compare_with_first,
+    data_name,
+    evaluate,
+    load_pair,
+)
 from msrn.methods import CallableMethod, FolderMethod, OnnxMethod, TiledMethod, WeightsMethod
 from msrn.network import MSRNConfig
 from msrn.tiling import plan
@@ -195,6 +204,21 @@ def not_finite(plane):
 
 def too_small(plane):
     return plane[1:]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_gray_images_that_a_peer_wrote_as_rgb_are_gray(colors, tmp_path_factory, mode):
+    saved = tmp_path_factory.mktemp("saved")
+    for name in ("cat.png", "gray.png"):
+        with Image.open(colors / name) as image:
+            image.convert(mode if name == "gray.png" else "RGB").save(saved / name)
+    result = evaluate("jpeg", 10, colors, FolderMethod(saved, "studio", colors))
+    assert min(row["psnr"] for row in result["images"]) > 100
+
+
+def test_folders_are_named_after_their_set(tmp_path):
+    for folder, name in (("Set5/HR", "Set5"), ("Set5/original", "Set5"), ("Set5", "Set5"), ("album", "album")):
+        assert data_name(tmp_path / folder) == name
 
 
 def just_a_number(plane):

@@ -28,6 +28,19 @@ def test_freed_memory_is_used_again():
     assert int(mapped) < 40 << 20  # not ten times that
 
 
+@pytest.mark.parametrize(
+    ("limit", "usage", "stat", "whole"),
+    [
+        ("memory.max", "memory.current", "memory.stat", ""),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_"),
+    ],
+)
+def test_files_that_were_read_take_no_memory_of_a_control_group(limit, usage, stat, whole, monkeypatch):
+    files = {limit: "1000", usage: "900", stat: f"anon 300\n{whole}inactive_file 500\n{whole}active_file 100\n"}
+    monkeypatch.setattr(machine, "_read", lambda path: files.get(path.removeprefix("/sys/fs/cgroup/"), ""))
+    assert machine.free_memory() == 700
+
+
 def test_cores_are_what_a_control_group_leaves(monkeypatch):
     for content, found in (("", 64), ("max 100000", 64), ("200000 100000", 2), ("150000 100000", 2), ("junk", 64)):
         monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)

@@ -61,6 +61,20 @@ def test_the_fastest_is_chosen_and_remembered(monkeypatch, fastest, cache, caplo
     assert ["timing now" in message or "timed 2 ways" in message for message in caplog.messages] == [True, True]
 
 
+def test_a_tile_that_takes_too_much_memory_after_all_ends_the_timing_not_the_run(monkeypatch):
+    calls = timed(monkeypatch)
+    stopwatch = tuning._seconds
+
+    def limited(backend, config, side):
+        if side >= 512:
+            raise RuntimeError("CUDA out of memory")
+        return stopwatch(backend, config, side)
+
+    monkeypatch.setattr(tuning, "_seconds", limited)
+    assert max(choose().rates) == 384
+    assert max(calls) == 384
+
+
 def test_a_single_candidate_is_not_timed(monkeypatch):
     calls = timed(monkeypatch)
     assert tune(WEIGHTS, lambda: fuse(WEIGHTS.network), CPU, FOUND[:1]) == Tuned(

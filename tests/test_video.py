@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import closing
 from fractions import Fraction
 from functools import partial
 
@@ -13,9 +14,9 @@ from tests.tools import identity_weights
 from msrn import child, files
 from msrn.batch import STDIO, Limits, claim, plan_outputs, restore_files
 from msrn.engine import Restorer
-from msrn.errors import ImageError, UsageError
+from msrn.errors import ImageError, MSRNError, OutputError, UsageError
 from msrn.picture import Picture
-from msrn.video import restore_video
+from msrn.video import Source, restore_video
 
 av = pytest.importorskip("av")
 PROGRAM = child._PROGRAM
@@ -121,6 +122,64 @@ def test_an_interruption_is_resumed_at_its_segment(tmp_path, denoiser, monkeypat
     assert len(list(tmp_path.glob(".msrn-*.segments"))) == 1
     restore_video(source, tmp_path / "out.mp4", denoiser, "other settings")
     assert not list(tmp_path.glob(".msrn-*.segments"))
+
+
+def test_a_decoder_that_was_killed_costs_no_segment(tmp_path, denoiser, monkeypatch):
+    monkeypatch.setattr("msrn.video.restore.SEGMENT", 7)
+    source, asked = clip(tmp_path / "in.mp4"), child.Child.ask
+
+    def killed(self, path, question, *blocks):
+        asked(self, path, question, *blocks)
+        if question["do"] == "next" and len(list(tmp_path.glob(".msrn-*.segments/*.nut"))) == 2:
+            self._process.terminate()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(child.Child, "ask", killed)
+        with pytest.raises(ImageError, match="its decoder was killed"):
+            restore_video(source, tmp_path / "out.mp4", denoiser, "")
+    seen = []
+    restore_video(source, tmp_path / "out.mp4", denoiser, "", progress=lambda done, total: seen.append(done))
+    assert seen[0] == 15
+
+
+def test_a_fault_of_the_network_is_not_the_disks(tmp_path):
+    def faulty(picture):
+        raise RuntimeError("CUDA error")
+
+    with pytest.raises(MSRNError, match=r"in\.mp4: internal error.*CUDA error") as caught:
+        restore_video(clip(tmp_path / "in.mp4"), tmp_path / "out.mp4", faulty, "")
+    assert not isinstance(caught.value, OutputError)
+
+
+@pytest.mark.parametrize(
+    ("codec", "stored", "expected"),
+    [
+        ("libx264rgb", "rgb24", "yuv444p"),
+        ("ffv1", "gbrp10le", "yuv444p10le"),
+        ("ffv1", "yuv444p12le", "yuv444p10le"),
+        ("ffv1", "yuva422p10le", "yuv422p10le"),
+        ("ffv1", "yuv411p", "yuv422p"),
+        ("ffv1", "gray", "yuv420p"),
+    ],
+)
+def test_other_kinds_of_frames_keep_depth_and_chroma_and_look_the_same(codec, stored, expected, tmp_path, denoiser):
+    rgb = np.zeros((32, 48, 3), np.uint8) + np.array([200, 90, 30] if stored != "gray" else [90, 90, 90], np.uint8)
+    with av.open(str(tmp_path / "in.mkv"), "w") as out:
+        stream = out.add_stream(codec, rate=5)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, stored
+        frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format=stored)
+        frame.pts, frame.time_base = 0, Fraction(1, 5)
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    restore_video(tmp_path / "in.mkv", tmp_path / "out.mkv", denoiser, "")
+    (made,), _, _ = contents(tmp_path / "out.mkv")
+    assert made.format.name.replace("yuvj", "yuv") == expected
+    assert np.abs(made.to_ndarray(format="rgb24").astype(int) - rgb).max() <= 4
+
+
+def test_frames_of_matroska_are_counted_for_the_forecast(tmp_path):
+    with closing(Source(clip(tmp_path / "in.mkv", sound=False))) as source:
+        assert source.stream.frames == pytest.approx(30, abs=2)
 
 
 def test_what_cannot_be_restored_is_refused(tmp_path, denoiser):

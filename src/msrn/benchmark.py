@@ -86,6 +86,7 @@ def benchmark(
         gigaflops}, "copy": gigabytes per second, "rows": [Row as a dict]}``
     """
     place = choose_device(device)
+    about = machine(place)  # how busy it is without this
     products, copying = _products(place, rounds), _copy(place, rounds)
     rows: list[Row] = []
     ceilings: list[dict[str, Any]] = []
@@ -105,7 +106,7 @@ def benchmark(
             rows += _rows(weights, side, rounds, peers, _Limits(known[channels], products, copying), place)
             report((done + (number + 1) / len(sides)) / len(names))
     found = {"ceilings": ceilings, "products": products, "copy": copying, "rows": [asdict(row) for row in rows]}
-    return {"machine": machine(place), **found}
+    return {"machine": about, **found}
 
 
 def machine(device: torch.device = _CPU) -> dict[str, Any]:
@@ -233,13 +234,13 @@ def _rows(weights: Weights, side: int, rounds: int, peers: bool, limits: _Limits
         entries.append(Entry(str(choice), choice.precision, lambda restorer=restorer: restorer.restore_planes))
     if peers:
         entries += _peers(weights.network, device)
-    times, memory = measure(entries, side, rounds, device)
+    times, memory = measure(entries, side, rounds, device, config.in_channels)
     plain = next((taken for entry, taken in zip(entries, times, strict=True) if entry.name == _PLAIN), None)
     work = 2e-9 * config.multiply_adds_per_pixel * side**2
     rows: list[Row] = []
     for entry, taken, peak in zip(entries, times, memory, strict=True):
         median = float(np.median(taken))
-        own = 2e-9 * _DNCNN_SIZE * side**2 if entry.name == _DNCNN else work
+        own = 2e-9 * _dncnn_size(config.in_channels) * side**2 if entry.name == _DNCNN else work
         share, product = (
             own / median / known[entry.precision] if entry.precision in known else None
             for known in (limits.convolutions, limits.products)
@@ -271,13 +272,16 @@ def _rows(weights: Weights, side: int, rounds: int, peers: bool, limits: _Limits
 _PLAIN = "plain eager"
 _DNCNN = "DnCNN-size network, eager"
 _DNCNN_LAYERS, _DNCNN_WIDTH = 17, 64
-_DNCNN_SIZE = 9 * _DNCNN_WIDTH * (2 + _DNCNN_WIDTH * (_DNCNN_LAYERS - 2))
-"""Multiply-adds per pixel."""
+
+
+def _dncnn_size(planes: int) -> int:
+    """Multiply-adds per pixel."""
+    return 9 * _DNCNN_WIDTH * (2 * planes + _DNCNN_WIDTH * (_DNCNN_LAYERS - 2))
 
 
 def _peers(network: MSRN, device: torch.device) -> list[Entry]:
     """What others run: the network as it was trained, its export as it comes out, and a plain chain of convolutions."""
-    nets = {_PLAIN: copy.deepcopy(network).to(device), _DNCNN: _dncnn().to(device)}
+    nets = {_PLAIN: copy.deepcopy(network).to(device), _DNCNN: _dncnn(network.config.in_channels).to(device)}
     entries = [Entry(name, "fp32", lambda net=net: _eager(net, device)) for name, net in nets.items()]
     if device.type != "cpu":
         return entries
@@ -322,8 +326,8 @@ def _eager(network: nn.Module, device: torch.device) -> Run:
     return run
 
 
-def _dncnn() -> nn.Module:
-    widths = [1, *[_DNCNN_WIDTH] * (_DNCNN_LAYERS - 1), 1]
+def _dncnn(planes: int) -> nn.Module:
+    widths = [planes, *[_DNCNN_WIDTH] * (_DNCNN_LAYERS - 1), planes]
     layers = [
         layer for k in range(_DNCNN_LAYERS) for layer in (nn.Conv2d(widths[k], widths[k + 1], 3, padding=1), nn.ReLU())
     ]

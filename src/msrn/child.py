@@ -22,6 +22,11 @@ from msrn.errors import ImageError
 SECONDS = 120.0
 """How long one answer may take unless asked for."""
 
+
+class EndedError(ImageError):
+    """The process was ended from outside: this says nothing of the file."""
+
+
 Blocks = tuple[bytes | memoryview, ...]
 Answer = tuple[dict[str, Any], Blocks]
 
@@ -94,8 +99,8 @@ class Child:
     def _died(self, path: Path) -> ImageError:
         code = self._process.wait() if self._process is not None else -9
         self.close()
-        if code == -getattr(signal, "SIGKILL", 0):
-            return ImageError(f"{path}: its decoder was killed, most likely for want of memory")
+        if code in (-getattr(signal, name, 0) for name in ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT")):
+            return EndedError(f"{path}: its decoder was killed, most likely for want of memory")
         if code == -getattr(signal, "SIGALRM", 0):
             return ImageError(
                 f"{path} takes more than {self._seconds:g} s to decode and was given up; the file is damaged or hostile"

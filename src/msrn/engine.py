@@ -211,13 +211,16 @@ class Restorer:
 
     def settled(self, picture: Picture, scale: float | None, size: tuple[int, int] | None) -> "Restorer":
         """What restores this picture, or a whole video that begins with it."""
+        return self._fitting(picture)
+
+    def _fitting(self, picture: Picture) -> "Restorer":
         return self if picture.is_gray else self.for_color
 
     def forecast(
         self, picture: Picture, scale: float | None = None, size: tuple[int, int] | None = None
     ) -> tuple[float, int]:
         """Forecast the seconds and the peak bytes that restoring will take, from the timing of this machine."""
-        if (chosen := self.settled(picture, scale, size)) is not self:
+        if (chosen := self._fitting(picture)) is not self:
             return chosen.forecast(picture, scale, size)
         channels, (height, width) = len(picture.pixels), self.result_size(picture, scale, size)
         tuned = tune(self.weights, lambda: self.fused, self.device, self._candidates, always=True)
@@ -254,7 +257,7 @@ class Restorer:
             MemoryError: there is too little memory even for the smallest tile.
         """
         check_pixels(picture.pixels)
-        if (chosen := self.settled(picture, scale, size)) is not self:
+        if (chosen := self._fitting(picture)) is not self:
             return chosen(picture, scale=scale, size=size, progress=progress)
         report = progress or _silent
         shown = hide_invisible(picture)

@@ -54,6 +54,13 @@ class Pair(NamedTuple):
     clean: FloatArray
 
 
+def data_name(folder: Path) -> str:
+    """What tables call the images of a folder: its name, or ``Set5`` for ``Set5/HR``."""
+    folder = folder.resolve()
+    inside = folder.name.lower() in ("hr", "gt", "gtmod12", "original")
+    return folder.parent.name if inside and folder.parent.name else folder.name
+
+
 def check_level(task: Task, level: float) -> None:
     """Raise :class:`UsageError` unless ``level`` is a scale, σ or quality the task's protocol knows."""
     if task == "sr" and (level != int(level) or level < 2):
@@ -177,7 +184,7 @@ def evaluate(
     return {
         "task": task,
         "level": level,
-        "data": folder.resolve().name,
+        "data": data_name(folder),
         "images": images,
         "mean": _mean(images),
         "baseline": _mean([row["baseline"] for row in images]),

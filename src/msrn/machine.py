@@ -88,14 +88,17 @@ def _available() -> int | None:
 
 
 def _control_group() -> int | None:
-    pairs = [
-        ("memory.max", "memory.current"),  # version 2
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),  # version 1
+    versions = [
+        ("memory.max", "memory.current", "memory.stat", ""),  # version 2
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_"),  # version 1
     ]
-    for limit, usage in pairs:
+    for limit, usage, stat, whole in versions:
         most, used = _read(f"/sys/fs/cgroup/{limit}").strip(), _read(f"/sys/fs/cgroup/{usage}").strip()
         if most.isdigit() and used.isdigit():
-            return max(0, int(most) - int(used))
+            # Files that were read count as used, and are dropped as soon as somebody needs the memory.
+            counts = dict(line.split() for line in _read(f"/sys/fs/cgroup/{stat}").splitlines() if " " in line)
+            files = sum(int(counts.get(f"{whole}{kind}_file", 0)) for kind in ("active", "inactive"))
+            return max(0, int(most) - max(0, int(used) - files))
     return None
 
 

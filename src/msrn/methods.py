@@ -56,20 +56,27 @@ class FolderMethod:
     """Restored images that something else wrote.
 
     The file of an image has its name, in any known format, or begins with its name and ``_`` (``baby_x3.png``).
+
+    Args:
+        folder: of the restored images.
+        color_range: of the luminance that colour images are scored on.
+        clean: folder of the originals. What restores gray ones may write them as RGB, which is no luminance then.
     """
 
-    def __init__(self, folder: Path, color_range: Range) -> None:
+    def __init__(self, folder: Path, color_range: Range, clean: Path | None = None) -> None:
         if not folder.is_dir():
             raise UsageError(f"no such folder of restored images: {folder}")
         self.name = f"images in {folder.name}"
         self.color_range: Range = color_range
         self.paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in files.FORMATS]
-        self.folder = folder
+        self.folder, self.clean = folder, clean
 
     def __call__(self, degraded: FloatArray, image: str) -> FloatArray:
         """Look the image up; it may be as large as the original, before the protocol cropped that."""
         pixels = files.read(self._path(Path(image).stem)).pixels.astype(np.float64)
         if len(pixels) == 3 and len(degraded) == 1:
+            if self.clean is not None and files.read(self.clean / image).is_gray:
+                return pixels.mean(axis=0, keepdims=True)
             return luminance_uint8(to_uint8(pixels), self.color_range).astype(np.float64) / 255
         return pixels
 

@@ -41,10 +41,10 @@ def timed(work: Callable[[], object], device: torch.device, rounds: int) -> floa
 
 
 def measure(
-    entries: Sequence[Entry], side: int, rounds: int, device: torch.device
+    entries: Sequence[Entry], side: int, rounds: int, device: torch.device, channels: int = 1
 ) -> tuple[list[list[float]], list[float | None]]:
     """Return each entry's times in seconds, one per round, and its peak memory in MiB."""
-    planes = np.random.default_rng(0).random((1, 1, side, side), dtype=np.float32)
+    planes = np.random.default_rng(0).random((1, channels, side, side), dtype=np.float32)
     runs: list[Run] = []
     memory: list[float | None] = []
     for entry in entries:

@@ -196,10 +196,14 @@ def _time(weights: "Weights", fused: "Fused", device: Device, found: Sequence[Ch
     rates, side = {_SIDE: times[choice] / _SIDE**2}, _SIDE
     while (
         rates[side] * (2 * side) ** 2 < _PATIENCE
-        and pass_bytes(fused.config, 2 * side, 2 * side, 2 * side) < free_memory() / 4
+        and pass_bytes(fused.config, 2 * side, 2 * side, 2 * side) < _free_memory(device) / 4
     ):
         side *= 2
-        rates[side] = min(_seconds(backends[choice], fused.config, side) for _ in range(2)) / side**2
+        try:
+            rates[side] = min(_seconds(backends[choice], fused.config, side) for _ in range(2)) / side**2
+        except (RuntimeError, MemoryError) as error:  # it took more than was foreseen: tiles stay smaller
+            logger.info("no tiles of %d: %s", side, reason(error))
+            break
     spoken = ", ".join(f"{each} {times[each] / _SIDE**2 * 1e6:.2f}" for each in sorted(times, key=lambda c: times[c]))
     return Tuned(choice, rates, f"seconds per megapixel: {spoken}")
 

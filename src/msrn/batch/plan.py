@@ -18,6 +18,8 @@ _NOT_READ = (
 )
 """Images that somebody may expect to find restored."""
 
+_ALL_MADE = "all inputs are outputs of an earlier run into {}; choose another output folder"
+
 STDIO = Path("-")
 """Standard input or standard output."""
 
@@ -139,7 +141,10 @@ def _without_outputs(given: list[Path], output: Path) -> list[Path]:
     if len(given) < 2 or output == STDIO:
         return given
     made = {output.resolve(), *(_resolved(path) for path in outputs_in(output))}
-    return [path for path in given if path == STDIO or _resolved(path) not in made]
+    left = [path for path in given if path == STDIO or _resolved(path) not in made]
+    if not left:
+        raise UsageError(_ALL_MADE.format(output))
+    return left
 
 
 def _is_folder(path: Path) -> bool:
@@ -159,11 +164,10 @@ def _expand(
     # An output folder inside the input folder, or the same one, must not feed on itself.
     inside = output.resolve().is_relative_to(given.resolve()) and output.resolve() != given.resolve()
     made = {_resolved(path) for path in outputs_in(output)}
-    images = [
-        path
-        for path in _walk(given, recursive, output.resolve() if inside else None, links, unlisted)
-        if _resolved(path) not in made
-    ]
+    found = list(_walk(given, recursive, output.resolve() if inside else None, links, unlisted))
+    images = [path for path in found if _resolved(path) not in made]
+    if found and not images:
+        raise UsageError(_ALL_MADE.format(output))
     if not images:
         raise UsageError(f"no images in {given}" + ("" if recursive else " (add -r to search its subfolders)"))
     return [(path, path.relative_to(given)) for path in images]

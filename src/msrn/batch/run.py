@@ -132,11 +132,12 @@ def restore_files(
             raise outcome.error
 
     todo: list[Job] = []
+    unnameable: list[Outcome] = []
     for job in jobs:
         try:
             taken = not job.to_stdout and job.target.exists()
         except OSError as error:  # its name is too long, say
-            settle(Outcome(job, OutputError(f"cannot write {job.target}: {reason(error)}")))
+            unnameable.append(Outcome(job, OutputError(f"cannot write {job.target}: {reason(error)}")))
             continue
         if not taken:
             todo.append(job)
@@ -150,15 +151,17 @@ def restore_files(
             todo.append(job)
 
     output.forget_failures()
+    for outcome in unnameable:
+        settle(outcome)
     if output.manifest is not None and todo:
         try:
             output.manifest.begin(restorer.choices)
         except OSError as error:
             raise OutputError(f"cannot write to {output.manifest.path}: {reason(error)}") from error
-    store = partial(_store, output=output, settings=settings, digest=digest, keep=existing == "refuse")
+    store = partial(_store, output=output, settings=settings, digest=digest, keep=existing != "overwrite")
     several = len(todo) > cores()  # or they would leave cores idle
     lanes, writers = ThreadPoolExecutor(cores() + 2), ThreadPoolExecutor(workers)
-    with _reading(todo, limits, workers) as inputs, lanes, writers, _cancelled(lanes):
+    with _reading(todo, limits, workers, guarded=len(jobs) > 1) as inputs, lanes, writers, _cancelled(lanes):
         restoring, encoding = deque[_UnderWay](), deque[_UnderWay]()
         writers.submit(files.get_ready)
 
@@ -276,7 +279,7 @@ def _restore_video(
         return made
 
     def record(made: BinaryIO, source: str) -> None:
-        _record(job, output, digest, source, made, keep=existing == "refuse")
+        _record(job, output, digest, source, made, keep=existing != "overwrite")
 
     video.restore_video(
         job.source,
@@ -287,7 +290,7 @@ def _restore_video(
         max_frames=limits.frames,
         max_seconds=limits.seconds,
         strip_metadata=settings.strip_metadata,
-        progress=lambda done, total: progress(job, done / max(total, done)),
+        progress=lambda done, total: progress(job, done / max(total, done) if total else 0),
         before_rename=record,
     )
     return Outcome(job, pixels=pixels, note=chosen.note)
@@ -345,9 +348,12 @@ def _errors_of(job: Job) -> Generator[list[MSRNError]]:
 
 @contextmanager
 def _reading(
-    jobs: Sequence[Job], limits: Limits, workers: int
+    jobs: Sequence[Job], limits: Limits, workers: int, guarded: bool
 ) -> Generator[Iterator[tuple[Job, "Future[tuple[Picture, str]] | None"]]]:
-    """The jobs in order, each with its picture and the SHA-256 of its file, some of them read ahead; videos without."""
+    """The jobs in order, each with its picture and the SHA-256 of its file, some of them read ahead; videos without.
+
+    ``guarded``: decoded by a process of its own, which would protect nothing where there is but one file.
+    """
     local, decoders, ended = threading.local(), list[Decoder](), threading.Event()
 
     def load(job: Job) -> tuple[Picture, str]:
@@ -355,7 +361,7 @@ def _reading(
             data = files.read_stream(sys.stdin.buffer, job.source, limits.bytes, ended.is_set)
         else:
             data = files.read_bytes(job.source, limits.bytes, ended.is_set)
-        if len(jobs) == 1:  # a process of its own would protect nothing
+        if not guarded:
             return files.decode(data, job.source, max_pixels=limits.pixels), hashlib.sha256(data).hexdigest()
         if not hasattr(local, "decoder"):
             local.decoder = Decoder(limits.pixels, limits.seconds)

@@ -63,7 +63,10 @@ def evaluate(
 
     for each in level:
         evaluation.check_level(task, each)
-    places = [(folder, each, f"{folder.resolve().name}-{each:g}") for folder in data for each in level]
+    sets = [evaluation.data_name(folder) for folder in data]
+    if len(set(sets)) < len(sets):
+        raise UsageError(f"two folders would both be called {max(sets, key=sets.count)!r}: evaluate them one by one")
+    places = [(folder, each, f"{name}-{each:g}") for folder, name in zip(data, sets, strict=True) for each in level]
     methods: list[Any] = [None]
     if restored is None and not baseline:
         options: dict[str, Any] = {"device": device, "backend": backend, "precision": precision}
@@ -92,7 +95,7 @@ def evaluate(
 
             try:
                 if restored is not None:
-                    method = known.FolderMethod(restored / subfolder, evaluation.color_range(task))
+                    method = known.FolderMethod(restored / subfolder, evaluation.color_range(task), folder)
                 result = evaluation.evaluate(
                     task, each, folder, method, advance, observe, protocol=protocol, color=color
                 )

@@ -15,8 +15,8 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from msrn import atomic, files
-from msrn.child import SECONDS, Child, Reader, encode_path
-from msrn.errors import ImageError, OutputError, UsageError
+from msrn.child import SECONDS, Child, EndedError, Reader, encode_path
+from msrn.errors import ImageError, MSRNError, OutputError, UsageError
 from msrn.picture import Metadata, Picture
 from msrn.video.formats import CONTAINERS, MAX_FRAMES, SCALER, TAGS, Frame, Stream, pyav
 
@@ -25,6 +25,9 @@ SEGMENT = 48
 
 # Visually lossless. Without B-frames, every packet's time is its frame's, and segments join without gaps.
 _ENCODER = {"crf": "16", "preset": "medium", "bf": "0"}
+
+_RGB = 0
+"""Among the values of ``colorspace``."""
 
 Frames = Iterator[tuple[Frame, Picture]]
 
@@ -86,7 +89,9 @@ def restore_video(
         def restored(frames: Frames) -> Frames:
             nonlocal done
             for frame, picture in frames:
-                yield frame, restore(picture)
+                with _no_fault_of_the_disk(source):
+                    picture = restore(picture)
+                yield frame, picture
                 done += 1
                 progress(done, video.stream.frames)
 
@@ -227,9 +232,22 @@ def _given_up(folder: Path) -> Generator[None]:
     """Remove the segments of a video that cannot be restored: no other run will want them."""
     try:
         yield
+    except EndedError:  # another run may have more memory
+        raise
     except (ImageError, UsageError):
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+@contextmanager
+def _no_fault_of_the_disk(source: Path) -> Generator[None]:
+    """A fault of the network must not look like one of the file that frames are written to."""
+    try:
+        yield
+    except (MSRNError, MemoryError):
+        raise
+    except Exception as error:
+        raise MSRNError(f"{source}: internal error, please report it: {error!r}") from error
 
 
 def _encode(av: Any, file: BinaryIO, frames: Frames, stream: Stream) -> None:
@@ -261,7 +279,8 @@ def _add_video(av: Any, out: Any, frame: Frame, picture: Picture, stream: Stream
     if stream.aspect:
         context.sample_aspect_ratio = stream.aspect
     for tag, value in zip(TAGS, frame.tags, strict=True):
-        setattr(context, tag, value)
+        # What was RGB is none any more: nothing else says by which matrix.
+        setattr(context, tag, frame.matrix if tag == "colorspace" and value == _RGB else value)
     return video
 
 

@@ -49,7 +49,7 @@ class _Video:
         self.about = {
             "width": stream.width,
             "height": stream.height,
-            "frames": int(stream.frames or 0),
+            "frames": int(stream.frames or round(_declared_end(stream) * (stream.average_rate or 0))),
             "rate": _pair(stream.average_rate),
             "time_base": _pair(stream.time_base),
             "aspect": _pair(stream.sample_aspect_ratio),
@@ -185,6 +185,9 @@ def _pixel_format(frame: Any) -> str:
     name = str(frame.format.name).replace("yuvj", "yuv")
     if name in ("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le"):
         return name
-    if frame.format.is_rgb:
-        return "yuv444p"
-    return "yuv420p10le" if frame.format.components[0].bits > 8 else "yuv420p"
+    wide, high = frame.format.chroma_width(16), frame.format.chroma_height(16)
+    if len(frame.format.components) < 3 or frame.format.is_rgb:
+        chroma = "444" if frame.format.is_rgb else "420"
+    else:
+        chroma = "444" if wide == 16 else "422" if high == 16 else "420"
+    return f"yuv{chroma}p" + ("10le" if frame.format.components[0].bits > 8 else "")
