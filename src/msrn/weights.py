@@ -119,6 +119,14 @@ CATALOGUE: tuple[Entry, ...] = (
         summary="the same, better, at 3.5 times the cost; 0.313 M multiply-adds per pixel",
     ),
     Entry(
+        name="msrn-m4r1s2-denoise-color",
+        task="denoise",
+        file="MSRN_M4R1C64S2_denoise-color-291-37049466.safetensors",
+        sha256="37049466364823ed17e279fda6481db1f6bddf31181ead19f88d7853ba15712a",
+        summary="noise in colours, R, G and B at once; 0.092 M multiply-adds per pixel",
+        color=True,
+    ),
+    Entry(
         name="msrn-m4r1s2-jpeg",
         task="jpeg",
         file="MSRN_M4R1C64S2_jpeg-291-5f125b94.safetensors",
