@@ -1,6 +1,7 @@
 """What files say besides their pixels, in the ways that other programs write it."""
 
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -84,6 +85,15 @@ def test_xmp_and_exif_in_png_are_found_where_imagemagick_writes_them(tmp_path):
     assert picture.height == 8
     assert picture.metadata.xmp == b'<x tiff:Orientation="1"/>'
     assert picture.metadata.exif == exif_of(1)
+
+
+def test_a_profile_of_line_feeds_is_given_up_at_once(tmp_path):
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Raw profile type iptc", "\niptc\n 1" + 900_000 * "\n" + "!")
+    Image.new("RGB", (4, 4)).save(tmp_path / "x.png", pnginfo=texts)
+    started = time.perf_counter()
+    assert files.read(tmp_path / "x.png").metadata.iptc is None
+    assert time.perf_counter() - started < 5
 
 
 @pytest.mark.parametrize("name", ["dpi", "icc_profile", "transparency", "gamma", "photoshop", "xmp", "exif", "comment"])

@@ -139,6 +139,7 @@ def test_embedded_files_load_under_all_their_names(entry):
     assert loaded.sha256 == entry.sha256
     assert stem.endswith(entry.sha256[:8])
     assert loaded.card.task == entry.task
+    assert entry.color == (loaded.card.config.in_channels == 3)
     assert loaded.card.scores
     assert loaded.card.recipe
 

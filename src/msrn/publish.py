@@ -63,7 +63,7 @@ def publish(
     for data in scores_on:
         for level in levels:
             result = evaluate(recipe.task, level, data, WeightsMethod(restorer), color=in_color)
-            scores.setdefault(data.name, {})[f"{level:g}"] = {
+            scores.setdefault(result["data"], {})[f"{level:g}"] = {
                 key: {name: round(value, 4) for name, value in result[key].items()} for key in ("mean", "baseline")
             }
     card = replace(card, scores=scores)

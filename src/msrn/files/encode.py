@@ -9,7 +9,7 @@ from dataclasses import replace
 from importlib import import_module
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ from msrn.files.metadata import (
     says_unusual_colors,
     usable_dpi,
 )
-from msrn.picture import Metadata, Picture
+from msrn.picture import Metadata, Picture, Subsampling
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ _LARGEST = {
 _XMP_HEAD = b"XML:com.adobe.xmp" + bytes(5)  # in PNG: keyword, not compressed, no language
 _FILTER_UP = 2  # in PNG
 _LONGEST_CHUNK = 1 << 24  # PNG allows 2 GiB, but each is put together in memory
-SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
+SUBSAMPLINGS: tuple[str, ...] = get_args(Subsampling)
 
 
 def check_output(path: Path | str, width: int, height: int) -> None:

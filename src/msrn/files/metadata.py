@@ -37,7 +37,7 @@ _SRGB_CODES = b"\1\x0d"
 _GAMMA = 45_455  # 1 / 2.2 in PNG's units
 _TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 _PROFILES = (b"XML:com.adobe.xmp", b"Raw profile type ")  # for programs, and of other pixels' orientation
-_PROFILE = re.compile(r"\n?[^\n]*\n\s*\d+\s*\n([0-9a-fA-F\s]*)")
+_PROFILE = re.compile(r"\n?[^\n]*\n *\d+ *\n([0-9a-fA-F\s]*)")  # no two ways to match: texts may be hostile
 _XMP_ORIENTATION = re.compile(rb"""(<tiff:Orientation>|tiff:Orientation=["'])[2-8]""")
 
 
@@ -71,12 +71,13 @@ def _upright(exif: bytes) -> bytes | None:
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(block[:4]))
     if order is None:
         return None
-    (start,) = struct.unpack_from(f"{order}I", block, 4)
-    (count,) = struct.unpack_from(f"{order}H", block, start)
-    for entry in range(start + 2, start + 2 + 12 * count, 12):
-        if struct.unpack_from(f"{order}HHI", block, entry) == (ExifTags.Base.Orientation, 3, 1):
-            struct.pack_into(f"{order}H", block, entry + 8, 1)
-            return b"Exif\0\0" + bytes(block)
+    with suppress(struct.error):  # it ends too early
+        (start,) = struct.unpack_from(f"{order}I", block, 4)
+        (count,) = struct.unpack_from(f"{order}H", block, start)
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            if struct.unpack_from(f"{order}HHI", block, entry) == (ExifTags.Base.Orientation, 3, 1):
+                struct.pack_into(f"{order}H", block, entry + 8, 1)
+                return b"Exif\0\0" + bytes(block)
     return None
 
 

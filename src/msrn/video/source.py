@@ -182,12 +182,10 @@ def _declared_end(stream: Any) -> float:
 
 
 def _pixel_format(frame: Any) -> str:
-    name = str(frame.format.name).replace("yuvj", "yuv")
-    if name in ("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le"):
-        return name
-    wide, high = frame.format.chroma_width(16), frame.format.chroma_height(16)
-    if len(frame.format.components) < 3 or frame.format.is_rgb:
-        chroma = "444" if frame.format.is_rgb else "420"
-    else:
-        chroma = "444" if wide == 16 else "422" if high == 16 else "420"
-    return f"yuv{chroma}p" + ("10le" if frame.format.components[0].bits > 8 else "")
+    """To encode it in: with the chroma and the depth that it has, of those that players know."""
+    stored = frame.format
+    wide, high = stored.chroma_width(16) == 16, stored.chroma_height(16) == 16
+    chroma = "420"
+    if stored.is_rgb or len(stored.components) >= 3:
+        chroma = "444" if stored.is_rgb or wide else "422" if high else "420"
+    return f"yuv{chroma}p" + ("10le" if stored.components[0].bits > 8 else "")
