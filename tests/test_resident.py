@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from msrn.degrade import Bicubic, GaussianNoise, Jpeg
+from msrn.degrade import Bicubic, GaussianNoise, Jpeg, resize
 from msrn.errors import UsageError
 from msrn.resident import ResidentSampler
 
@@ -98,6 +98,14 @@ def test_images_smaller_than_the_patch_are_left_out_or_refused():
     assert len(ResidentSampler(images(), GaussianNoise(), 40, 0, CPU).offsets) == 2
     with pytest.raises(UsageError, match="99×99"):
         ResidentSampler(images(), GaussianNoise(), 99, 0, CPU)
+
+
+def test_images_are_kept_at_smaller_sizes_too():
+    kept = ResidentSampler(images(3), GaussianNoise(), 24, 0, CPU, reduced=(0.8, 0.5))
+    sides = [(48, 60), (36, 49), (70, 40), (39, 48), (29, 40), (56, 32), (24, 30)]  # the other halves are too small
+    assert list(zip(kept.heights.tolist(), kept.widths.tolist(), strict=True)) == sides
+    half = kept.clean[:, kept.offsets[-1] :].reshape(3, 24, 30)
+    assert np.array_equal(half.numpy(), resize(images(3)[0], 0.5))
 
 
 def test_a_set_too_large_for_the_memory_is_refused(monkeypatch):

@@ -49,7 +49,7 @@ def load_material(recipe: Recipe, data_root: Path, device: torch.device) -> Mate
     training, held_out = split(images, data.validation_every)
     degradation = degradation_for(recipe.task, data.levels, data.common_noise, data.subsampling)
     if data.resident:
-        sampler = ResidentSampler(training, degradation, data.patch, recipe.seed, device)
+        sampler = ResidentSampler(training, degradation, data.patch, recipe.seed, device, data.reduced)
     else:
         sampler = PatchSampler(training, degradation, data.patch, recipe.seed)
     return Material(sampler, [_centre(image, data.validation_crop) for image in held_out], digest_of(images))

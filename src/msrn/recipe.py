@@ -10,7 +10,7 @@ import math
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -96,6 +96,9 @@ class DataRecipe(_Strict):
     resident: bool = False
     """Keep all images on the device, degraded beforehand; needs the memory, spares the processor. Patches are then
     drawn independently of each other; otherwise an epoch gives every image its share."""
+    reduced: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    """Factors by which every training image of a resident set is kept once more: smaller, so sharper pixel by pixel.
+    Held-out images stay as they are."""
     luminance: Range = "studio"
     levels: tuple[float, ...] = ()
     """Scales for super-resolution; lowest and highest σ or quality for the others. Empty: the task's usual."""
@@ -218,6 +221,8 @@ class Recipe(_Strict):
             )
         if o.batch % o.accumulate:
             raise ValueError(f"optimiser.batch ({o.batch}) must be a multiple of optimiser.accumulate ({o.accumulate})")
+        if self.data.reduced and not self.data.resident:
+            raise ValueError("data.reduced needs data.resident = true")
         if self.growth and self.growth.start > self.network.recursions:
             raise ValueError("growth.start must not exceed network.recursions")
         if self.growth and self.growth.step >= o.steps:

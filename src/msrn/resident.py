@@ -10,6 +10,8 @@ import logging
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from msrn.data import shapes_of
-from msrn.degrade import Degradation, GaussianNoise, Jpeg, multiple_of
+from msrn.degrade import Degradation, GaussianNoise, Jpeg, multiple_of, resize
 from msrn.errors import UsageError
 from msrn.machine import free_memory
 
@@ -33,6 +35,7 @@ class ResidentSampler:
         patch: side of the patches in pixels.
         seed: the run's.
         device: where everything lives.
+        reduced: factors below 1 by which every image is kept once more, reduced by MATLAB's bicubic.
 
     Raises:
         UsageError: no image is as large as the patch, or together they are too large for the memory.
@@ -45,21 +48,22 @@ class ResidentSampler:
         patch: int,
         seed: int,
         device: torch.device,
+        reduced: Sequence[float] = (),
     ) -> None:
         self.patch, self.seed, self.device = patch, seed, device
         self.noise = degradation if isinstance(degradation, GaussianNoise) else None
         levels = _levels(degradation)
         whole = math.lcm(*(degradation.multiple(level) for level in levels)) if levels else 1
         decoded_here = hasattr(images, "shapes")  # rather than held already
-        _check_memory(sum(map(math.prod, shapes_of(images))), len(levels), decoded_here, device)
-        cropped = [multiple_of(image, whole) for image in images]
+        samples = sum(map(math.prod, shapes_of(images))) * (1 + sum(factor**2 for factor in reduced))
+        _check_memory(round(samples), len(levels), decoded_here or bool(reduced), device)
+        cropped = [multiple_of(image, whole) for image in _with_reduced(images, reduced)]
         kept = [image for image in cropped if min(image.shape[1:]) >= patch]
         if not kept:
             raise UsageError(f"no training image has at least {patch}×{patch} pixels")
-        if len(kept) < len(images):
-            logger.warning(
-                "%d of %d images are smaller than a patch and left out", len(images) - len(kept), len(images)
-            )
+        if len(kept) < len(cropped):
+            left_out = len(cropped) - len(kept)
+            logger.warning("%d of %d images are smaller than a patch and left out", left_out, len(cropped))
         self.clean = _flat(kept).to(device)  # (C, all pixels) uint8
         with ThreadPoolExecutor() as pool:
             versions = [
@@ -119,6 +123,12 @@ def _check_memory(samples: int, levels: int, decoded_here: bool, device: torch.d
                 f"a resident set of {needed / 2**30:.1f} GiB takes {taken / 2**30:.1f} GiB of {name} while it is "
                 f"made, and {free / 2**30:.1f} GiB are free; use fewer images, or data.resident = false"
             )
+
+
+def _with_reduced(images: Sequence[NDArray[np.uint8]], factors: Sequence[float]) -> list[NDArray[np.uint8]]:
+    with ThreadPoolExecutor() as pool:
+        smaller = [pool.map(partial(resize, scale=factor), images) for factor in factors]
+        return [*images, *chain(*smaller)]
 
 
 class _Degraded:
