@@ -1,13 +1,15 @@
 """The benchmark's table and page."""
 
 import json
+import sys
 
 import pytest
 import torch
 from tests.test_cli import msrn
-from tests.tools import random_weights
+from tests.tools import random_network, random_weights
 
 from msrn import bench_page
+from msrn import benchmark as benchmarking
 from msrn.benchmark import _Limits, _rows, benchmark, untrained
 from msrn.config import MSRNConfig
 from msrn.machine import kind
@@ -63,3 +65,9 @@ def test_command(tmp_path):
     assert process.returncode == 0, process.stderr
     assert {row["side"] for row in json.loads(process.stdout)["rows"]} == {16}
     assert (tmp_path / "p").exists()
+
+
+def test_peers_that_cannot_be_exported_are_left_out(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    names = [entry.name for entry in benchmarking._peers(random_network(MSRNConfig(1, 1, 4)), torch.device("cpu"))]
+    assert names == ["plain eager", "DnCNN-size network, eager"]

@@ -228,3 +228,8 @@ def test_resizing_onto_an_array_adds_the_result_to_it(how):
     before = onto.copy()
     assert resize(image, **how, onto=onto) is onto
     np.testing.assert_allclose(onto - before, expected, atol=1e-6)
+
+
+def test_compressing_does_not_depend_on_what_images_may_be_read_meanwhile(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 16)
+    assert Jpeg().apply(np.zeros((1, 32, 32)), 50).shape == (1, 32, 32)

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -46,3 +47,10 @@ def test_cores_are_what_a_control_group_leaves(monkeypatch):
         monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
         monkeypatch.setattr(machine, "_read", lambda path, content=content: content)
         assert machine.cores() == found
+
+
+def test_free_memory_is_known_where_there_is_no_proc(monkeypatch):
+    monkeypatch.setattr(machine, "_read", lambda path: "")
+    told = SimpleNamespace(virtual_memory=lambda: SimpleNamespace(available=7 << 30))
+    monkeypatch.setitem(sys.modules, "psutil", told)
+    assert machine.free_memory() == 7 << 30

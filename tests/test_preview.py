@@ -84,3 +84,8 @@ def test_a_forecast_is_measured(data_folder):
     assert 0 < expected.hours < 1
     assert 0 < expected.data_share < 1
     assert expected.peak_bytes > 50e6
+
+
+def test_a_forecast_does_without_the_peak_where_the_system_does_not_tell(monkeypatch):
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert preview._peak_bytes(torch.device("cpu")) == 0

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import math
 import os
 import shutil
 import signal
@@ -24,7 +23,6 @@ from msrn.publish import publish
 from msrn.recipe import OptimiserRecipe, validate
 from msrn.run import Setting, read_run, start
 from msrn.train import fit, train_step, validate_network
-from msrn.weights import load
 
 
 def recipe(**changes):
@@ -432,36 +430,3 @@ def test_the_log_forgets_steps_that_a_killed_run_had_made_after_its_checkpoint(w
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 5, 10, 12]
     assert all("scores" in line for line in lines)
-
-
-def test_publishing_gives_the_averaged_network_with_its_card(whole, data_folder, tmp_path):
-    folder = whole[1]
-    run = read_run(folder / "best.ckpt")[1]  # which step scored best depends on the processor's rounding
-    path, card = publish(folder, tmp_path, data_name="toy", scores_on=[data_folder / "images"], levels=[15])
-    assert path.name.startswith("MSRN_M2R2C3_denoise-toy-")
-    loaded = load(path)
-    assert loaded.card == card
-    assert card.training["patches"] == 2 * run.step
-    assert card.recipe["optimiser"]["steps"] == 12
-    assert math.isfinite(card.scores["images"]["15"]["mean"]["psnr"])
-    for key, tensor in run.average.state_dict().items():
-        assert torch.equal(loaded.network.state_dict()[key], tensor), key
-    assert any(not torch.equal(a, b) for a, b in zip(run.average.parameters(), run.network.parameters(), strict=True))
-
-
-def test_a_published_file_is_completed_and_keeps_its_name(whole, data_folder, tmp_path):
-    path, card = publish(whole[1], tmp_path, data_name="toy")
-    assert card.harmless == ("fp32",)
-    completed, fuller = publish(path, tmp_path / "again", data_root=data_folder)
-    assert completed.name.startswith("MSRN_M2R2C3_denoise-toy-")
-    assert fuller.ranges
-    assert fuller.losses.keys() == {"int8", "bf16"}
-    assert load(completed).card == fuller
-    assert fuller.scores == card.scores
-    assert fuller.training == card.training
-
-
-def test_a_run_that_has_not_grown_is_not_published(data_folder, tmp_path):
-    fit(recipe(), data_folder, tmp_path, minutes=1e-9, device="cpu")
-    with pytest.raises(WeightsError, match="not grown"):
-        publish(tmp_path, tmp_path)

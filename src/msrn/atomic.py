@@ -30,7 +30,7 @@ def write_atomically(
         OutputError: any step failed; ``path`` is as it was and the temporary file is gone.
     """
     # Not made from the file's own name, to which nothing can be added when it is as long as names may be.
-    temporary = path.with_name(f".msrn-{uuid.uuid4().hex}.tmp")
+    temporary = path.parent / f".msrn-{uuid.uuid4().hex}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _open_new(temporary) as file:

@@ -286,6 +286,7 @@ def _peers(network: MSRN, device: torch.device) -> list[Entry]:
     if device.type != "cpu":
         return entries
     with suppress(ImportError):
+        import_module("onnx")  # torch exports by it
         runtime: Any = import_module("onnxruntime")
 
         def onnxruntime() -> Run:
@@ -294,6 +295,7 @@ def _peers(network: MSRN, device: torch.device) -> list[Entry]:
 
         entries.append(Entry("ONNX Runtime, naive export", "fp32", onnxruntime))
     with suppress(ImportError):
+        import_module("onnx")
         core: Any = import_module("msrn.backends.openvino").core()
 
         def compiled(hint: str) -> Run:

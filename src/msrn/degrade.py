@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from msrn.errors import UsageError
+from msrn.files.formats import limited
 from msrn.picture import FloatArray, Subsampling, Task
 
 
@@ -136,7 +137,9 @@ class Jpeg:
         drawn = int(rng.integers(len(self.subsampling))) if rng is not None and len(self.subsampling) > 1 else 0
         options: dict[str, Any] = {} if len(pixels) == 1 else {"subsampling": self.subsampling[drawn]}
         image.save(file, "JPEG", quality=round(level), **options)
-        decoded = np.asarray(Image.open(file), dtype=clean.dtype) / clean.dtype.type(255)
+        with limited(None):  # it is our own
+            compressed = Image.open(file)
+        decoded = np.asarray(compressed, dtype=clean.dtype) / clean.dtype.type(255)
         return decoded[None] if decoded.ndim == 2 else np.ascontiguousarray(np.moveaxis(decoded, -1, 0))
 
 

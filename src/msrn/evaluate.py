@@ -12,6 +12,7 @@ On request colour is scored instead: R, G and B together, the JPEG with 4:2:0.
 
 import hashlib
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -63,11 +64,12 @@ def data_name(folder: Path) -> str:
 
 def check_level(task: Task, level: float) -> None:
     """Raise :class:`UsageError` unless ``level`` is a scale, σ or quality the task's protocol knows."""
-    if task == "sr" and (level != int(level) or level < 2):
+    whole = math.isfinite(level) and level == int(level)
+    if task == "sr" and not (whole and level >= 2):
         raise UsageError(f"the scale must be a whole number of at least 2, got {level:g}")
     if task == "denoise" and not (math.isfinite(level) and level >= 0):
         raise UsageError(f"the noise level σ must be at least 0, got {level:g}")
-    if task == "jpeg" and (level != int(level) or not 1 <= level <= 100):
+    if task == "jpeg" and not (whole and 1 <= level <= 100):
         raise UsageError(f"the JPEG quality must be a whole number from 1 to 100, got {level:g}")
 
 
@@ -86,7 +88,7 @@ def load_pair(path: Path, task: Task, level: float, *, color: bool = False) -> P
     clean = plane.astype(np.float64) / 255
     if task == "jpeg":
         return Pair(Jpeg().apply(clean, level), clean)
-    seed = int.from_bytes(hashlib.sha256(path.stem.encode()).digest()[:8], "big")
+    seed = int.from_bytes(hashlib.sha256(os.fsencode(path.stem)).digest()[:8], "big")
     return Pair(GaussianNoise().apply(clean, level, np.random.default_rng(seed)), clean)
 
 

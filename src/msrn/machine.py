@@ -6,6 +6,7 @@ import platform
 import sys
 from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import platformdirs
@@ -17,7 +18,7 @@ def cache_folder() -> Path:
 
 
 def free_memory() -> int:
-    """Bytes a process may still take: what the kernel calls available, or what a control group leaves."""
+    """Bytes a process may still take: what the system calls available, or what a control group leaves."""
     free = [size for size in (_available(), _control_group()) if size is not None]
     return min(free, default=2 << 30)
 
@@ -84,6 +85,8 @@ def _available() -> int | None:
     for line in _read("/proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
+    with suppress(ImportError):  # macOS and Windows, where it comes with the package
+        return import_module("psutil").virtual_memory().available
     return None
 
 

@@ -6,7 +6,9 @@ the same shape. C is 1 (luminance or gray) or, where colour is scored, 3.
 
 import hashlib
 import importlib
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +16,7 @@ import numpy as np
 
 from msrn import files
 from msrn.color import Range, luminance_uint8
+from msrn.data import list_images
 from msrn.degrade import to_uint8
 from msrn.engine import Restorer
 from msrn.errors import ImageError, UsageError, WeightsError
@@ -60,7 +63,8 @@ class FolderMethod:
     Args:
         folder: of the restored images.
         color_range: of the luminance that colour images are scored on.
-        clean: folder of the originals. What restores gray ones may write them as RGB, which is no luminance then.
+        clean: folder of the originals, whose names are known then. What restores gray ones may write them as RGB, which
+            is no luminance then.
     """
 
     def __init__(self, folder: Path, color_range: Range, clean: Path | None = None) -> None:
@@ -70,6 +74,7 @@ class FolderMethod:
         self.color_range: Range = color_range
         self.paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in files.FORMATS]
         self.folder, self.clean = folder, clean
+        self.stems = [path.stem for path in list_images([clean])] if clean else []
 
     def __call__(self, degraded: FloatArray, image: str) -> FloatArray:
         """Look the image up; it may be as large as the original, before the protocol cropped that."""
@@ -82,21 +87,31 @@ class FolderMethod:
 
     def _path(self, stem: str) -> Path:
         found = [path for path in self.paths if path.stem == stem]
-        found = found or [path for path in self.paths if path.stem.startswith(f"{stem}_")]
+        found = found or [path for path in self.paths if self._is_of(path.stem, stem)]
         if not found:
             raise ImageError(f"{self.folder} holds no restored image for it")
         if len(found) > 1:
             raise ImageError(f"{self.folder} holds several: {', '.join(path.name for path in found)}; keep one")
         return found[0]
 
+    def _is_of(self, restored: str, stem: str) -> bool:
+        """Whether a name begins with an original's, and with no longer one: ``a_b_x2`` is of ``a_b``, not of ``a``."""
+        begun = [name for name in (stem, *self.stems) if restored.startswith(f"{name}_") or restored == name]
+        return stem == max(begun, key=len, default="")
+
 
 class CallableMethod:
-    """A Python function, given as ``module:function``, of float32 ``(H, W)`` or, for colour, ``(H, W, 3)``."""
+    """A Python function of float32 ``(H, W)`` or, for colour, ``(H, W, 3)``.
+
+    Args:
+        specification: ``module:function``; the module may lie in the current folder.
+    """
 
     def __init__(self, specification: str) -> None:
         module, _, name = specification.partition(":")
         try:
-            self.function: Callable[[Any], Any] = getattr(importlib.import_module(module), name)
+            with _importable_from(Path.cwd()):
+                self.function: Callable[[Any], Any] = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:
             raise UsageError(f"no function {specification!r} (module:function): {error}") from error
         self.name = specification
@@ -177,6 +192,16 @@ def check_output(restored: FloatArray, degraded: FloatArray, method: Method) -> 
         raise ImageError(f"{method.name} gave {_size(restored)}, expected {_size(degraded)}")
     if not np.isfinite(restored).all():
         raise ImageError(f"{method.name} gave values that are not finite")
+
+
+@contextmanager
+def _importable_from(folder: Path) -> Generator[None]:
+    """Let modules of a folder be imported, after all others."""
+    sys.path.append(str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
 
 
 def _size(image: FloatArray) -> str:

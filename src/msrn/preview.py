@@ -1,8 +1,8 @@
 """What a recipe would do, before it does it: how long it takes, how much memory, and what the network will see."""
 
-import resource
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +30,7 @@ class Forecast:
     data_share: float
     """Part of a step's time that drawing and degrading patches takes."""
     peak_bytes: int
-    """Of the process, or of the GPU's memory."""
+    """Of the process, or of the GPU's memory; 0 where the system does not tell (Windows)."""
     parameters: int
     epochs: float | None
     """How often every image has its share of patches; None where patches are drawn independently."""
@@ -84,5 +84,8 @@ def _time_step(run: Run, feed: Feed, recipe: Recipe, setting: Setting) -> tuple[
 def _peak_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    with suppress(ImportError):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return 0

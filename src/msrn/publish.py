@@ -11,8 +11,8 @@ from typing import Any
 
 from msrn import checkpoint
 from msrn.engine import Restorer
-from msrn.errors import WeightsError
-from msrn.evaluate import evaluate
+from msrn.errors import UsageError, WeightsError
+from msrn.evaluate import check_level, evaluate
 from msrn.machine import processor
 from msrn.methods import WeightsMethod
 from msrn.network import MSRN
@@ -31,7 +31,7 @@ def publish(
     *,
     data_root: Path | None = None,
     data_name: str = "",
-    licence: str = "Apache-2.0",
+    licence: str | None = None,
     scores_on: Sequence[Path] = (),
     levels: Sequence[float] = (),
 ) -> tuple[Path, Card]:
@@ -44,16 +44,23 @@ def publish(
         data_root: where the recipe's images are; with it, the 8-bit ranges are chosen, and what bf16 and int8 cost is
             measured, without which ``--precision auto`` takes neither.
         data_name: what to call the training data in the file's name; by default the recipe's folders.
-        licence: of the weights.
+        licence: of the weights; Apache-2.0 by default, or what a weights file says.
         scores_on: folders of clean images to score on, one row each; R, G and B of networks with three channels.
         levels: at which levels.
 
     Raises:
+        UsageError: folders without levels or levels without folders, or a level that the task does not know.
         WeightsError: no checkpoint, or a damaged one.
         OutputError: the file cannot be written.
     """
-    network, card = _published(run) if run.suffix == ".safetensors" else _trained(run, licence)
+    if bool(scores_on) != bool(levels):
+        raise UsageError("scores need folders of images and levels, both")
+    network, card = _published(run) if run.suffix == ".safetensors" else _trained(run)
+    if licence is not None:
+        card = replace(card, licence=licence)
     recipe = validate(card.recipe, f"of {run}")
+    for level in levels:
+        check_level(recipe.task, level)
     if data_root is not None:
         lower = measure(network, recipe, data_root)
         card = replace(card, ranges=lower.ranges, losses=lower.losses)
@@ -80,7 +87,7 @@ def _published(path: Path) -> tuple[MSRN, Card]:
     return weights.network, weights.card
 
 
-def _trained(run: Path, licence: str) -> tuple[MSRN, Card]:
+def _trained(run: Path) -> tuple[MSRN, Card]:
     best = checkpoint.best_of(run)
     path = best if best.is_file() else checkpoint.latest(run) if run.is_dir() else run
     if path is None:
@@ -95,7 +102,7 @@ def _trained(run: Path, licence: str) -> tuple[MSRN, Card]:
         luminance=recipe.data.luminance,
         levels=recipe.data.levels,
         data=", ".join(recipe.data.folders),
-        licence=licence,
+        licence="Apache-2.0",
         recipe=recipe.model_dump(mode="json"),
         training=_training(recipe, state) | {"curve": _curve(path.parent, state.step)},
         commit=_commit(),
@@ -127,15 +134,15 @@ def _curve(run: Path, last: int) -> list[list[Any]]:
 
 
 def _commit() -> str:
-    """Revision of the working tree this runs from, or nothing when installed from a wheel."""
+    """Revision of the working tree this runs from, or nothing when installed, even into another project's tree."""
+    here = Path(__file__)
+
+    def git(*command: str) -> str:
+        run = subprocess.run(["git", *command], cwd=here.parent, capture_output=True, text=True, check=True)
+        return run.stdout.strip()
+
     try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        git("ls-files", "--error-unmatch", here.name)
+        return git("rev-parse", "--short=12", "HEAD")
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return answer.stdout.strip()

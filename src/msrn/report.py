@@ -111,7 +111,7 @@ def write(folder: Path, text: str) -> Path:
         OutputError: it cannot be written.
     """
     path = folder / "index.html"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_atomically(path, lambda file: file.write(text.encode(errors="backslashreplace")))
     return path
 
 

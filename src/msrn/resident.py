@@ -51,6 +51,8 @@ class ResidentSampler:
         reduced: Sequence[float] = (),
     ) -> None:
         self.patch, self.seed, self.device = patch, seed, device
+        # Apple's GPUs have no double precision, so that what is drawn is drawn beside them.
+        self.drawing = torch.device("cpu") if device.type == "mps" else device
         self.noise = degradation if isinstance(degradation, GaussianNoise) else None
         levels = _levels(degradation)
         whole = math.lcm(*(degradation.multiple(level) for level in levels)) if levels else 1
@@ -72,21 +74,21 @@ class ResidentSampler:
         # (levels, C, all pixels); half precision is 0.06 grey levels at worst.
         self.degraded = torch.stack(versions).to(device) if versions else None
         sizes = torch.tensor([image.shape[1:] for image in kept])
-        self.heights, self.widths = sizes[:, 0].to(device), sizes[:, 1].to(device)
+        self.heights, self.widths = sizes[:, 0].to(self.drawing), sizes[:, 1].to(self.drawing)
         pixels = sizes.prod(dim=1)
-        self.offsets = (pixels.cumsum(0) - pixels).to(device)
+        self.offsets = (pixels.cumsum(0) - pixels).to(self.drawing)
         positions = (sizes - patch + 1).prod(dim=1).double()
-        self.chances = (positions.cumsum(0) / positions.sum()).to(device)
+        self.chances = (positions.cumsum(0) / positions.sum()).to(self.drawing)
 
     def batch(self, first: int, size: int, part: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """Return a part of samples ``first`` to ``first + size - 1`` as (degraded, clean), float32 ``(N, C, P, P)``."""
         digest = hashlib.sha256(f"{self.seed}/{first}".encode()).digest()
-        generator = torch.Generator(self.device).manual_seed(int.from_bytes(digest[:7], "big"))
-        draw = torch.rand(7, size, generator=generator, device=self.device, dtype=torch.float64)[:, part]
+        generator = torch.Generator(self.drawing).manual_seed(int.from_bytes(digest[:7], "big"))
+        draw = torch.rand(7, size, generator=generator, device=self.drawing, dtype=torch.float64)[:, part]
         image = torch.searchsorted(self.chances, draw[0]).clamp(max=len(self.chances) - 1)
         top = (draw[1] * (self.heights[image] - self.patch + 1)).long()
         left = (draw[2] * (self.widths[image] - self.patch + 1)).long()
-        line = torch.arange(self.patch, device=self.device)
+        line = torch.arange(self.patch, device=self.drawing)
         down, right = line[None, :, None], line[None, None, :]
         flip_down, flip_right, turn = ((draw[3:6] < 0.5)[:, :, None, None]).unbind()
         y = torch.where(turn, right, down)
@@ -94,19 +96,20 @@ class ResidentSampler:
         y = torch.where(flip_down, self.patch - 1 - y, y) + top[:, None, None]
         x = torch.where(flip_right, self.patch - 1 - x, x) + left[:, None, None]
         where = self.offsets[image][:, None, None] + y * self.widths[image][:, None, None] + x  # (N, P, P)
+        where = where.to(self.device)
         clean = self.clean[:, where].transpose(0, 1).float() / 255
         if self.noise is not None:
             low, high = self.noise.sigma
             sigma = (low + (high - low) * draw[6]).float()[:, None, None, None] / 255
-            noise = torch.randn(size, *clean.shape[1:], generator=generator, device=self.device)
+            noise = torch.randn(size, *clean.shape[1:], generator=generator, device=self.drawing)
             if self.noise.common:
-                share = torch.rand(size, 1, 1, 1, generator=generator, device=self.device)
+                share = torch.rand(size, 1, 1, 1, generator=generator, device=self.drawing)
                 share = self.noise.common * (2 * share - 1).clamp(min=0)
-                common = torch.randn(size, 1, *clean.shape[2:], generator=generator, device=self.device)
+                common = torch.randn(size, 1, *clean.shape[2:], generator=generator, device=self.drawing)
                 noise = (1 - share).sqrt() * noise + share.sqrt() * common
-            return clean + sigma * noise[part], clean
+            return clean + (sigma * noise[part]).to(self.device), clean
         assert self.degraded is not None
-        level = (draw[6] * len(self.degraded)).long()[:, None, None, None]
+        level = (draw[6] * len(self.degraded)).long()[:, None, None, None].to(self.device)
         channel = torch.arange(clean.shape[1], device=self.device)[None, :, None, None]
         return self.degraded[level, channel, where[:, None]].float(), clean
 

@@ -36,6 +36,8 @@ def timed(work: Callable[[], object], device: torch.device, rounds: int) -> floa
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
+        elif device.type == "mps":
+            torch.mps.synchronize()
         times.append(time.perf_counter() - started)
     return float(np.median(times[1:]))
 
@@ -69,7 +71,7 @@ class _Peak:
     mebibytes: float | None = None
 
     def __enter__(self) -> "_Peak":
-        with suppress(OSError, AttributeError):
+        with suppress(OSError, AttributeError, TypeError):  # where the C library is another
             ctypes.CDLL(None).malloc_trim(0)  # what earlier entries left must not be filled unseen
         self._before = self._most = _resident()
         self._ended = threading.Event()

@@ -7,6 +7,7 @@ Exit codes: 0 all done, 1 internal error, 2 usage, 3 some images failed, 4 model
 writable, 130 interrupted.
 """
 
+import io
 import sys
 from typing import Annotated
 
@@ -57,6 +58,9 @@ def root(
 
 def main() -> None:
     """Entry point of ``msrn``."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Files and pipes get UTF-8 everywhere, Windows included; a file's name that is no Unicode is shown escaped.
+        sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="backslashreplace")
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except typer.TyperException as error:

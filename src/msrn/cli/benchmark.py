@@ -38,7 +38,7 @@ def benchmark(
             lambda share: bar.show("benchmark", share),
             device,
         )
+    typer.echo(json.dumps(result, indent=2, ensure_ascii=False) if as_json else bench_page.text(result))
     if page is not None:
         bench_page.write(result, page)
         say(f"page: {page}")
-    typer.echo(json.dumps(result, indent=2, ensure_ascii=False) if as_json else bench_page.text(result))

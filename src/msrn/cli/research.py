@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +21,7 @@ from msrn.cli.options import (
     Verbose,
 )
 from msrn.console import Bar, print_card, say, show_log
-from msrn.errors import ImageError, MSRNError, UsageError
+from msrn.errors import ImageError, MSRNError, OutputError, UsageError
 
 
 def evaluate(
@@ -78,14 +79,21 @@ def evaluate(
     lost: list[MSRNError] = []
     gallery = report.Gallery()
     cases = [(method, *place) for method in methods for place in places]
+    subfolders = [
+        "" if len(cases) == 1 else f"{number}-{place}" if len(methods) > 1 else place
+        for number in range(1, len(methods) + 1)
+        for _, _, place in places
+    ]
+    if save_to is not None:
+        saved = [(save_to / name, case[1]) for name, case in zip(subfolders, cases, strict=True)]
+        _check_targets(saved, [restored / name for name in subfolders] if restored is not None else [])
     with Bar(quiet) as bar:
         for number, (method, folder, each, place) in enumerate(cases):
 
             def advance(done: int, total: int, number: int = number, name: str = place) -> None:
                 bar.show(name, (number + done / total) / len(cases))
 
-            of_method = f"{number // len(places) + 1}-" if len(methods) > 1 else ""
-            subfolder = "" if len(cases) == 1 else f"{of_method}{place}"
+            subfolder = subfolders[number]
 
             def observe(path: Path, *planes: Any, subfolder: str = subfolder) -> None:
                 if save_to is not None:
@@ -99,10 +107,12 @@ def evaluate(
                 result = evaluation.evaluate(
                     task, each, folder, method, advance, observe, protocol=protocol, color=color
                 )
-            except (UsageError, ImageError) as error:  # of this folder; the others are still scored
+            except (UsageError, ImageError, OutputError) as error:  # of this folder; the others are still scored
                 lost.append(error)
                 bar.say(f"msrn: error: {error}")
                 gallery.discard()
+                if isinstance(error, OutputError):  # what is complete is printed
+                    break
                 continue
             gallery.finish()
             results.append(result)
@@ -114,10 +124,6 @@ def evaluate(
     if not results:
         raise typer.Exit(lost[0].exit_code)
     evaluation.compare_with_first(results)
-    if report_to is not None:
-        costs = {m.name: m.restorer.config.multiply_adds_per_pixel for m in methods if hasattr(m, "restorer")}
-        command = shlex.join(["msrn", *sys.argv[1:]])
-        say(f"report: {report.write(report_to, report.page(results, gallery, costs, command))}")
     if as_json:
         typer.echo(tables.as_json(results))
     elif as_markdown:
@@ -128,8 +134,36 @@ def evaluate(
         typer.echo("\n\n".join(tables.text(result) for result in results))
         if not quiet:
             say(f"protocol: {results[0]['protocol']}")
+    if report_to is not None:
+        costs = {m.name: m.restorer.config.multiply_adds_per_pixel for m in methods if hasattr(m, "restorer")}
+        command = shlex.join(["msrn", *sys.argv[1:]])
+        say(f"report: {report.write(report_to, report.page(results, gallery, costs, command))}")
+    if lost and isinstance(lost[-1], OutputError):
+        raise typer.Exit(OutputError.exit_code)
     if lost or any(result["failures"] for result in results):
         raise typer.Exit(ImageError.exit_code)
+
+
+def _check_targets(saved: Sequence[tuple[Path, Path]], restored: Sequence[Path]) -> None:
+    """Raise :class:`UsageError` where saved images would replace images that are read, or each other.
+
+    Args:
+        saved: folders to save to, and the folder of originals of each.
+        restored: folders of restored images that are read.
+    """
+    from msrn.data import list_images
+
+    read = {path.resolve() for folder in {clean for _, clean in saved} for path in list_images([folder])}
+    read |= {path.resolve() for folder in restored if folder.is_dir() for path in folder.iterdir()}
+    for target, clean in saved:
+        seen: set[Path] = set()
+        for image in list_images([clean]):
+            path = (target / f"{image.stem}.png").resolve()
+            if path in read:
+                raise UsageError(f"--save would replace {path}, which is read: choose another folder")
+            if path in seen:
+                raise UsageError(f"{clean} holds several images called {image.stem!r}: --save needs names of their own")
+            seen.add(path)
 
 
 def publish(
@@ -140,7 +174,9 @@ def publish(
         typer.Option("--data-root", help="Where the recipe's images are: measures what int8 and bf16 cost."),
     ] = None,
     data_name: Annotated[str, typer.Option("--data-name", help="Name of the training data in the file name.")] = "",
-    licence: Annotated[str, typer.Option("--licence", help="Licence of the weights.")] = "Apache-2.0",
+    licence: Annotated[
+        str | None, typer.Option("--licence", help="Licence of the weights; Apache-2.0 by default.", show_default=False)
+    ] = None,
     data: Annotated[list[Path] | None, typer.Option("--data", help="Folder of clean images to score on.")] = None,
     level: Annotated[list[float] | None, typer.Option("--level", help="Level to score at; may be repeated.")] = None,
 ) -> None:

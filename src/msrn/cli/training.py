@@ -148,15 +148,17 @@ def _forecast(recipe: "Recipe", data_root: Path, run: Path, device: str, precisi
     target = choose_device(device)
     setting = Setting(target, choose_training_precision(target, precision))
     material = load_material(recipe, data_root, target)
+    run = run.resolve()  # "." has no name
     path = run.with_name(f"{run.name}-preview.png")
     files.write(Picture(preview.sheet(material, recipe.optimiser.batch)), path)
     expected = preview.forecast(recipe, material, setting)
     epochs = f", {expected.epochs:.1f} epochs" if expected.epochs else ""
+    memory = f"; {expected.peak_bytes / 2**30:.2f} GiB" if expected.peak_bytes else ""
     typer.echo(f"{recipe.name}: {expected.parameters:,} parameters, {recipe.optimiser.steps:,} steps{epochs}")
     typer.echo(
         f"{expected.hours:.2f} hours at {expected.patches_per_second:.1f} patches/s on {target} "
-        f"({str(setting.precision).removeprefix('torch.')}), {expected.data_share:.0%} of it drawing patches; "
-        f"{expected.peak_bytes / 2**30:.2f} GiB"
+        f"({str(setting.precision).removeprefix('torch.')}), {expected.data_share:.0%} of it drawing patches"
+        f"{memory}"
     )
     typer.echo(f"what the network sees (above) and should see (below): {path}")
 
