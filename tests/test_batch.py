@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from msrn import atomic, child, engine, files
 from msrn.batch import Limits, Settings, claim, plan_outputs, restore_files
 from msrn.config import MSRNConfig
 from msrn.engine import Restorer
-from msrn.errors import ImageError, OutputError, UsageError
+from msrn.errors import ImageError, OutputError
 from msrn.files import guarded
 from msrn.picture import Metadata, Picture
 
@@ -58,160 +57,6 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 def targets(plan, folder):
     return [job.target.relative_to(folder).as_posix() for job in plan.jobs]
-
-
-# --- names --------------------------------------------------------------------------------------------------------
-
-
-def test_trees_are_mirrored_and_patterns_expanded(tmp_path, monkeypatch):
-    folder = album(tmp_path / "in", "a.png", "deep/b.tif", "deep/er/c.jpg", "d.PNG")
-    (folder / "notes.txt").write_text("no image")
-    out = tmp_path / "out"
-    plan = plan_outputs([folder], out, recursive=True, suffix="_x")
-    assert targets(plan, out) == ["a_x.png", "d_x.PNG", "deep/b_x.tif", "deep/er/c_x.png"]
-    assert targets(plan_outputs([folder], out), out) == ["a.png", "d.PNG"]
-    assert targets(plan_outputs([folder / "*.png"], out), out) == ["a.png"]
-    assert targets(plan_outputs([folder / "**/*.jpg"], out, extension="WEBP"), out) == ["c.webp"]
-    monkeypatch.chdir(folder)
-    assert targets(plan_outputs([Path("[ad].*")], out), out) == ["a.png", "d.PNG"]
-    with pytest.raises(UsageError, match=r"no such file or folder: \*\.bmp"):
-        plan_outputs([Path("*.bmp")], out)
-    with pytest.raises(UsageError, match="gif"):
-        plan_outputs([folder], out, extension="gif")
-
-
-def test_images_that_are_not_read_are_named(tmp_path):
-    folder = album(tmp_path / "in", "a.png")
-    for name in ("b.heic", "c.GIF", "notes.txt"):
-        (folder / name).write_bytes(b"something")
-    plan = plan_outputs([folder], tmp_path / "out")
-    assert [path.name for path in plan.not_read] == ["b.heic", "c.GIF"]
-    assert len(plan.jobs) == 1
-    (folder / "a.png").unlink()
-    with pytest.raises(UsageError, match=r"b\.heic"):
-        plan_outputs([folder], tmp_path / "out")
-
-
-def test_collisions_are_found_before_the_first_pixel(tmp_path):
-    folder = album(tmp_path / "in", "a.png", "a.jpg")
-    with pytest.raises(UsageError, match=r"a\.jpg.*a\.png.*--suffix"):
-        plan_outputs([folder], tmp_path / "out")
-    with pytest.raises(UsageError, match="is an input"):
-        plan_outputs([folder / "a.png"], folder / "a.png")
-    with pytest.raises(UsageError, match="is an input"):
-        plan_outputs([folder / "a.png"], folder)
-    (tmp_path / "link").symlink_to(folder)
-    with pytest.raises(UsageError, match="is an input"):
-        plan_outputs([folder / "a.png"], tmp_path / "link")
-
-
-def test_an_output_folder_inside_the_input_folder_does_not_feed_on_itself(tmp_path, denoiser):
-    folder = album(tmp_path / "in", "a.png", "deep/b.png")
-    for _ in range(2):
-        assert len(run(folder, folder / "out", denoiser)) == 2
-    assert sorted(tree(folder / "out")) == ["a.png", "deep/b.png"]
-
-
-def test_the_same_command_goes_on_where_a_shell_expands_its_pattern(tmp_path, denoiser):
-    folder = album(tmp_path / "in", "a.png", "b.png")
-    for skipped in ("", "done before"):
-        inside = run(sorted(folder.iterdir()), folder / "out", denoiser)
-        assert [outcome.skipped for outcome in inside] == [skipped] * 2
-    shutil.rmtree(folder / "out")
-    for skipped in ("", "done before"):
-        plan = plan_outputs(sorted(folder.glob("*.png")), folder, suffix="_x")
-        with claim(plan) as claimed:
-            beside = restore_files(plan.jobs, claimed, denoiser)
-        assert [outcome.skipped for outcome in beside] == [skipped] * 2
-
-
-def test_where_all_inputs_are_outputs_of_before_that_is_said(tmp_path, denoiser):
-    out = tmp_path / "out"
-    run(album(tmp_path / "in", "a.png", "b.png"), out, denoiser)
-    for inputs in (sorted(out.glob("*.png")), [out]):
-        with pytest.raises(UsageError, match="all inputs are outputs of an earlier run"):
-            plan_outputs(inputs, out, suffix="_x2")
-    assert len(plan_outputs([out], tmp_path / "other").jobs) == 2
-
-
-def test_a_name_that_becomes_too_long_costs_one_file(tmp_path, denoiser):
-    folder = album(tmp_path / "in", "a.png", "b" * 251 + ".png")
-    plan = plan_outputs([folder], tmp_path / "out", suffix="_x")
-    with claim(plan) as claimed:
-        first, second = restore_files(plan.jobs, claimed, denoiser)
-    assert (first.error, type(second.error)) == (None, OutputError)
-    assert "too long" in (tmp_path / "out" / "failures.jsonl").read_text()
-    with pytest.raises(UsageError, match="too long"):
-        plan_outputs([folder / "a.png"], tmp_path / ("c" * 300 + ".png"))
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
-def test_pipes_in_folders_are_no_images_and_neither_are_links_to_them(tmp_path):
-    folder = album(tmp_path / "in", "a.png")
-    os.mkfifo(folder / "b.png")
-    os.mkfifo(tmp_path / "pipe")
-    (folder / "c.png").symlink_to(tmp_path / "pipe")
-    (folder / "d.png").symlink_to(tmp_path / ("d" * 300))
-    assert targets(plan_outputs([folder], tmp_path / "out"), tmp_path / "out") == ["a.png", "d.png"]
-
-
-def test_a_folder_that_cannot_be_listed_costs_no_other(tmp_path, monkeypatch):
-    folder = album(tmp_path / "in", "a.png", "locked/b.png")
-    listed = os.scandir
-
-    def scandir(path):
-        if Path(path).name == "locked":
-            raise PermissionError(13, "Permission denied", str(path))
-        return listed(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
-    plan = plan_outputs([folder], tmp_path / "out", recursive=True)
-    assert (len(plan.jobs), plan.unlisted) == (1, (f"cannot list {folder / 'locked'}: Permission denied",))
-    with pytest.raises(UsageError, match="cannot list"):
-        plan_outputs([folder / "locked"], tmp_path / "out")
-
-
-@pytest.mark.parametrize("name", sorted(OURS))
-def test_books_that_cannot_be_written_are_found_at_once(tmp_path, name):
-    plan = plan_outputs([album(tmp_path / "in", "a.png")], tmp_path / "out")
-    (tmp_path / "out" / name).mkdir(parents=True)
-    with pytest.raises(OutputError, match="Is a directory"), claim(plan):
-        pass
-
-
-def test_outputs_beside_their_inputs_are_not_taken_for_inputs(tmp_path, denoiser):
-    folder = album(tmp_path, "a.png")
-    for skipped in ("", "done before"):
-        plan = plan_outputs([folder], folder, suffix="_x")
-        with claim(plan) as output:
-            outcomes = restore_files(plan.jobs, output, denoiser)
-        assert [(o.job.source.name, o.skipped) for o in outcomes] == [("a.png", skipped)]
-
-
-def test_links_to_folders_are_not_entered_and_links_to_files_are_read(tmp_path, denoiser):
-    folder = album(tmp_path / "in", "a.png")
-    elsewhere = album(tmp_path / "elsewhere", "private.png")
-    (folder / "circle").symlink_to(folder)
-    (folder / "away").symlink_to(elsewhere)
-    (folder / "file.png").symlink_to(elsewhere / "private.png")
-    (folder / "itself.png").symlink_to(folder / "itself.png")
-    (folder / "nowhere.png").symlink_to(folder / "gone")
-    os.mkfifo(folder / "pipe.png")
-    plan = plan_outputs([folder], tmp_path / "out", recursive=True)
-    assert targets(plan, tmp_path / "out") == ["a.png", "file.png", "itself.png", "nowhere.png"]
-    assert plan.links == (folder / "away", folder / "circle")
-    errors = [outcome.error for outcome in run(folder, tmp_path / "out", denoiser)]
-    assert [error is None for error in errors] == [True, True, False, False]
-    assert "symbolic links" in str(errors[2])
-    assert not (tmp_path / "out" / "file.png").is_symlink()
-
-
-@pytest.mark.parametrize("name", ["画 🖼.png", "new\nline.png", "-v.png", "a" * 251 + ".png", "\udcff.png", "[x].png"])
-def test_strange_names_are_names(tmp_path, denoiser, name):
-    folder = album(tmp_path / "in", name)
-    assert [o.error for o in run([folder / name], tmp_path / "out", denoiser)] == [None]
-    assert list(tree(tmp_path / "out")) == [name]
-    assert run(folder, tmp_path / "out", denoiser)[0].skipped == "done before"
 
 
 # --- the manifest -------------------------------------------------------------------------------------------------

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from msrn.data import Pack, PatchSampler, list_images, load_pack, load_plane, save_pack, split
 from msrn.degrade import Bicubic, GaussianNoise, Jpeg
 from msrn.errors import ImageError, UsageError
+from msrn.feed import load_material
+from msrn.recipe import validate
 
 
 def images(sides=((90, 80), (120, 100), (100, 130))):
@@ -233,3 +236,22 @@ def test_a_pack_comes_back_and_other_files_are_refused(tmp_path):
     for name in ("short.npz", "text.npz", "pickle.npz", "nowhere.npz", *made):
         with pytest.raises(ImageError, match=name):
             load_pack(tmp_path / name)
+
+
+def test_held_out_images_too_small_to_be_scored_are_left_out(tmp_path, caplog):
+    for index, side in enumerate((40, 3, 40, 40)):  # with every third held out: the second
+        pixels = np.zeros((side, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+    values = {
+        "name": "tiny",
+        "task": "sr",
+        "data": {"folders": ["."], "patch": 8, "validation_every": 3, "validation_levels": [4]},
+        "optimiser": {"steps": 1},
+    }
+    with pytest.raises(UsageError, match="held out"):
+        load_material(validate(values, "test"), tmp_path, torch.device("cpu"))
+    for index in range(4, 7):
+        Image.fromarray(np.zeros((40, 50, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
+    material = load_material(validate(values, "test"), tmp_path, torch.device("cpu"))
+    assert [crop.shape for crop in material.held_out] == [(1, 40, 50)]
+    assert "1 held-out images are smaller" in caplog.text

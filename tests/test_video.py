@@ -12,7 +12,7 @@ import pytest
 from tests.tools import identity_weights
 
 from msrn import child, files
-from msrn.batch import STDIO, Limits, claim, plan_outputs, restore_files
+from msrn.batch import STDIO, Limits, Settings, claim, forecast, plan_outputs, restore_files
 from msrn.engine import Restorer
 from msrn.errors import ImageError, MSRNError, OutputError, UsageError
 from msrn.picture import Picture
@@ -366,3 +366,40 @@ def test_names_of_videos(tmp_path):
         plan_outputs([a], STDIO)
     with pytest.raises(UsageError, match="--videos"):
         plan_outputs([tmp_path], out)
+
+
+def test_frames_of_avi_are_put_in_time(tmp_path, denoiser):
+    """AVI says when frames are decoded, and the clip's are predicted from later ones."""
+    source = clip(tmp_path / "in.avi", sound=False)
+    stored = [frame.pts for frame in contents(source)[0]]
+    assert stored != sorted(stored)
+    assert restore_video(source, tmp_path / "out.mkv", denoiser, "") == len(stored)
+    before, after = (contents(tmp_path / name)[0] for name in ("in.avi", "out.mkv"))
+    times = [float(frame.time) for frame in after]
+    expected = sorted(float(frame.time) for frame in before)
+    assert np.diff(times) == pytest.approx(np.diff(expected), abs=2e-3)
+    for a, b in zip(before, after, strict=True):
+        assert np.abs(a.to_ndarray(format="gray").astype(int) - b.to_ndarray(format="gray")).mean() < 3
+
+
+def test_frames_that_go_back_in_time_are_no_fault_of_the_disk(tmp_path, denoiser, monkeypatch):
+    source = clip(tmp_path / "in.avi", sound=False)
+    source.rename(tmp_path / "in.mkv")
+    change = "import msrn.video.source as source; source._put_in_time = lambda frames: frames; source.main()"
+    monkeypatch.setattr(child, "_PROGRAM", PROGRAM.partition("from")[0] + change)
+    with pytest.raises(ImageError, match="no later than the one before"):
+        restore_video(tmp_path / "in.mkv", tmp_path / "out.mkv", denoiser, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_an_exact_size_is_that_of_the_video_as_it_is_shown(tmp_path):
+    source = clip(tmp_path / "in.mp4", frames=4)  # stored as 48×32, shown as 32×48
+    plan = plan_outputs([source], tmp_path / "out")
+    enlarger = Restorer(identity_weights("sr"), device="cpu")
+    settings = Settings(size=(96, 64))
+    ((_, note, seconds, _),) = forecast(plan.jobs, enlarger, settings)
+    assert seconds > 0, note
+    with claim(plan) as output:
+        assert restore_files(plan.jobs, output, enlarger, settings)[0].error is None
+    frame = contents(tmp_path / "out" / "in.mp4")[0][0]
+    assert (frame.width, frame.height, abs(frame.rotation)) == (96, 64, 90)

@@ -55,9 +55,13 @@ def sweep(folder: Path) -> None:
     """Remove the temporary files that a killed program left in a folder, but none that is being written."""
     with suppress(OSError):
         for temporary in folder.glob(".msrn-*.tmp"):
-            with suppress(OSError), temporary.open("rb") as file:
-                if lock(file.fileno()):
-                    temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                if fcntl is None:
+                    temporary.unlink(missing_ok=True)  # which Windows refuses for what is in use
+                    continue
+                with temporary.open("rb") as file:
+                    if lock(file.fileno()):
+                        temporary.unlink(missing_ok=True)
 
 
 def lock(descriptor: int) -> bool:

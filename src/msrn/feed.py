@@ -1,5 +1,6 @@
 """What a run is fed: its images from folders, shards or a pack, and its batches, computed ahead where that pays."""
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from msrn.recipe import Recipe
 from msrn.resident import ResidentSampler
 from msrn.shards import Shards, are_shards
 
+logger = logging.getLogger(__name__)
+_SMALLEST = 8
+"""Side of an image that can be scored at every level."""
 Images = Sequence[NDArray[np.uint8]]
 Pairs = list[tuple[Tensor, Tensor]]
 
@@ -47,12 +51,19 @@ def load_material(recipe: Recipe, data_root: Path, device: torch.device) -> Mate
     """
     images, data = _read_images(recipe, data_root), recipe.data
     training, held_out = split(images, data.validation_every)
+    crops = [_centre(image, data.validation_crop) for image in held_out]
+    large = [crop for crop in crops if min(crop.shape[1:]) >= _SMALLEST]
+    if not large:
+        raise UsageError(f"no image that is held out has at least {_SMALLEST}×{_SMALLEST} pixels")
+    if len(large) < len(crops):
+        left_out = len(crops) - len(large)
+        logger.warning("%d held-out images are smaller than %d×%d and score nothing", left_out, _SMALLEST, _SMALLEST)
     degradation = degradation_for(recipe.task, data.levels, data.common_noise, data.subsampling)
     if data.resident:
         sampler = ResidentSampler(training, degradation, data.patch, recipe.seed, device, data.reduced)
     else:
         sampler = PatchSampler(training, degradation, data.patch, recipe.seed)
-    return Material(sampler, [_centre(image, data.validation_crop) for image in held_out], digest_of(images))
+    return Material(sampler, large, digest_of(images))
 
 
 class Feed:
@@ -126,4 +137,4 @@ def _read_images(recipe: Recipe, data_root: Path) -> Images:
 
 def _centre(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     top, left = (max(0, (length - side) // 2) for length in image.shape[1:])
-    return image[:, top : top + side, left : left + side]
+    return image[:, top : top + side, left : left + side].copy()  # the rest is not kept

@@ -47,8 +47,9 @@ def keep_freed_memory() -> None:
     trim_threshold, mmap_threshold = -1, -3  # names of mallopt's parameters
     with suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(mmap_threshold, 1 << 30)
-        mallopt(trim_threshold, -1)
+        # Some versions take no more than 32 MiB. Without that, the other would only keep it from growing by itself.
+        if mallopt(mmap_threshold, 1 << 30) or mallopt(mmap_threshold, 32 << 20):
+            mallopt(trim_threshold, -1)
 
 
 @cache

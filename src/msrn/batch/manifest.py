@@ -15,6 +15,7 @@ from threading import Lock
 from typing import Any, cast
 
 MANIFEST = "msrn-manifest.jsonl"
+FAILURES = "failures.jsonl"
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from msrn import atomic
-from msrn.batch.manifest import Manifest
+from msrn.batch.manifest import FAILURES, Manifest
 from msrn.batch.plan import Job, Plan
 from msrn.errors import MSRNError, OutputError
-
-FAILURES = "failures.jsonl"
 
 
 class Output:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msrn import files, video
 from msrn.atomic import reason
-from msrn.batch.manifest import outputs_in
+from msrn.batch.manifest import FAILURES, MANIFEST, outputs_in
 from msrn.errors import UsageError
 
 _NOT_READ = (
@@ -87,6 +87,8 @@ def plan_outputs(
         known = (*files.FORMATS, *video.CONTAINERS)
         if extension not in known:
             raise UsageError(f"the extension {extension!r} names no format written here ({', '.join(known)})")
+    if any(separator in suffix for separator in ("/", os.sep, "\0")):
+        raise UsageError(f"the suffix {suffix!r} must be a part of a name; folders are given with -o")
     given = _without_outputs([path for name in inputs for path in _matches(name)], output)
     one = len(given) == 1 and not given[0].is_dir()
     if output == STDIO:
@@ -137,10 +139,11 @@ def _matches(given: Path) -> list[Path]:
 
 
 def _without_outputs(given: list[Path], output: Path) -> list[Path]:
-    """Leave out what an earlier run made: when the same command goes on, its patterns match its outputs, too."""
+    """Leave out what an earlier run made: when the same command goes on, its patterns match its outputs and books."""
     if len(given) < 2 or output == STDIO:
         return given
-    made = {output.resolve(), *(_resolved(path) for path in outputs_in(output))}
+    books = output / MANIFEST, output / FAILURES
+    made = {output.resolve(), *(_resolved(path) for path in (*outputs_in(output), *books))}
     left = [path for path in given if path == STDIO or _resolved(path) not in made]
     if not left:
         raise UsageError(_ALL_MADE.format(output))
@@ -192,6 +195,7 @@ def _walk(
             path = here / name
             # A link that leads nowhere is a failure to report; a pipe, a device or a link to one is no image.
             known = path.suffix.lower() in (*files.FORMATS, *video.SUFFIXES_IN_FOLDERS, *_NOT_READ)
+            known = known and not name.startswith("._")  # what macOS keeps beside a file on other systems' disks
             # Not Path's own: these say no where nothing can be said, as of a link to a name that is too long.
             if known and (os.path.isfile(path) or not os.path.exists(path)):  # noqa: PTH110, PTH113
                 yield path

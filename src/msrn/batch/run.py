@@ -223,11 +223,12 @@ def forecast(
             if job.is_video:
                 with closing(video.Source(job.source, limits.pixels, limits.frames, limits.seconds)) as source:
                     frames = max(1, source.stream.frames)
-                picture = _first_frame(job, limits)
+                picture, size = _first_frame(job, settings, limits)
             else:
                 picture = files.read(job.source, max_pixels=limits.pixels, max_bytes=limits.bytes)
-            chosen = restorer.settled(picture, settings.scale, settings.size)
-            seconds, needed = chosen.forecast(picture, settings.scale, settings.size)
+                size = settings.size
+            chosen = restorer.settled(picture, settings.scale, size)
+            seconds, needed = chosen.forecast(picture, settings.scale, size)
         except MSRNError as error:
             yield job, str(error), 0.0, 0
             continue
@@ -270,11 +271,12 @@ def _restore_video(
 ) -> Outcome:
     """Restore a video whole, every frame by what its first one needs."""
     pixels = 0
-    chosen = restorer.settled(_first_frame(job, limits), settings.scale, settings.size)
+    first, size = _first_frame(job, settings, limits)
+    chosen = restorer.settled(first, settings.scale, size)
 
     def restore(picture: Picture) -> Picture:
         nonlocal pixels
-        made = chosen(picture, scale=settings.scale, size=settings.size)
+        made = chosen(picture, scale=settings.scale, size=size)
         pixels += made.width * made.height
         return made
 
@@ -296,10 +298,12 @@ def _restore_video(
     return Outcome(job, pixels=pixels, note=chosen.note)
 
 
-def _first_frame(job: Job, limits: Limits) -> Picture:
+def _first_frame(job: Job, settings: Settings, limits: Limits) -> tuple[Picture, tuple[int, int] | None]:
+    """The first frame as it is stored, and the size wanted for that: players may turn it afterwards."""
     with closing(video.Source(job.source, limits.pixels, limits.frames, limits.seconds)) as source:
-        for _, picture in source.frames():
-            return picture
+        for frame, picture in source.frames():
+            lies = settings.size is not None and frame.rotation % 180 == 90
+            return picture, settings.size[::-1] if lies else settings.size
     raise ImageError(f"{job.source} holds no frame")
 
 

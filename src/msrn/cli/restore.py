@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -137,9 +137,15 @@ def _restore(
     settings = Settings(scale, size, common.quality, common.subsampling, common.strip_metadata)
     if common.dry_run:
         total, most = 0.0, 0
+        rows: list[dict[str, Any]] = []
         for job, note, seconds, needed in forecast(plan.jobs, load({}), settings, limits):
-            typer.echo(f"{job.source} -> {job.target}" + (f"  ({printable(note)})" if note else ""))
+            paths = {"input": str(job.source), "output": str(job.target)}
+            rows.append({**paths, "note": note, "seconds": seconds, "bytes": needed})
+            if not common.as_json:
+                typer.echo(printable(f"{job.source} -> {job.target}" + (f"  ({note})" if note else "")))
             total, most = total + seconds, max(most, needed)
+        if common.as_json:
+            typer.echo(json.dumps(rows, indent=2))
         say(f"msrn: about {total:.1f} s and {most / 2**30:.2f} GiB at most on this machine")
         return
     if not common.quiet:
@@ -177,11 +183,13 @@ def _restore(
             except MSRNError as error:
                 if error is not report.last_error:
                     raise
+                if common.as_json:
+                    typer.echo(_table(report.outcomes))
                 if len(plan.jobs) > 1:
                     bar.say(f"{report.summary()}; stopped, the same command goes on from here")
                 raise typer.Exit(error.exit_code) from error
     if common.as_json:
-        typer.echo(json.dumps([_row(outcome) for outcome in outcomes], indent=2))
+        typer.echo(_table(outcomes))
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     if len(plan.jobs) > 1 and (failed or not common.quiet):
         say(report.summary())
@@ -229,6 +237,7 @@ class Report:
         self._made = self._skipped = self._failed = self._pixels = 0
         self._shown = 0.0
         self.last_error: MSRNError | None = None
+        self.outcomes: list[Outcome] = []
 
     def advance(self, job: "Job", share: float) -> None:
         """Show the file at hand and the speed so far."""
@@ -239,6 +248,7 @@ class Report:
 
     def done(self, outcome: "Outcome") -> None:
         """Count what became of a file, and say it."""
+        self.outcomes.append(outcome)
         if outcome.error is not None:
             self._failed += 1
             self.last_error = outcome.error
@@ -259,6 +269,10 @@ class Report:
     def _speed(self) -> str:
         seconds = max(time.perf_counter() - self._started, 1e-9)
         return f"{self._made / seconds:.2f} images/s, {self._pixels / seconds / 1e6:.2f} MP/s"
+
+
+def _table(outcomes: "Sequence[Outcome]") -> str:
+    return json.dumps([_row(outcome) for outcome in outcomes], indent=2)
 
 
 def _row(outcome: "Outcome") -> dict[str, Any]:

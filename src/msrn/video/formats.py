@@ -49,6 +49,8 @@ class Frame:
     """To encode it in."""
     tags: tuple[int, ...]
     """Values of :data:`TAGS`."""
+    rotation: int = 0
+    """Degrees by which players turn it."""
 
     @property
     def matrix(self) -> int:

@@ -200,7 +200,8 @@ class Source:
         answer = cast(Reader, self._ahead)
         header = answer.header
         pixels = answer.array((3, self.stream.height, self.stream.width))
-        frame = Frame(header["pts"], Fraction(*header["time_base"]), header["pixel_format"], tuple(header["tags"]))
+        about = header["pixel_format"], tuple(header["tags"]), header["rotation"]
+        frame = Frame(header["pts"], Fraction(*header["time_base"]), *about)
         return frame, Picture(pixels, metadata=Metadata(source=str(self.path)))
 
 

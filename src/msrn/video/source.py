@@ -2,6 +2,7 @@
 
 import heapq
 import json
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from io import BytesIO
@@ -17,6 +18,9 @@ from msrn.video.formats import CONTAINERS, SCALER, TAGS, known_matrix, pyav
 
 # Playlists and the like could make FFmpeg open other files, or addresses.
 _SAFE = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts", "protocol_whitelist": "file"}
+
+_PREDICTED = 17
+"""Frames in a row, more than H.264 and its like allow, that are predicted from one that is shown after them."""
 
 
 def main() -> None:
@@ -73,6 +77,7 @@ class _Video:
             "time_base": _pair(frame.time_base),
             "pixel_format": _pixel_format(frame),
             "tags": [int(getattr(frame, tag)) for tag in TAGS],
+            "rotation": frame.rotation,
         }
         how = {"src_colorspace": known_matrix(frame.colorspace), "src_color_range": frame.color_range or 1, **SCALER}
         samples = frame.reformat(**how).to_ndarray()
@@ -113,13 +118,20 @@ class _Video:
         """Frames in the order they are shown; whatever is wrong with one is an error of the whole."""
         stream, path = self.stream, self.path
         try:
-            for number, frame in enumerate(container.decode(stream)):
+            before = None
+            frames = container.decode(stream)
+            if container.format.name == "avi":
+                frames = _put_in_time(frames)
+            for number, frame in enumerate(frames):
                 if number == self.max_frames:
                     raise ImageError(f"{path} has more than {self.max_frames:,} frames and is refused")
                 if frame.interlaced_frame:
                     raise ImageError(f"{path} is interlaced; deinterlace it first")
                 if frame.is_corrupt or frame.pts is None:
                     raise ImageError(f"{path} is damaged at frame {number}")
+                if before is not None and frame.pts <= before:
+                    raise ImageError(f"{path} shows frame {number} no later than the one before it")
+                before = frame.pts
                 if (frame.width, frame.height) != (stream.width, stream.height):
                     raise ImageError(f"{path} changes its size at frame {number}, which is not handled")
                 yield frame
@@ -167,6 +179,27 @@ def _copied(container: Any, path: Path, suffix: str) -> list[Any]:
     """The streams that are copied: sound, and into the same kind of file subtitles."""
     kinds = ("audio", "subtitle") if path.suffix.lower() == suffix else ("audio",)
     return [stream for stream in container.streams if stream.type in kinds]
+
+
+def _put_in_time(frames: Iterator[Any]) -> Iterator[Any]:
+    """Give frames, in the order they are shown, their times in rising order.
+
+    AVI says when a frame is decoded. With frames that are predicted from later ones, these are other frames' times.
+    """
+    waiting: deque[Any] = deque()
+    times: list[int] = []
+    for frame in frames:
+        if frame.pts is None:
+            yield frame  # damaged, as whoever reads on will say
+            continue
+        waiting.append(frame)
+        heapq.heappush(times, frame.pts)
+        if len(waiting) > _PREDICTED:
+            waiting[0].pts = heapq.heappop(times)
+            yield waiting.popleft()
+    for frame in waiting:
+        frame.pts = heapq.heappop(times)
+        yield frame
 
 
 def _pair(value: Any) -> tuple[int, int] | None:
