@@ -239,8 +239,8 @@ def test_a_pack_comes_back_and_other_files_are_refused(tmp_path):
 
 
 def test_held_out_images_too_small_to_be_scored_are_left_out(tmp_path, caplog):
-    for index, side in enumerate((40, 3, 40, 40)):  # with every third held out: the second
-        pixels = np.zeros((side, 50, 3), dtype=np.uint8)
+    for index, side in enumerate((60, 3, 60, 60)):  # with every third held out: the second
+        pixels = np.zeros((side, 60, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{index}.png")
     values = {
         "name": "tiny",
@@ -251,7 +251,7 @@ def test_held_out_images_too_small_to_be_scored_are_left_out(tmp_path, caplog):
     with pytest.raises(UsageError, match="held out"):
         load_material(validate(values, "test"), tmp_path, torch.device("cpu"))
     for index in range(4, 7):
-        Image.fromarray(np.zeros((40, 50, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
+        Image.fromarray(np.zeros((60, 60, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
     material = load_material(validate(values, "test"), tmp_path, torch.device("cpu"))
-    assert [crop.shape for crop in material.held_out] == [(1, 40, 50)]
+    assert [crop.shape for crop in material.held_out] == [(1, 60, 60)]
     assert "1 held-out images are smaller" in caplog.text
