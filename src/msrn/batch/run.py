@@ -302,8 +302,8 @@ def _first_frame(job: Job, settings: Settings, limits: Limits) -> tuple[Picture,
     """The first frame as it is stored, and the size wanted for that: players may turn it afterwards."""
     with closing(video.Source(job.source, limits.pixels, limits.frames, limits.seconds)) as source:
         for frame, picture in source.frames():
-            lies = settings.size is not None and frame.rotation % 180 == 90
-            return picture, settings.size[::-1] if lies else settings.size
+            size = settings.size
+            return picture, (size[1], size[0]) if size and frame.rotation % 180 == 90 else size
     raise ImageError(f"{job.source} holds no frame")
 
 
