@@ -11,7 +11,7 @@ jpeg       Y (full range, the plane a JPEG stores) is restored by the network; s
            where the usual 4:2:0 has its blocks, and only what changed there is added to them (docs/colour.md).
 =========  ==================================================================================================
 
-Networks with three channels see RGB; where weights are chosen by task, and some of them are for colours (denoise),
+Networks with three channels see RGB; where weights are chosen by task, and some of them are for colours,
 these restore pictures with colours. Gray pictures have one plane and stay gray. Alpha never enters the network: it is
 enlarged bicubically for super-resolution and otherwise returned as it came. Colours under full transparency do not
 bleed into visible ones (``transparency.py``).

@@ -140,6 +140,14 @@ CATALOGUE: tuple[Entry, ...] = (
         sha256="30b05f9bc2313b14a729ab2d078ea4027ed53cc60cd2a69952f9a8bf587f03f5",
         summary="the same, better, at 3.5 times the cost; 0.313 M multiply-adds per pixel",
     ),
+    Entry(
+        name="msrn-m4r1s2-jpeg-color",
+        task="jpeg",
+        file="MSRN_M4R1C64S2_jpeg-color-291-07ef53fe.safetensors",
+        sha256="07ef53fe026673a2f05ef23650a7f43d68fbe0a3c766c25aa4711813db7b2e88",
+        summary="JPEG artifacts in colours, R, G and B at once; 0.092 M multiply-adds per pixel",
+        color=True,
+    ),
 )
 
 
