@@ -94,6 +94,14 @@ def test_jpegs_of_colours_are_subsampled_in_all_the_ways_that_are_asked_for():
     assert len(set(same)) == 2
 
 
+def test_a_scale_that_is_named_twice_is_kept_once_and_drawn_twice_as_often():
+    kept = [image[:, :48, :36] for image in images() if image.shape[1] >= 48]
+    twice, other = (ResidentSampler(kept, Bicubic(scales), 16, 0, CPU) for scales in ((3, 2, 3), (3,)))
+    assert len(twice.degraded) == 2
+    pairs = zip(twice.batch(0, 600)[0], other.batch(0, 600)[0], strict=True)
+    assert 0.6 < np.mean([torch.equal(a, b) for a, b in pairs]) < 0.74
+
+
 def test_images_smaller_than_the_patch_are_left_out_or_refused():
     assert len(ResidentSampler(images(), GaussianNoise(), 40, 0, CPU).offsets) == 2
     with pytest.raises(UsageError, match="99×99"):

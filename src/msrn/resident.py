@@ -54,7 +54,8 @@ class ResidentSampler:
         # Apple's GPUs have no double precision, so that what is drawn is drawn beside them.
         self.drawing = torch.device("cpu") if device.type == "mps" else device
         self.noise = degradation if isinstance(degradation, GaussianNoise) else None
-        levels = _levels(degradation)
+        drawn = _levels(degradation)
+        levels = sorted(set(drawn))  # what is drawn more often is kept once
         whole = math.lcm(*(degradation.multiple(level) for level in levels)) if levels else 1
         decoded_here = hasattr(images, "shapes")  # rather than held already
         samples = sum(map(math.prod, shapes_of(images))) * (1 + sum(factor**2 for factor in reduced))
@@ -71,6 +72,7 @@ class ResidentSampler:
             versions = [
                 _flat(list(pool.map(_Degraded(degradation, level), kept, range(len(kept))))) for level in levels
             ]
+        self.drawn = torch.tensor([levels.index(level) for level in drawn], device=self.drawing)
         # (levels, C, all pixels); half precision is 0.06 grey levels at worst.
         self.degraded = torch.stack(versions).to(device) if versions else None
         sizes = torch.tensor([image.shape[1:] for image in kept])
@@ -109,7 +111,7 @@ class ResidentSampler:
                 noise = (1 - share).sqrt() * noise + share.sqrt() * common
             return clean + (sigma * noise[part]).to(self.device), clean
         assert self.degraded is not None
-        level = (draw[6] * len(self.degraded)).long()[:, None, None, None].to(self.device)
+        level = self.drawn[(draw[6] * len(self.drawn)).long()][:, None, None, None].to(self.device)
         channel = torch.arange(clean.shape[1], device=self.device)[None, :, None, None]
         return self.degraded[level, channel, where[:, None]].float(), clean
 
