@@ -233,3 +233,7 @@ def test_resizing_onto_an_array_adds_the_result_to_it(how):
 def test_compressing_does_not_depend_on_what_images_may_be_read_meanwhile(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 16)
     assert Jpeg().apply(np.zeros((1, 32, 32)), 50).shape == (1, 32, 32)
+
+
+def test_patches_are_cut_at_every_phase_of_the_largest_block():
+    assert [Jpeg(subsampling=modes).period for modes in ((), ("4:4:4",), ("4:4:4", "4:2:0"))] == [8, 8, 16]

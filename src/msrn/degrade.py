@@ -115,10 +115,13 @@ class Jpeg:
 
     quality: tuple[int, int] = (5, 95)
     subsampling: tuple[Subsampling, ...] = ("4:2:0",)
-    """Of colours; where there are several, one is drawn."""
+    """Of colours; where there are several, one is drawn. Gray images need none."""
     context: int = 0
-    period: int = 8
-    """One coding block."""
+
+    @property
+    def period(self) -> int:
+        """One coding block, of chroma where that is subsampled."""
+        return 16 if any(mode != "4:4:4" for mode in self.subsampling) else 8
 
     def multiple(self, level: float) -> int:
         """Any size will do: libjpeg completes the last blocks."""

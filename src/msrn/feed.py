@@ -58,7 +58,8 @@ def load_material(recipe: Recipe, data_root: Path, device: torch.device) -> Mate
     if len(large) < len(crops):
         left_out = len(crops) - len(large)
         logger.warning("%d held-out images are smaller than %d×%d and score nothing", left_out, _SMALLEST, _SMALLEST)
-    degradation = degradation_for(recipe.task, data.levels, data.common_noise, data.subsampling)
+    subsampling = data.subsampling if recipe.network.in_channels == 3 else ()
+    degradation = degradation_for(recipe.task, data.levels, data.common_noise, subsampling)
     if data.resident:
         sampler = ResidentSampler(training, degradation, data.patch, recipe.seed, device, data.reduced)
     else:
