@@ -100,8 +100,8 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry(
         name="msrn-m6r1s2-sr",
         task="sr",
-        file="MSRN_M6R1C96S2_sr-291-2d2134dd.safetensors",
-        sha256="2d2134dd5d7c773542cf1250278b029f27e9ab3bcaeee702fef9d4bf2f6ae62e",
+        file="MSRN_M6R1C96S2_sr-291-d90c0eb3.safetensors",
+        sha256="d90c0eb36e8f5f5e333afdfc5511a9c33fccbca45620d6a92d2bada682bcfbb9",
         summary="the same, better, at 3.5 times the cost; 0.313 M multiply-adds per pixel",
     ),
     Entry(
