@@ -169,7 +169,7 @@ def test_int8_needs_ranges():
         Restorer(weights, device="cpu", backend="openvino", precision="int8")
 
 
-@pytest.mark.parametrize(("value", "words"), [(np.nan, "not finite"), (-5.0, "black")])
+@pytest.mark.parametrize(("value", "words"), [(np.nan, "not finite"), (-5.0, "black"), (-0.45, "black")])
 def test_a_tile_that_a_backend_spoils_is_repeated_in_fp32(value, words, caplog):
     weights = random_weights("sr", MSRNConfig(1, 1, 4))
     weights.network.reconstruct.weight *= 0.1  # so that the result is about as bright as the input

@@ -8,6 +8,7 @@ import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
 from msrn import files
+from msrn.files.metadata import png_chunk, says_unusual_colors
 from msrn.picture import Metadata, Picture
 
 NAME = "© Müller".encode()
@@ -128,3 +129,21 @@ def test_a_photograph_whose_index_speaks_of_pictures_that_were_cut_off_is_read(t
     data = (tmp_path / "x.jpg").read_bytes()
     (tmp_path / "x.jpg").write_bytes(data[: data.rindex(b"\xff\xd8\xff")])
     assert files.read(tmp_path / "x.jpg").width == 16
+
+
+@pytest.mark.parametrize(
+    ("chunks", "unusual"),
+    [
+        ([], False),
+        ([(b"gAMA", 45_455)], False),
+        ([(b"gAMA", 45_000)], False),
+        ([(b"gAMA", 100_000)], True),
+        ([(b"gAMA", 100_000), (b"sRGB", 0)], False),
+    ],
+)
+def test_a_gamma_that_only_png_can_state_is_noticed(chunks, unusual):
+    stated = b"".join(
+        png_chunk(name, struct.pack(">I", value)[-1 if name == b"sRGB" else 0 :]) for name, value in chunks
+    )
+    assert says_unusual_colors(Metadata(png_chunks=stated or None)) is unusual
+    assert not says_unusual_colors(Metadata(png_chunks=stated or None, icc_profile=b"a profile"))

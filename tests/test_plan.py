@@ -62,6 +62,8 @@ def test_an_output_folder_inside_the_input_folder_does_not_feed_on_itself(tmp_pa
     for _ in range(2):
         assert len(run(folder, folder / "out", denoiser)) == 2
     assert sorted(tree(folder / "out")) == ["a.png", "deep/b.png"]
+    album(folder / "out", "somebody's.png")  # in no manifest
+    assert targets(plan_outputs([folder], folder / "out", recursive=True), folder / "out") == ["a.png", "deep/b.png"]
 
 
 def test_the_same_command_goes_on_where_a_shell_expands_its_pattern(tmp_path, denoiser):

@@ -21,6 +21,8 @@ def random_network(config: MSRNConfig, seed: int = 0) -> MSRN:
             ):
                 assert tensor is not None
                 tensor.data.copy_(low + (high - low) * torch.rand(tensor.shape, generator=generator))
+        elif isinstance(module, torch.nn.Conv2d) and module.bias is not None:
+            module.bias.data.copy_(0.02 * torch.randn(module.bias.shape, generator=generator))
     if config.multi_supervised:
         torch.nn.init.constant_(network.ensemble, 1 / config.memory_blocks)
     return network.eval().requires_grad_(False)

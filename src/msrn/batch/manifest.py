@@ -42,8 +42,8 @@ class Manifest:
         self.path = folder / MANIFEST
         rows = list(_rows(self.path))
         self._rows = {row.output: row for row in rows if isinstance(row, Row)}
-        begun = [item for row in rows if isinstance(row, Begun) for item in row.choices.items()]
-        self.choices: dict[str, str] = dict(reversed(begun))  # the first counts
+        begun = (item for row in rows if isinstance(row, Begun) for item in row.choices.items())
+        self.choices: dict[str, str] = dict(begun)
         """With what backend and precision earlier runs computed, by SHA-256 of the weights."""
         self._lock = Lock()
 
