@@ -22,7 +22,8 @@ MAX_FRAMES = 1_000_000
 TAGS = ("color_range", "colorspace", "color_primaries", "color_trc")
 
 # Floating point, and rounding that is accurate: otherwise the way to RGB and back darkens 8-bit video by a whole level.
-SCALER = {"format": "gbrpf32le", "interpolation": "ACCURATE_RND"}
+# In several threads, it now and then garbles the rows where two of them meet.
+SCALER: dict[str, Any] = {"format": "gbrpf32le", "interpolation": "ACCURATE_RND", "threads": 1}
 
 
 @dataclass(frozen=True)
