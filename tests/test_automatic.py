@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from tests.test_diagnose import clean  # noqa: F401 (a fixture)
 from tests.tools import identity_weights
 
 from msrn import automatic, files
-from msrn.automatic import Automatic, tasks_for
+from msrn.automatic import Automatic, Chain, tasks_for
 from msrn.degrade import GaussianNoise, Jpeg
 from msrn.diagnose import Diagnosis
 from msrn.engine import Restorer
@@ -102,3 +103,19 @@ def test_the_command_explains_itself(tmp_path, clean):  # noqa: F811
     assert "done before" in msrn(*command).stderr
     assert msrn(*command[:2], "-o", tmp_path / "big", "-s", "2").returncode == 0
     assert files.read(tmp_path / "big" / "noisy.png").width == 400
+
+
+def test_a_size_alone_enlarges():
+    plain = Automatic(lambda task: Restorer(identity_weights(task), device="cpu"))
+    picture = Picture(np.full((3, 60, 50), 0.5, np.float32))
+    made = plain.settled(picture, None, (120, 100))(picture, size=(120, 100))
+    assert (made.height, made.width) == (120, 100)
+
+
+def test_a_chain_takes_as_many_pictures_at_once_as_its_narrowest_step():
+    assert Chain([SimpleNamespace(at_once=number) for number in (4, 1)], "").at_once == 1
+
+
+def test_the_choices_of_all_tasks_are_named():
+    chooser = Automatic(lambda task: SimpleNamespace(choices={task: "eager fp32"}))
+    assert set(chooser.choices) == {"jpeg", "denoise", "sr"}

@@ -1,6 +1,7 @@
 """Checkpoint files: whole or recognised as damaged, the last one never lost."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -70,3 +71,14 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path, monke
     with pytest.raises(OutputError, match="No space left"):
         checkpoint.save(tmp_path, 2, {"recipe": {}})
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000001.ckpt"]
+
+
+def test_a_checkpoint_runs_no_code(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "executed",)
+
+    torch.save({"recipe": Bomb()}, tmp_path / "x.ckpt")
+    with pytest.raises(WeightsError):
+        checkpoint.load(tmp_path / "x.ckpt")
+    assert not (tmp_path / "executed").exists()

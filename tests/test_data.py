@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from msrn.data import Pack, PatchSampler, list_images, load_pack, load_plane, save_pack, split
+from msrn.data import Pack, PatchSampler, digest_of, list_images, load_pack, load_plane, read_folders, save_pack, split
 from msrn.degrade import Bicubic, GaussianNoise, Jpeg
 from msrn.errors import ImageError, UsageError
 from msrn.feed import load_material
@@ -255,3 +255,26 @@ def test_held_out_images_too_small_to_be_scored_are_left_out(tmp_path, caplog):
     material = load_material(validate(values, "test"), tmp_path, torch.device("cpu"))
     assert [crop.shape for crop in material.held_out] == [(1, 60, 60)]
     assert "1 held-out images are smaller" in caplog.text
+
+
+def test_an_image_that_two_folders_lead_to_is_named_once(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in ("a.png", "sub/b.png"):
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    found = list_images([tmp_path, tmp_path / "sub", tmp_path], nested=True)
+    assert [path.name for path in found] == ["a.png", "b.png"]
+
+
+def test_folders_that_do_not_fit_in_half_of_the_memory_are_refused(tmp_path, monkeypatch):
+    Image.new("L", (100, 100)).save(tmp_path / "a.png")
+    needed = 10_000 * (1 + 48)
+    monkeypatch.setattr("msrn.data.free_memory", lambda: 2 * needed - 1)
+    with pytest.raises(UsageError, match="msrn prepare"):
+        read_folders([tmp_path], 1, "full")
+    monkeypatch.setattr("msrn.data.free_memory", lambda: 2 * needed)
+    assert len(read_folders([tmp_path], 1, "full").images) == 1
+
+
+def test_the_digest_of_images_holds_their_shape():
+    wide, high = (np.zeros((1, *size), np.uint8) for size in ((2, 3), (3, 2)))
+    assert digest_of([wide]) != digest_of([high])

@@ -237,3 +237,21 @@ def test_compressing_does_not_depend_on_what_images_may_be_read_meanwhile(monkey
 
 def test_patches_are_cut_at_every_phase_of_the_largest_block():
     assert [Jpeg(subsampling=modes).period for modes in ((), ("4:4:4",), ("4:4:4", "4:2:0"))] == [8, 8, 16]
+
+
+def test_what_floating_point_adds_to_a_size_is_no_pixel():
+    assert 100 * 1.1 > 110
+    assert enlarged_size((10, 100), scale=1.1) == (11, 110)
+
+
+def test_a_recipes_levels_and_ways_reach_the_degradation():
+    assert degradation_for("jpeg", (), 0, ("4:4:4",)) == Jpeg(subsampling=("4:4:4",))
+    assert degradation_for("jpeg", (5, 9), 0, ("4:4:4",)) == Jpeg((5, 9), ("4:4:4",))
+    assert degradation_for("denoise", (5, 9), 0.5) == GaussianNoise((5, 9), 0.5)
+    assert degradation_for("denoise", (), 0.5) == GaussianNoise(common=0.5)
+
+
+def test_a_reduction_by_a_fraction_rounds_its_size():
+    image = np.random.default_rng(0).random((1, 13, 14))
+    expected = resize(resize(image, size=(9, 9)), size=(13, 14))
+    np.testing.assert_allclose(Bicubic().apply(image, 1.5), expected)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from msrn.color import ycbcr_to_rgb
 from msrn.degrade import GaussianNoise, Jpeg, resize
 from msrn.diagnose import diagnose, jpeg_quality, noise
 from msrn.picture import Picture
@@ -61,3 +62,9 @@ def test_what_was_never_compressed_shows_no_quality(clean):
     assert diagnose(Picture(resized.clip(0, 1))).quality is None
     assert jpeg_quality(np.zeros((64, 64), np.float32)) is None
     assert jpeg_quality(np.zeros((1, 500), np.float32)) is None
+
+
+def test_noise_in_the_colours_alone_is_seen():
+    noise = np.random.default_rng(0).normal(0, 20 / 255, (3, 160, 200)) * np.array([0, 1, 1])[:, None, None]
+    picture = Picture(ycbcr_to_rgb(np.full((3, 160, 200), 0.5) + noise, "full").astype(np.float32))
+    assert diagnose(picture).sigma == pytest.approx(20, rel=0.1)

@@ -1,5 +1,7 @@
 """The engine: contract at the door, colour rule, sizes, precision and memory."""
 
+import threading
+import time
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -349,3 +351,41 @@ def test_few_pictures_at_once_where_memory_is_short(monkeypatch):
         monkeypatch.setattr(tuning, "free_memory", lambda free=free: free)
         assert tuning.pictures_at_once(MSRNConfig(), Tuned(Choice("openvino", "fp32"), {}, "")) == most
     assert tuning.pictures_at_once(MSRNConfig(), Tuned(Choice("eager", "fp32"), {}, "")) == 1
+
+
+def test_alpha_is_enlarged_by_the_same_factor_as_the_colours():
+    alpha = (0.2 + 0.6 * np.random.default_rng(0).random((1, 21, 17))).astype(np.float32)
+    result = Restorer(identity_weights("sr"), device="cpu")(Picture(np.repeat(alpha, 3, axis=0), alpha), scale=1.37)
+    np.testing.assert_allclose(result.alpha, resize(alpha, 1.37).clip(0, 1), atol=1e-6)
+
+
+def test_self_ensemble_is_forecast_to_take_eight_times_as_long(monkeypatch):
+    monkeypatch.setattr(engine, "tune", lambda *a, **o: Tuned(Choice("eager", "fp32"), {96: 2e-6}, ""))
+    image = Picture(np.zeros((1, 64, 64), np.float32))
+    one, eight = (
+        Restorer(identity_weights("denoise"), device="cpu", tta=tta).forecast(image)[0] for tta in (False, True)
+    )
+    assert eight == pytest.approx(8 * one)
+
+
+def test_planes_must_be_in_single_precision():
+    with pytest.raises(UsageError, match="float32"):
+        Restorer(identity_weights("denoise"), device="cpu").restore_planes(np.zeros((1, 1, 8, 8)))
+
+
+def test_threads_share_one_backend(monkeypatch):
+    made = []
+
+    def slow(*arguments):
+        made.append(arguments)
+        time.sleep(0.2)
+        return lambda x: 0 * x
+
+    monkeypatch.setattr(engine, "create", slow)
+    restorer = Restorer(identity_weights("denoise"), device="cpu", backend="eager", precision="fp32")
+    threads = [threading.Thread(target=lambda: restorer._backend) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1

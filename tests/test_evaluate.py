@@ -405,3 +405,16 @@ def test_an_onnx_file_can_be_scored(folder, colors, tmp_path_factory):
     path.write_bytes(b"not a network")
     with pytest.raises(WeightsError, match=r"half\.onnx"):
         OnnxMethod(path)
+
+
+def test_noise_is_seeded_by_the_name_without_its_suffix(tmp_path):
+    for suffix in ("png", "bmp"):
+        Image.new("L", (4, 4), 128).save(tmp_path / f"baby.{suffix}")
+    one, other = (load_pair(tmp_path / f"baby.{suffix}", "denoise", 50).degraded for suffix in ("png", "bmp"))
+    assert np.array_equal(one, other)
+
+
+def test_noise_is_scored_on_luminance_of_the_full_range_and_jpeg_on_matlabs(tmp_path):
+    Image.new("RGB", (4, 4), (255, 255, 255)).save(tmp_path / "x.png")
+    assert load_pair(tmp_path / "x.png", "denoise", 0).clean.max() == 1
+    assert load_pair(tmp_path / "x.png", "jpeg", 90).clean.max() == pytest.approx(235 / 255)

@@ -44,3 +44,9 @@ def test_fusing_leaves_the_network_and_its_input_alone():
 def test_the_graph_can_be_moved_and_cast():
     fused = fuse(random_network(MSRNConfig(2, 1, 4))).to(torch.bfloat16)
     assert fused(torch.rand(1, 1, 8, 8, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+def test_casting_the_graph_leaves_the_network_alone():
+    network = random_network(MSRNConfig(2, 1, 4))
+    fuse(network).to(torch.bfloat16)
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}

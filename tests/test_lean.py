@@ -9,7 +9,7 @@ import torch
 from tests.test_network import SHAPES
 from tests.tools import random_network
 
-from msrn.lean import all_outputs, compile_training
+from msrn.lean import _moments, all_outputs, compile_training
 from msrn.network import MSRNConfig
 from msrn.objective import objective
 from msrn.recipe import LossRecipe
@@ -63,3 +63,10 @@ def test_compiled_it_agrees_to_the_gradient_and_counts_batches(training):
     for name, value in expected.items():
         assert torch.allclose(found[name], value, rtol=1e-9, atol=1e-11), name
     assert lean.extract_norm.num_batches_tracked == plain.extract_norm.num_batches_tracked
+
+
+def test_moments_of_bf16_are_taken_in_single_precision():
+    x = (5 + torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))).to(torch.bfloat16)
+    mean, variance = _moments(x)
+    assert mean.dtype == variance.dtype == torch.float32
+    assert torch.allclose(mean, x.double().mean((0, 2, 3)).float(), rtol=1e-5)

@@ -2,12 +2,15 @@
 
 import struct
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import ExifTags, Image, PngImagePlugin
 
 from msrn import files
+from msrn.files import encode
 from msrn.files.metadata import png_chunk, says_unusual_colors
 from msrn.picture import Metadata, Picture
 
@@ -147,3 +150,41 @@ def test_a_gamma_that_only_png_can_state_is_noticed(chunks, unusual):
     )
     assert says_unusual_colors(Metadata(png_chunks=stated or None)) is unusual
     assert not says_unusual_colors(Metadata(png_chunks=stated or None, icc_profile=b"a profile"))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_nothing_is_left_when_metadata_is_stripped(tmp_path, suffix, bits):
+    kept = Metadata(bits, b"profile" * 30, exif_of(1), (300.0, 240.0), b"<x/>", IPTC, b"comment")
+    files.write(Picture(PIXELS, metadata=kept), tmp_path / f"x{suffix}", strip_metadata=True)
+    back = files.read(tmp_path / f"x{suffix}").metadata
+    assert replace(back, source="") == Metadata(back.bits)
+    assert b"comment" not in (tmp_path / f"x{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize(("name", "head"), [("iptc", IPTC[:3]), ("comment", b"x"), ("xmp", b"<x>")])
+def test_what_just_fits_into_a_jpeg_is_kept_and_one_byte_more_is_not(tmp_path, name, head):
+    largest = encode._LARGEST["JPEG"][name]
+    for length in (largest, largest + 1):
+        metadata = Metadata(**{name: head.ljust(length, b"x")})
+        files.write(Picture(PIXELS, metadata=metadata), tmp_path / "x.jpg")
+        assert (getattr(files.read(tmp_path / "x.jpg").metadata, name) is not None) == (length == largest)
+
+
+def test_xmp_says_orientation_as_an_element_too(tmp_path):
+    xmp = b"<x><tiff:Orientation>6</tiff:Orientation></x>"
+    Image.new("RGB", (8, 6)).save(tmp_path / "x.jpg", xmp=xmp, exif=exif_of(6))
+    assert files.read(tmp_path / "x.jpg").metadata.xmp == xmp.replace(b"6", b"1")
+
+
+def test_a_resolution_in_centimetres_becomes_one_in_inches(tmp_path):
+    gray_and_alpha = {"photometric": "minisblack", "planarconfig": "contig", "extrasamples": ["unassalpha"]}
+    samples = np.zeros((8, 8, 2), np.uint16)
+    tifffile.imwrite(tmp_path / "x.tif", samples, **gray_and_alpha, resolution=(100, 100), resolutionunit=3)
+    assert files.read(tmp_path / "x.tif").metadata.dpi == pytest.approx((254, 254))
+
+
+def test_a_bundles_photograph_keeps_its_comment(tmp_path):
+    more = {"save_all": True, "append_images": [Image.new("RGB", (4, 4))]}
+    Image.new("RGB", (16, 8)).save(tmp_path / "x.jpg", "MPO", comment=b"hello", **more)
+    assert files.read(tmp_path / "x.jpg").metadata.comment == b"hello"

@@ -1,5 +1,7 @@
 """The multi-supervised objective, its kinds and its gradients."""
 
+import math
+
 import pytest
 import torch
 from tests.tools import random_network
@@ -49,3 +51,20 @@ def test_gradients_equal_finite_differences(kind):
         flat[index] = kept
         measured = (above - below) / (2 * step)
         assert parameter.grad.view(-1)[index].item() == pytest.approx(measured, abs=2e-6, rel=1e-3), name
+
+
+def test_charbonnier_is_rounded_at_a_thousandth():
+    clean = torch.zeros(1, 1, 2, 2)
+    plan = LossRecipe(kind="charbonnier", intermediate_weight=0)
+    loss = objective(Outputs(clean + 0.003, [clean + 0.003]), clean, plan)
+    assert loss.item() == pytest.approx(math.sqrt(0.003**2 + 0.001**2))
+
+
+def test_a_sum_over_a_patch_is_averaged_over_the_batch():
+    clean = torch.zeros(5, 1, 3, 4)
+    image = clean + 2
+    mean, patch = (
+        objective(Outputs(image, [image, image]), clean, LossRecipe(kind="l2", reduction=reduction))
+        for reduction in ("mean", "patch")
+    )
+    assert patch.item() == pytest.approx(12 * mean.item())

@@ -4,12 +4,13 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.test_batch import OURS, album, denoiser, run, targets, tree
 from tests.test_cli import msrn
 
-from msrn.batch import claim, plan_outputs, restore_files
+from msrn.batch import Settings, claim, plan_outputs, restore_files
 from msrn.errors import OutputError, UsageError
 
 __all__ = ["denoiser"]
@@ -209,3 +210,10 @@ def test_a_run_that_stops_at_a_failure_says_what_was_done(tmp_path):
     done = msrn("denoise", folder, "-o", tmp_path / "out", "--fail-fast", "--json", "--quiet")
     assert done.returncode == 3
     assert "b.png" in json.loads(done.stdout)[-1]["error"]
+
+
+def test_the_digest_holds_the_weights_and_the_version(monkeypatch):
+    one, other = (Settings().digest(SimpleNamespace(identity={"weights": name})) for name in "ab")
+    assert one != other
+    monkeypatch.setattr("msrn.batch.run.__version__", "99")
+    assert Settings().digest(SimpleNamespace(identity={"weights": "a"})) != one

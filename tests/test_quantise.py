@@ -88,3 +88,18 @@ def test_networks_that_work_on_squares_of_pixels_are_measured_alike(data_root):
     lower = measure(network, RECIPE, data_root)
     assert {"0.first.0", "0.second.0"} <= lower.ranges.keys()
     assert all(0 < abs(loss) < 1 for losses in lower.losses.values() for loss in losses.values())
+
+
+def test_a_loss_is_what_the_exact_network_scores_more(data_root, monkeypatch):
+    def score(network, *_):
+        return {"20": 29.0 if isinstance(network, quantise._Scored) else 30.0}
+
+    monkeypatch.setattr(quantise, "validate_network", score)
+    losses = quantise.measure(random_network(CONFIG, seed=2), RECIPE, data_root).losses
+    assert losses == {"int8": {"20": 1.0}, "bf16": {"20": 1.0}}
+
+
+def test_the_ranges_of_the_best_quantile_are_kept(data_root, monkeypatch):
+    scores = iter([30.0, 28.0, 29.99, 29.0, 30.0])  # exact, three quantiles, bf16
+    monkeypatch.setattr(quantise, "validate_network", lambda *_: {"20": next(scores)})
+    assert quantise.measure(random_network(CONFIG, seed=2), RECIPE, data_root).losses["int8"] == {"20": 0.01}

@@ -120,3 +120,27 @@ def test_a_set_too_large_for_the_memory_is_refused(monkeypatch):
     monkeypatch.setattr("msrn.resident.free_memory", lambda: 10_000)
     with pytest.raises(UsageError, match=r"GiB are free.*resident = false"):
         ResidentSampler(images(), Jpeg((5, 95)), 16, 0, CPU)
+
+
+def test_patches_come_from_everywhere_up_to_the_edges():
+    rows, columns = np.indices((20, 24))
+    coordinates = np.stack([rows, columns, 0 * rows]).astype(np.uint8) * 5
+    _, clean = ResidentSampler([coordinates], GaussianNoise((0, 0)), 16, 0, CPU).batch(0, 400)
+    tops, lefts = ({round(v) for v in (clean[:, axis].amin((1, 2)) * 51).tolist()} for axis in (0, 1))
+    assert tops == set(range(5))
+    assert lefts == set(range(9))
+
+
+def test_an_image_is_drawn_as_often_as_it_has_places_for_a_patch():
+    images = [np.full((1, 16, 16), 0, np.uint8), np.full((1, 31, 31), 255, np.uint8)]
+    _, clean = ResidentSampler(images, GaussianNoise((0, 0)), 16, 0, CPU).batch(0, 1000)
+    assert clean[:, 0, 0, 0].mean() > 0.98  # 256 of 257 places
+
+
+def test_smaller_sizes_count_in_the_memory_that_is_needed(monkeypatch):
+    images = [np.zeros((1, 100, 100), np.uint8)]
+    monkeypatch.setattr("msrn.resident.free_memory", lambda: 25_000)  # twice 10,000 alone, twice 12,500 with halves
+    ResidentSampler(images, GaussianNoise(), 16, 0, CPU)
+    monkeypatch.setattr("msrn.resident.free_memory", lambda: 24_999)
+    with pytest.raises(UsageError, match="are free"):
+        ResidentSampler(images, GaussianNoise(), 16, 0, CPU, reduced=(0.5,))

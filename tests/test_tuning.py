@@ -190,3 +190,11 @@ def test_where_nothing_can_be_used_that_is_said(monkeypatch):
         Restorer(WEIGHTS, device="cpu", backend="eager", precision="fp32").forecast(
             Picture(np.zeros((1, 8, 8), np.float32))
         )
+
+
+def test_threads_and_device_have_timings_of_their_own(monkeypatch):
+    before = tuning._key(WEIGHTS, CPU, [])
+    monkeypatch.setenv("OMP_NUM_THREADS", "77")
+    assert tuning._key(WEIGHTS, CPU, []) != before
+    monkeypatch.undo()
+    assert tuning._key(WEIGHTS, torch.device("mps"), []) != tuning._key(WEIGHTS, CPU, [])

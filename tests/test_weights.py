@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -146,3 +147,15 @@ def test_embedded_files_load_under_all_their_names(entry):
 
 def test_each_task_has_default_weights():
     assert {weights.load(task).card.task for task in ("sr", "denoise", "jpeg")} == {"sr", "denoise", "jpeg"}
+
+
+def test_an_embedded_file_that_was_altered_is_refused(monkeypatch):
+    entry = replace(weights.CATALOGUE[0], sha256="0" * 64)
+    monkeypatch.setattr(weights, "CATALOGUE", (entry,))
+    with pytest.raises(WeightsError, match="altered"):
+        weights.load(entry.name)
+
+
+def test_a_precision_is_harmless_when_its_worst_level_is():
+    card = replace(card_of("sr", CONFIG), losses={"int8": {"2": 0.0, "4": 0.3}, "bf16": {"2": 0.01, "4": 0.02}})
+    assert card.harmless == ("fp32", "bf16")

@@ -1,0 +1,53 @@
+"""What a run consists of: its parts follow the recipe, are saved and come back."""
+
+import pytest
+import torch
+from tests.test_train import recipe
+from tests.tools import random_network
+
+from msrn import run as runs
+from msrn.network import MSRNConfig, grow
+
+
+def started(**changes):
+    return runs.start(recipe(**changes), None, runs.Setting())
+
+
+def test_the_average_follows_quickly_at_first():
+    old, new = (random_network(MSRNConfig(1, 1, 2), seed=seed) for seed in (0, 1))
+    average = random_network(MSRNConfig(1, 1, 2), seed=0)
+    runs.update_average(average, new, 0, 0.999)
+    expected = 0.1 * old.extract_norm.weight + 0.9 * new.extract_norm.weight  # (1 + 0) / (10 + 0) of the old one
+    assert torch.allclose(average.extract_norm.weight, expected)
+
+
+def test_a_network_that_grows_takes_its_average_along():
+    plan = recipe()
+    run = runs.start(plan, None, runs.Setting())
+    for parameter in run.average.parameters():
+        parameter.data += 1
+    expected = grow(run.average, plan.network.recursions).state_dict()
+    bigger = runs.grown(run, plan, runs.Setting()).average.state_dict()
+    assert all(torch.equal(bigger[name], tensor) for name, tensor in expected.items())
+
+
+def test_statistics_frozen_before_a_run_was_prolonged_stay_frozen():
+    old, new = recipe(growth=None), recipe(growth=None, optimiser__freeze_batchnorm_step=3)
+    assert runs._prolonged(old, new, 5).optimiser.freeze_batchnorm_step == 7
+    assert runs._prolonged(old, new, 3).optimiser.freeze_batchnorm_step == 3
+
+
+def test_the_recipe_reaches_the_run():
+    one, other = (started(seed=seed).network.extract.weight for seed in (1, 2))
+    assert not torch.equal(one, other)
+    norms = [m for m in started(network__batchnorm_momentum=0.25).network.modules() if hasattr(m, "momentum")]
+    assert {norm.momentum for norm in norms} == {0.25}
+    optimiser = started(optimiser__kind="adamw", optimiser__weight_decay=0.5).optimiser
+    assert optimiser.param_groups[0]["weight_decay"] == pytest.approx(0.5)
+
+
+def test_the_best_score_is_remembered():
+    plan = recipe(growth=None)
+    run = runs.start(plan, None, runs.Setting())
+    run.best = 33.0
+    assert runs.restore(runs.state_of(run, plan), plan, runs.Setting()).best == 33
