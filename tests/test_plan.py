@@ -45,10 +45,34 @@ def test_images_that_are_not_read_are_named(tmp_path):
         plan_outputs([folder], tmp_path / "out")
 
 
+def test_names_that_differ_in_their_extension_stay_apart(tmp_path):
+    folder, out = album(tmp_path / "in", "a.png", "a.jpg", "b.jpg", "deep/a.webp"), tmp_path / "out"
+    assert targets(plan_outputs([folder], out, recursive=True), out) == [
+        *("a.jpg.png", "a.png", "b.png", "deep/a.webp"),
+    ]
+    assert targets(plan_outputs([folder], out, suffix="_x"), out) == ["a.jpg_x.png", "a_x.png", "b_x.png"]
+    assert targets(plan_outputs([folder], out, extension="tif"), out) == ["a.jpg.tif", "a.png.tif", "b.tif"]
+
+
+def test_outputs_of_earlier_runs_within_a_folder_are_left_out_unless_their_folder_is_named(tmp_path, denoiser):
+    folder, out = album(tmp_path / "in", "a.png"), tmp_path / "out"
+    run(folder, folder / "deep" / "restored", denoiser)
+    album(folder / "deep" / "restored", "mine.png")
+    plan = plan_outputs([folder], out, recursive=True)
+    assert targets(plan, out) == ["a.png", "deep/restored/mine.png"]
+    assert [path.name for path in plan.made_before] == ["a.png"]
+    for named in (folder / "deep" / "restored", folder / "deep" / "restored" / "a.png"):
+        assert "a.png" in targets(plan_outputs([named], out), out)
+    (folder / "a.png").unlink()
+    (folder / "deep" / "restored" / "mine.png").unlink()
+    with pytest.raises(UsageError, match="all inputs are outputs of an earlier run into .*restored"):
+        plan_outputs([folder], out, recursive=True)
+
+
 def test_collisions_are_found_before_the_first_pixel(tmp_path):
-    folder = album(tmp_path / "in", "a.png", "a.jpg")
-    with pytest.raises(UsageError, match=r"a\.jpg.*a\.png.*--suffix"):
-        plan_outputs([folder], tmp_path / "out")
+    folder = album(tmp_path / "in", "a.png", "b/a.png")
+    with pytest.raises(UsageError, match=r"a\.png.*b.a\.png.*folders of their own"):
+        plan_outputs([folder, folder / "b"], tmp_path / "out")
     with pytest.raises(UsageError, match="is an input"):
         plan_outputs([folder / "a.png"], folder / "a.png")
     with pytest.raises(UsageError, match="is an input"):

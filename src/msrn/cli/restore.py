@@ -153,6 +153,9 @@ def _restore(
             say(f"msrn: note: {len(plan.links)} links to folders are not entered, such as {plan.links[-1]}")
         if plan.videos_left_out:
             say(f"msrn: note: {len(plan.videos_left_out)} videos in folders are left out; --videos restores them too")
+        if plan.made_before:
+            left = f"{len(plan.made_before)} outputs of earlier runs are left out, such as {plan.made_before[0]}"
+            say(f"msrn: note: {left}; name their folder to restore them again")
         if plan.not_read:
             kinds = ", ".join(sorted({path.suffix.lower() for path in plan.not_read}))
             say(f"msrn: note: {len(plan.not_read)} images of formats that are not read are left out ({kinds})")
