@@ -12,9 +12,11 @@ from tests.tools import identity_weights
 
 from msrn import automatic, files
 from msrn.automatic import Automatic, Chain, tasks_for
+from msrn.batch import claim, plan_outputs, restore_files
 from msrn.degrade import GaussianNoise, Jpeg
 from msrn.diagnose import Diagnosis
 from msrn.engine import Restorer
+from msrn.errors import UsageError
 from msrn.picture import Picture
 
 
@@ -119,3 +121,31 @@ def test_a_chain_takes_as_many_pictures_at_once_as_its_narrowest_step():
 def test_the_choices_of_all_tasks_are_named():
     chooser = Automatic(lambda task: SimpleNamespace(choices={task: "eager fp32"}))
     assert set(chooser.choices) == {"jpeg", "denoise", "sr"}
+
+
+def test_in_python_it_is_called_like_a_restorer(chooser, clean):  # noqa: F811
+    shares = []
+    made = chooser(Picture(Jpeg().apply(clean, 20)), scale=1.5, progress=shares.append)
+    assert made.pixels.shape == (clean.shape[0], *(round(1.5 * side) for side in clean.shape[1:]))
+    assert shares[-1] == 1
+    with pytest.raises(UsageError, match="expected a Picture, got str"):
+        chooser("photo.jpg")
+
+
+def test_only_what_is_needed_is_loaded(chooser, loaded, clean, tmp_path):  # noqa: F811
+    files.write(Picture(clean), tmp_path / "in.png")
+    plan = plan_outputs([tmp_path / "in.png"], tmp_path / "out.png")
+    with claim(plan) as output:
+        assert restore_files(plan.jobs, output, chooser)[0].error is None
+    assert loaded == []
+    without = Automatic(lambda task: Restorer(identity_weights(task), device="cpu"), enlarging=False)
+    assert not any(key.startswith("sr.") for key in without.identity)
+
+
+def test_weights_are_taken_for_their_tasks(tmp_path, clean):  # noqa: F811
+    files.write(Picture(Jpeg().apply(clean, 15)), tmp_path / "in.png")
+    command = ("restore", tmp_path / "in.png", "-v", "-o")
+    done = msrn(*command, tmp_path / "a.png", "-w", "msrn-m6r1s2-jpeg", "-w", "msrn-m6r1s2-sr")
+    assert "M6R1C96S2_jpeg" in done.stderr
+    twice = msrn(*command, tmp_path / "b.png", "-w", "jpeg", "-w", "msrn-m6r1s2-jpeg")
+    assert (twice.returncode, "both for 'jpeg'" in twice.stderr) == (2, True)

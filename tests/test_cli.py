@@ -72,7 +72,13 @@ def test_every_command_has_help(command):
 
 
 def test_upscale_writes_exactly_what_was_asked_for(photo, identity, tmp_path):
-    for options, size in ((("-s", "2"), (60, 40)), (("-s", "1.7"), (51, 34)), (("--to", "61x43"), (61, 43))):
+    for options, size in (
+        (("-s", "2"), (60, 40)),
+        (("-s", "1.7"), (51, 34)),
+        (("--to", "61x43"), (61, 43)),
+        (("--to", "64x"), (64, 43)),
+        (("--to", "x41"), (62, 41)),
+    ):
         out = tmp_path / "out" / f"{size[0]}.png"
         process = msrn("upscale", photo, "-o", out, "-w", identity["sr"], *options)
         assert process.returncode == 0, process.stderr
@@ -154,6 +160,7 @@ def test_unwritable_outputs_give_code_5(photo, identity, tmp_path):
         (("upscale", "photo.png", "nowhere.png", "-o", "out"), "nowhere.png"),
         (("upscale", "photo.png", "-o", "x.png", "-s", "0.5"), "0.5"),
         (("upscale", "photo.png", "-o", "x.png", "--to", "big"), "big"),
+        (("upscale", "photo.png", "-o", "x.png", "--to", "x"), "1920x"),
         (("upscale", "photo.png", "-o", "x.png", "--to", "9x9", "-s", "2"), "--to"),
         (("upscale", "photo.png"), "--output"),
         (("upscale", "photo.png", "-o", "x.png", "-g", "tpu"), "tpu"),
@@ -171,9 +178,10 @@ def test_usage_errors_give_one_line_and_code_2(photo, arguments, word):
 
 
 def test_colliding_outputs_are_found_before_the_first_pixel(photo, tmp_path):
-    jpg = tmp_path / "photo.jpg"
-    jpg.write_bytes(photo.read_bytes())
-    assert_refused(msrn("denoise", photo, jpg, "-o", tmp_path / "out"), 2, "photo.png", "photo.jpg")
+    again = tmp_path / "again" / photo.name
+    again.parent.mkdir()
+    again.write_bytes(photo.read_bytes())
+    assert_refused(msrn("denoise", photo, again, "-o", tmp_path / "out"), 2, str(photo), str(again))
     assert not (tmp_path / "out").exists()
 
 
@@ -393,5 +401,6 @@ def test_a_terminal_sees_how_far_a_batch_is(tmp_path):
     os.close(ours)
     assert process.wait(60) == 3
     lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode()))
-    bar = re.compile(r"\d\.png +[\d.]+ images/s, [\d.]+ MP/s  1 failed .*%.*\d:\d\d:\d\d")
-    assert any(map(bar.match, lines)), lines[-20:]
+    bar = r"\d\.png  {} of 6  [\d.]+ images/s, [\d.]+ MP/s  1 failed .*{}%.*\d:\d\d:\d\d"
+    for ended, share in (("3", "50"), ("6", "100")):
+        assert any(re.match(bar.format(ended, share), line) for line in lines), lines[-20:]

@@ -255,3 +255,12 @@ def test_a_reduction_by_a_fraction_rounds_its_size():
     image = np.random.default_rng(0).random((1, 13, 14))
     expected = resize(resize(image, size=(9, 9)), size=(13, 14))
     np.testing.assert_allclose(Bicubic().apply(image, 1.5), expected)
+
+
+def test_one_side_follows_from_the_other():
+    assert enlarged_size((30, 40), size=(None, 81)) == (61, 81)
+    assert enlarged_size((30, 40), size=(45, None)) == (45, 60)
+    with pytest.raises(UsageError, match="40×30 to the smaller 39×29"):
+        enlarged_size((30, 40), size=(None, 39))
+    with pytest.raises(UsageError, match="a height or a width"):
+        enlarged_size((30, 40), size=(None, None))

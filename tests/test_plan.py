@@ -65,7 +65,7 @@ def test_outputs_of_earlier_runs_within_a_folder_are_left_out_unless_their_folde
         assert "a.png" in targets(plan_outputs([named], out), out)
     (folder / "a.png").unlink()
     (folder / "deep" / "restored" / "mine.png").unlink()
-    with pytest.raises(UsageError, match="all inputs are outputs of an earlier run into .*restored"):
+    with pytest.raises(UsageError, match=r"all inputs are outputs of an earlier run into .*restored"):
         plan_outputs([folder], out, recursive=True)
 
 
@@ -226,6 +226,16 @@ def test_a_dry_run_is_safe_to_show_and_to_read(tmp_path):
     assert row["output"].endswith("x\x1b[31m.png")
     assert row["seconds"] > 0
     assert row["bytes"] > 0
+    assert row["error"] is None
+
+
+def test_a_dry_run_finds_what_will_fail(tmp_path):
+    folder = album(tmp_path / "in", "a.png")
+    (folder / "b.png").write_bytes(b"broken")
+    done = msrn("denoise", folder, "-o", tmp_path / "out", "--dry-run", "--json")
+    good, bad = json.loads(done.stdout)
+    assert (good["error"], bad["seconds"], done.returncode) == (None, 0, 3)
+    assert bad["error"] in done.stderr
 
 
 def test_a_run_that_stops_at_a_failure_says_what_was_done(tmp_path):
@@ -241,3 +251,11 @@ def test_the_digest_holds_the_weights_and_the_version(monkeypatch):
     assert one != other
     monkeypatch.setattr("msrn.batch.run.__version__", "99")
     assert Settings().digest(SimpleNamespace(identity={"weights": "a"})) != one
+
+
+def test_stretching_is_said(tmp_path):
+    command = ("upscale", album(tmp_path / "in", "a.png"), "-o", tmp_path / "out", "--json", "--to")
+    (expected,) = json.loads(msrn(*command, "36x24", "--dry-run").stdout)
+    assert expected["note"] == "33% wider than its proportions"
+    (made,) = json.loads(msrn(*command, "37x").stdout)
+    assert made["note"] == ""

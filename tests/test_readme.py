@@ -31,6 +31,7 @@ def workplace(tmp_path):
     photo = Image.open(ROOT / "demo" / "photographs" / "chelsea.png").convert("RGB").crop((100, 50, 196, 122))
     photo.save(tmp_path / "photo.jpg", quality=30)
     photo.save(tmp_path / "photo.png")
+    photo.save(tmp_path / "small.jpg")
     (tmp_path / "album").mkdir()
     photo.save(tmp_path / "album" / "one.jpg", quality=10)
     return tmp_path

@@ -318,8 +318,16 @@ def test_an_interrupted_command_says_how_to_go_on(data_folder, tmp_path):
     assert process.returncode == 130
     assert "interrupted at step" in said
     assert f"msrn train --resume {run} --data-root {data_folder} --device cpu" in said
-    again = [*command, "--resume", str(run), "--minutes", "1e-9"]  # the recipe is the run's own
-    assert subprocess.run(again, check=True, capture_output=True, text=True).stdout.strip() == str(run)
+    again = [*command[:4], "--resume", str(run), "--minutes", "1e-9"]  # recipe and images are the run's own
+    done = subprocess.run(again, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == str(run)
+    assert "the minutes are over at step" in done.stderr
+    assert f"msrn train --resume {run} --data-root {data_folder}" in done.stderr
+
+
+def test_missing_folders_are_named_with_what_to_do(data_folder, tmp_path):
+    with pytest.raises(UsageError, match=r"no such image folder: .*nowhere.images; --data-root .*data\.folders"):
+        fit(recipe(), data_folder / "nowhere", tmp_path, device="cpu")
 
 
 def test_a_resident_set_from_a_pack_trains_and_resumes(data_folder, tmp_path):

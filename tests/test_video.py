@@ -398,8 +398,8 @@ def test_an_exact_size_is_that_of_the_video_as_it_is_shown(tmp_path):
     plan = plan_outputs([source], tmp_path / "out")
     enlarger = Restorer(identity_weights("sr"), device="cpu")
     settings = Settings(size=(96, 64))
-    ((_, note, seconds, _),) = forecast(plan.jobs, enlarger, settings)
-    assert seconds > 0, note
+    (expected,) = forecast(plan.jobs, enlarger, settings)
+    assert expected.seconds > 0, expected.error
     with claim(plan) as output:
         assert restore_files(plan.jobs, output, enlarger, settings)[0].error is None
     frame = contents(tmp_path / "out" / "in.mp4")[0][0]

@@ -4,13 +4,14 @@
     picture = msrn.read("photo.jpg")
     msrn.write(msrn.Restorer("jpeg")(picture), "restored.png")
 
-Nothing here imports torch until it is needed.
+``msrn.Automatic()`` finds out by itself what a picture needs. Nothing here imports torch until it is needed.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from msrn.automatic import Automatic
     from msrn.config import MSRNConfig
     from msrn.engine import Restorer
     from msrn.errors import MSRNError
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["MSRN", "MSRNConfig", "MSRNError", "Picture", "Restorer", "__version__", "read", "write"]
+__all__ = ["MSRN", "Automatic", "MSRNConfig", "MSRNError", "Picture", "Restorer", "__version__", "read", "write"]
 
 _HOMES = {
+    "Automatic": "automatic",
     "MSRN": "network",
     "MSRNConfig": "config",
     "MSRNError": "errors",

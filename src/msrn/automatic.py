@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from msrn.diagnose import Diagnosis, diagnose
 from msrn.engine import Restorer
-from msrn.picture import Picture, Task
+from msrn.picture import Picture, Size, Task, check_picture
 
 JPEG_QUALITY = 85
 """Highest quality whose artifacts are removed."""
@@ -20,33 +20,49 @@ NOISE = 5.0
 
 _DIAGNOSIS_COPIES = 3
 """How many copies of a picture there are while it is looked at, itself included."""
-_TASKS: tuple[Task, ...] = ("jpeg", "denoise", "sr")
 
 
 class Automatic:
     """Chooses for each picture what restores it.
 
     Args:
-        load: returns the restorer of a task; called once for each.
+        load: returns the restorer of a task; called once for each that is needed. By default the task's own weights,
+            computed as fast as this machine can.
+        enlarging: whether pictures may be asked for in another size.
     """
 
-    def __init__(self, load: Callable[[Task], Restorer]) -> None:
+    def __init__(self, load: Callable[[Task], Restorer] = Restorer, *, enlarging: bool = True) -> None:
         self._load = load
         self._loaded: dict[Task, Restorer] = {}
+        self._tasks: tuple[Task, ...] = ("jpeg", "denoise", "sr") if enlarging else ("jpeg", "denoise")
+
+    def __call__(
+        self,
+        picture: Picture,
+        *,
+        scale: float | None = None,
+        size: Size | None = None,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> Picture:
+        """Restore what a picture needs, and enlarge it if a scale or size is given; see ``Restorer.__call__``."""
+        return self.settled(picture, scale, size)(picture, scale=scale, size=size, progress=progress)
 
     @property
     def identity(self) -> dict[str, str]:
         """What decides the results, besides the pictures."""
         rules = {"rules": f"{JPEG_QUALITY} {NOISE}"}
-        return rules | {f"{task}.{key}": value for task in _TASKS for key, value in self._of(task).identity.items()}
+        return rules | {
+            f"{task}.{key}": value for task in self._tasks for key, value in self._of(task).identity.items()
+        }
 
     @property
     def choices(self) -> dict[str, str]:
         """Backend and precision by SHA-256 of the weights."""
-        return {key: value for task in _TASKS for key, value in self._of(task).choices.items()}
+        return {key: value for task in self._tasks for key, value in self._of(task).choices.items()}
 
-    def settled(self, picture: Picture, scale: float | None, size: tuple[int, int] | None) -> "Chain":
+    def settled(self, picture: Picture, scale: float | None, size: Size | None) -> "Chain":
         """Return what restores this picture, or a whole video that begins with it."""
+        check_picture(picture)
         found = diagnose(picture)
         tasks = tasks_for(found)
         notes = [_jpeg_note(found, "jpeg" in tasks), f"noise σ {found.sigma:.1f} {_done('denoise' in tasks)}"]
@@ -77,7 +93,7 @@ class Chain:
         picture: Picture,
         *,
         scale: float | None = None,
-        size: tuple[int, int] | None = None,
+        size: Size | None = None,
         progress: Callable[[float], None] = lambda share: None,
     ) -> Picture:
         """Restore a picture; see ``Restorer.__call__``."""
@@ -97,17 +113,13 @@ class Chain:
         """How many threads may restore small pictures apart and gain by it; see ``Restorer.at_once``."""
         return min((step.at_once for step in self.steps), default=1)
 
-    def result_size(
-        self, picture: Picture, scale: float | None = None, size: tuple[int, int] | None = None
-    ) -> tuple[int, int]:
+    def result_size(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> tuple[int, int]:
         """``(height, width)`` of the result."""
         if not self.steps:
             return picture.height, picture.width
         return self.steps[-1].result_size(picture, scale, size)
 
-    def forecast(
-        self, picture: Picture, scale: float | None = None, size: tuple[int, int] | None = None
-    ) -> tuple[float, int]:
+    def forecast(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> tuple[float, int]:
         """Forecast seconds and peak bytes; see ``Restorer.forecast``."""
         each = [step.forecast(picture, scale, size) for step in self.steps]
         looking = _DIAGNOSIS_COPIES * picture.pixels.nbytes

@@ -67,10 +67,12 @@ class _Log(logging.Handler):
 
 def show_log(verbose: bool = False, quiet: bool = False) -> None:
     """Show what the library notes: warnings, with ``verbose`` also its choices, nothing when ``quiet``."""
+    from msrn.tuning import NOTICE
+
     logger = logging.getLogger("msrn")
     logger.handlers = [_Log()]
     logger.propagate = False
-    logger.setLevel(logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING)
+    logger.setLevel(logging.INFO if verbose else logging.ERROR if quiet else NOTICE)
 
 
 def print_card(weights: "Weights") -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from msrn.errors import UsageError
 from msrn.files.formats import limited
-from msrn.picture import FloatArray, Subsampling, Task
+from msrn.picture import FloatArray, Size, Subsampling, Task
 
 
 class Degradation(Protocol):
@@ -248,10 +248,8 @@ def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(x <= 1, near, np.where(x <= 2, far, 0.0))
 
 
-def enlarged_size(
-    old: tuple[int, int], scale: float | None = None, size: tuple[int, int] | None = None
-) -> tuple[int, int]:
-    """Return the new ``(height, width)`` for a scale (default 2) or a size.
+def enlarged_size(old: tuple[int, int], scale: float | None = None, size: Size | None = None) -> tuple[int, int]:
+    """Return the new ``(height, width)`` for a scale (default 2) or a size; one side may follow from the other.
 
     Raises:
         UsageError: both are given, or the result would be smaller than the picture.
@@ -259,9 +257,14 @@ def enlarged_size(
     if scale is not None and size is not None:
         raise UsageError("give a scale or a size, not both")
     if size is not None:
-        if size[0] < old[0] or size[1] < old[1]:
-            raise UsageError(f"cannot upscale {old[1]}×{old[0]} to the smaller {size[1]}×{size[0]}")
-        return size
+        height, width = size
+        if height is None and width is None:
+            raise UsageError("a size needs a height or a width")
+        height = round(old[0] * (width or 0) / old[1]) if height is None else height
+        width = round(old[1] * height / old[0]) if width is None else width
+        if height < old[0] or width < old[1]:
+            raise UsageError(f"cannot upscale {old[1]}×{old[0]} to the smaller {width}×{height}")
+        return height, width
     factor = 2.0 if scale is None else scale
     if not (math.isfinite(factor) and factor >= 1):
         raise UsageError(f"the scale must be a number of at least 1, got {factor}")

@@ -37,7 +37,7 @@ from msrn.degrade import enlarged_size, resize
 from msrn.depth import in_turn, through
 from msrn.device import named
 from msrn.errors import MSRNError, UsageError
-from msrn.picture import Picture, Task, check_pixels
+from msrn.picture import Picture, Size, Task, check_picture
 from msrn.tiling import Tile, plan
 from msrn.transparency import hide_invisible, restore_invisible
 from msrn.tuning import Tuned, automatic_tile, forecast, pass_bytes, pictures_at_once, tiles_at_once, tune
@@ -176,6 +176,9 @@ class Restorer:
         """What restores pictures with colours: this one, or another that sees R, G and B together."""
         return self._colored()
 
+    def __repr__(self) -> str:
+        return f"Restorer({self.weights.name!r}, device={str(self.device)!r})"
+
     def __str__(self) -> str:
         """What was chosen and why, for ``-v``."""
         tiles = f"tiles of {self.tile}" if self.tile else "automatic tiles"
@@ -199,9 +202,7 @@ class Restorer:
         """Whether the result may have another size."""
         return self.weights.card.task == "sr"
 
-    def result_size(
-        self, picture: Picture, scale: float | None = None, size: tuple[int, int] | None = None
-    ) -> tuple[int, int]:
+    def result_size(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> tuple[int, int]:
         """``(height, width)`` of the result; see :meth:`__call__`."""
         before = picture.height, picture.width
         return enlarged_size(before, scale, size) if self.enlarges else before
@@ -209,18 +210,13 @@ class Restorer:
     note = ""
     """Why this one was chosen; see ``automatic.Chain``."""
 
-    def settled(self, picture: Picture, scale: float | None, size: tuple[int, int] | None) -> "Restorer":
+    def settled(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> "Restorer":
         """What restores this picture, or a whole video that begins with it."""
-        return self._fitting(picture)
-
-    def _fitting(self, picture: Picture) -> "Restorer":
         return self if picture.is_gray else self.for_color
 
-    def forecast(
-        self, picture: Picture, scale: float | None = None, size: tuple[int, int] | None = None
-    ) -> tuple[float, int]:
+    def forecast(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> tuple[float, int]:
         """Forecast the seconds and the peak bytes that restoring will take, from the timing of this machine."""
-        if (chosen := self._fitting(picture)) is not self:
+        if (chosen := self.settled(picture)) is not self:
             return chosen.forecast(picture, scale, size)
         channels, (height, width) = len(picture.pixels), self.result_size(picture, scale, size)
         tuned = tune(self.weights, lambda: self.fused, self.device, self._candidates, always=True)
@@ -237,7 +233,7 @@ class Restorer:
         picture: Picture,
         *,
         scale: float | None = None,
-        size: tuple[int, int] | None = None,
+        size: Size | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> Picture:
         """Restore one picture.
@@ -245,7 +241,7 @@ class Restorer:
         Args:
             picture: see the contract in ``picture.py``.
             scale: enlargement, at least 1; only for super-resolution (2 if neither is given).
-            size: exact new ``(height, width)`` instead, not smaller than the picture.
+            size: exact new ``(height, width)`` instead, not smaller than the picture; None for one keeps proportions.
             progress: called with the share done, 0 to 1.
 
         Returns:
@@ -256,8 +252,8 @@ class Restorer:
             MSRNError: the network gave values that are not finite.
             MemoryError: there is too little memory even for the smallest tile.
         """
-        check_pixels(picture.pixels)
-        if (chosen := self._fitting(picture)) is not self:
+        check_picture(picture)
+        if (chosen := self.settled(picture)) is not self:
             return chosen(picture, scale=scale, size=size, progress=progress)
         report = progress or _silent
         shown = hide_invisible(picture)
@@ -290,7 +286,7 @@ class Restorer:
         self,
         picture: Picture,
         scale: float | None,
-        size: tuple[int, int] | None,
+        size: Size | None,
         report: Callable[[float], None],
     ) -> Picture:
         target = self.result_size(picture, scale, size)

@@ -129,6 +129,12 @@ def _read_images(recipe: Recipe, data_root: Path) -> Images:
             )
         return pack.images
     sources = [source if "://" in source else data_root / source for source in recipe.data.folders]
+    missing = [source for source in sources if isinstance(source, Path) and not source.exists()]
+    if missing:
+        raise UsageError(
+            f"no such image folder: {missing[0]}; --data-root says where the recipe's folders lie, and "
+            "--set 'data.folders=[\"photos\"]' names others (see docs/datasets.md)"
+        )
     if not any(are_shards(source) for source in sources):
         return read_folders([Path(source) for source in sources], channels, color_range).images
     if len(sources) > 1:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from msrn.run import Run
 
 LOGGED_EVERY = 50
 """Steps between two lines."""
+_DATA_ROOT = "data_root"
 Observe = Callable[[str, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]], None]
 
 
@@ -41,11 +43,12 @@ class Progress:
 
 
 class Journal:
-    """The run folder's readable part: ``recipe.json``, ``log.jsonl``, and TensorBoard's files on request."""
+    """The run folder's readable part: ``recipe.json``, ``data_root``, ``log.jsonl``, TensorBoard's files on request."""
 
-    def __init__(self, folder: Path, recipe: Recipe, run: Run, tensorboard: bool) -> None:
+    def __init__(self, folder: Path, recipe: Recipe, run: Run, data_root: Path, tensorboard: bool) -> None:
         text = recipe.model_dump_json(indent=2) + "\n"
         write_atomically(folder / "recipe.json", lambda file: file.write(text.encode()))
+        write_atomically(folder / _DATA_ROOT, lambda file: file.write(os.fsencode(data_root.absolute())))
         self.path = folder / "log.jsonl"
         # A run that was killed has logged steps that its checkpoint does not know; they will be made again.
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
@@ -85,6 +88,13 @@ class Journal:
     def observe(self, step: int) -> Observe | None:
         """What :func:`msrn.train.validate_network` shows its pictures to."""
         return partial(self.board.pictures, step) if self.board else None
+
+
+def data_root_of(folder: Path) -> Path | None:
+    """Where a run last found its images, if it says so."""
+    with suppress(OSError):
+        return Path(os.fsdecode((folder / _DATA_ROOT).read_bytes()))
+    return None
 
 
 def _step_of(line: str) -> float:

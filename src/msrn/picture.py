@@ -23,6 +23,9 @@ Task = Literal["sr", "denoise", "jpeg"]
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 """How finely a JPEG keeps chroma: as luminance, half as wide, or half as wide and high."""
 
+Size = tuple[int | None, int | None]
+"""A ``(height, width)`` that is wanted; one that is None follows from the other by the picture's proportions."""
+
 FloatArray = NDArray[np.floating[Any]]
 """An array of float32 or float64; functions keep the type they are given."""
 
@@ -86,9 +89,87 @@ class Picture:
         """True when there is one channel."""
         return self.pixels.shape[0] == 1
 
+    @classmethod
+    def from_array(cls, image: Any) -> "Picture":
+        """Make a picture of an array as most libraries have it, or of a PIL image; 16 bits stay 16.
+
+        Args:
+            image: ``(H, W)`` or ``(H, W, C)`` with C = 1 (gray), 2 (gray and alpha), 3 (RGB) or 4 (RGB and alpha);
+                ``uint8`` from 0 to 255, ``uint16`` from 0 to 65,535, or floating point from 0 to 1.
+
+        Raises:
+            UsageError: another shape, type or range; an image of PIL in another mode.
+        """
+        if getattr(image, "mode", "RGB") not in ("L", "LA", "RGB", "RGBA", "I;16"):
+            raise UsageError(f"an image of mode {image.mode} must be converted first: image.convert('RGB')")
+        array: NDArray[Any] = np.asarray(image)
+        if array.ndim == 2:
+            array = array[:, :, None]
+        if array.ndim != 3 or array.shape[2] not in (1, 2, 3, 4) or 0 in array.shape:
+            raise UsageError(f"an image has shape (H, W) or (H, W, 1 to 4), got {np.shape(image)}")
+        try:
+            planes = unit_range(np.ascontiguousarray(array.transpose(2, 0, 1)))
+        except ValueError as error:
+            raise UsageError(f"the array has {error}") from error
+        colors = 1 if len(planes) < 3 else 3
+        alpha = planes[colors:] if len(planes) > colors else None
+        return cls(planes[:colors], alpha, Metadata(bits=16 if array.dtype == np.uint16 else 8))
+
+    def to_array(self, bits: int | None = None) -> NDArray[Any]:
+        """Round half up and clip to ``(H, W)`` or ``(H, W, C)``, alpha last: ``uint8`` or ``uint16``.
+
+        Args:
+            bits: 8 or 16; the metadata's by default.
+
+        Raises:
+            UsageError: other bits, or values that are not finite.
+        """
+        bits = self.metadata.bits if bits is None else bits
+        if bits not in (8, 16):
+            raise UsageError(f"samples have 8 or 16 bits, not {bits}")
+        planes = [*self.pixels, *(() if self.alpha is None else self.alpha)]
+        dtype = np.uint8 if bits == 8 else np.uint16
+        top = np.float32(np.iinfo(dtype).max)
+        out = np.empty((self.height, self.width, len(planes)), dtype=dtype)
+        for start in range(0, self.height, 256):  # strip by strip to spare memory
+            for channel, plane in enumerate(planes):
+                strip = plane[start : start + 256] * top
+                if not np.isfinite(strip).all():
+                    raise UsageError("the picture holds values that are not finite")
+                out[start : start + 256, :, channel] = np.floor(strip + np.float32(0.5)).clip(0, top)
+        return out[:, :, 0] if len(planes) == 1 else out
+
     def with_pixels(self, pixels: NDArray[np.float32], alpha: NDArray[np.float32] | None = None) -> "Picture":
         """Return the same picture with other pixels (and, if the size changed, other alpha)."""
         return replace(self, pixels=pixels, alpha=alpha)
+
+
+def check_picture(picture: object) -> None:
+    """Raise :class:`UsageError` unless it is a :class:`Picture` that still keeps the contract."""
+    if not isinstance(picture, Picture):
+        what = type(picture).__name__
+        raise UsageError(
+            f"expected a Picture, got {what}: msrn.read(path) makes one of a file, "
+            "msrn.Picture.from_array(image) one of an array or a PIL image"
+        )
+    check_pixels(picture.pixels)
+
+
+def unit_range(samples: NDArray[Any]) -> NDArray[np.float32]:
+    """Return samples of 8 or 16 bits as float32 in [0, 1]; floating point must be there already.
+
+    Raises:
+        ValueError: another type or range; the message says of what.
+    """
+    out = np.empty(samples.shape, dtype=np.float32)
+    if samples.dtype.name in ("uint8", "uint16"):
+        return np.divide(samples, np.float32(np.iinfo(samples.dtype).max), out=out)
+    if samples.dtype.kind != "f":
+        raise ValueError(f"samples of type {samples.dtype}; 8 and 16 bits and floating point are handled")
+    out[...] = samples
+    if not (np.isfinite(out).all() and out.min() >= 0 and out.max() <= 1):
+        raise ValueError("floating-point samples outside [0, 1] (or not finite), which are not handled")
+    return out
 
 
 def check_pixels(pixels: object) -> None:

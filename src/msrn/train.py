@@ -77,7 +77,7 @@ def fit(
     Args:
         recipe: what to train, on what, how.
         data_root: where the recipe's image folders are.
-        run_folder: receives checkpoints, ``recipe.json`` and ``log.jsonl``.
+        run_folder: receives checkpoints, ``recipe.json``, ``data_root`` and ``log.jsonl``.
         resume: go on from the newest checkpoint in ``run_folder``.
         initial: start from these weights instead of random ones (fine-tuning).
         device: ``auto`` or a torch device.
@@ -124,7 +124,9 @@ def fit(
             write_atomically(run_folder / _JOB, lambda file: file.write(everyone.job.encode()))
         feed = Feed(material, recipe, everyone, target)
         stack.callback(feed.close)
-        journal = stack.enter_context(Journal(run_folder, recipe, run, tensorboard)) if everyone.leads else None
+        journal = (
+            stack.enter_context(Journal(run_folder, recipe, run, data_root, tensorboard)) if everyone.leads else None
+        )
         asked = stack.enter_context(_signals())
         if journal and run.step == 0:  # what the first scores are to be compared with
             scores = validate_network(run.average, material.held_out, recipe, journal.observe(0))

@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # what is remembered needs no torch
     from msrn.weights import Weights
 
 logger = logging.getLogger(__name__)
+NOTICE = logging.INFO + 5
+"""What the command line shows without being asked for more, and is no warning."""
 
 SMALL = 256 * 256
 """Pixels of a result whose computing the cores had better not share: waiting for each other, they lose more than by
@@ -97,8 +99,10 @@ def tune(
     if known is not None:
         return known
     started = time.perf_counter()
+    logger.log(NOTICE, "timing what computes %s fastest on this machine, once: a few seconds", weights.name)
     tuned = _time(weights, graph(), device, found)
-    logger.info("timed %d ways to compute in %.1f s: %s", len(found), time.perf_counter() - started, tuned.why)
+    seconds = time.perf_counter() - started
+    logger.info("timed %d ways to compute in %.1f s: %s; kept in %s", len(found), seconds, tuned.why, path)
     try:
         data = json.dumps({"key": key, **asdict(tuned)}, indent=1).encode()
         write_atomically(path, lambda file: file.write(data))

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -215,7 +215,10 @@ def load(name_or_path: str | Path) -> Weights:
         path = Path(name_or_path)
         if not path.is_file():
             known = ", ".join(row.name for row in CATALOGUE) or "none"
-            raise WeightsError(f"no weights named {str(name_or_path)!r} and no such file; known names: {known}")
+            raise WeightsError(
+                f"no weights named {str(name_or_path)!r} and no such file; known are the tasks "
+                f"{', '.join(get_args(Task))} (their default weights) and the names {known}"
+            )
         return load_file(path)
     with resources.as_file(resources.files("msrn") / "embedded" / entry.file) as path:
         weights = load_file(path)

@@ -7,11 +7,13 @@ manifest in the output folder says what each output was made from, so that a sec
 
 from msrn.batch.output import Output, claim
 from msrn.batch.plan import STDIO, Job, Plan, plan_outputs
-from msrn.batch.run import Existing, Limits, Outcome, Settings, forecast, restore_files
+from msrn.batch.reading import Limits
+from msrn.batch.run import Existing, Forecast, Outcome, Settings, forecast, restore_files
 
 __all__ = [
     "STDIO",
     "Existing",
+    "Forecast",
     "Job",
     "Limits",
     "Outcome",

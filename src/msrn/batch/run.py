@@ -8,7 +8,6 @@ import errno
 import hashlib
 import json
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,18 +21,19 @@ from msrn import __version__, files, video
 from msrn.atomic import reason
 from msrn.batch.output import Output
 from msrn.batch.plan import STDIO, Job
-from msrn.child import SECONDS
+from msrn.batch.reading import Limits, reading
 from msrn.errors import ImageError, MSRNError, OutputError
-from msrn.files.guarded import Decoder
 from msrn.machine import cores
-from msrn.picture import Picture
+from msrn.picture import Picture, Size
 from msrn.tuning import SMALL
 
 if TYPE_CHECKING:  # naming outputs needs no network
-    from msrn.automatic import Automatic
+    from msrn.automatic import Automatic, Chain
     from msrn.engine import Restorer
 
 Existing = Literal["refuse", "skip", "overwrite"]
+_VISIBLE = 0.02
+"""Change of proportions that is said; rounding to whole pixels changes less."""
 _HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _UnderWay = tuple["Outcome", Future[None]]
 
@@ -44,8 +44,8 @@ class Settings:
 
     scale: float | None = None
     """See ``Restorer.__call__``."""
-    size: tuple[int, int] | None = None
-    """Exact ``(height, width)``."""
+    size: Size | None = None
+    """See ``Restorer.__call__``."""
     quality: int = 95
     subsampling: str = "4:4:4"
     strip_metadata: bool = False
@@ -54,19 +54,6 @@ class Settings:
         """SHA-256 of everything that decides what becomes of an input."""
         how = {"version": __version__, **restorer.identity}
         return hashlib.sha256(json.dumps(asdict(self) | how, sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a single input may cost."""
-
-    pixels: int = files.MAX_PIXELS
-    """Of an image or a frame."""
-    bytes: int = files.MAX_BYTES
-    """Of an image's file."""
-    seconds: float = SECONDS
-    """For decoding an image or a frame."""
-    frames: int = video.MAX_FRAMES
 
 
 @dataclass(frozen=True)
@@ -80,6 +67,19 @@ class Outcome:
     """Of the output, where one was made."""
     note: str = ""
     """What the picture was found to need, where that was to be found."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a job is expected to become."""
+
+    job: Job
+    note: str = ""
+    """What the picture was found to need, where that was to be found."""
+    seconds: float = 0.0
+    bytes: int = 0
+    """At the worst moment."""
+    error: MSRNError | None = None
 
 
 def restore_files(
@@ -119,7 +119,8 @@ def restore_files(
             can be written (disk full).
     """
     settings, limits = settings or Settings(), limits or Limits()
-    digest = settings.digest(restorer)
+    # A single image's file has no place for it, and naming all that may be needed costs loading it.
+    digest = settings.digest(restorer) if output.manifest or any(job.is_video for job in jobs) else ""
     outcomes: dict[Job, Outcome] = {}
 
     def settle(outcome: Outcome) -> None:
@@ -161,7 +162,7 @@ def restore_files(
     store = partial(_store, output=output, settings=settings, digest=digest, keep=existing != "overwrite")
     several = len(todo) > cores()  # or they would leave cores idle
     lanes, writers = ThreadPoolExecutor(cores() + 2), ThreadPoolExecutor(workers)
-    with _reading(todo, limits, workers, guarded=len(jobs) > 1) as inputs, lanes, writers, _cancelled(lanes):
+    with reading(todo, limits, workers, guarded=len(jobs) > 1) as inputs, lanes, writers, _cancelled(lanes):
         restoring, encoding = deque[_UnderWay](), deque[_UnderWay]()
         writers.submit(files.get_ready)
 
@@ -187,7 +188,7 @@ def restore_files(
                 chosen = restorer.settled(picture, settings.scale, settings.size)
                 height, width = chosen.result_size(picture, settings.scale, settings.size)
                 files.check_output(job.target, width, height)
-                outcome = Outcome(job, pixels=width * height, note=chosen.note)
+                outcome = Outcome(job, pixels=width * height, note=_note(chosen, picture, height, width))
                 at_once = chosen.at_once if several and outcome.pixels <= SMALL else 1
                 restore = partial(chosen, scale=settings.scale, size=settings.size, progress=partial(progress, job))
                 if at_once > 1:
@@ -208,16 +209,16 @@ def restore_files(
 
 def forecast(
     jobs: Sequence[Job], restorer: "Restorer | Automatic", settings: Settings, limits: Limits | None = None
-) -> Iterator[tuple[Job, str, float, int]]:
+) -> Iterator[Forecast]:
     """Forecast of each job what will be done and why, the seconds and the peak bytes that it takes.
 
-    Standard input and files that cannot be read count for nothing.
+    Standard input is not looked at.
     """
     limits = limits or Limits()
     for job in jobs:
         frames = 1
         if job.source == STDIO:
-            yield job, "", 0.0, 0
+            yield Forecast(job)
             continue
         try:
             if job.is_video:
@@ -228,11 +229,21 @@ def forecast(
                 picture = files.read(job.source, max_pixels=limits.pixels, max_bytes=limits.bytes)
                 size = settings.size
             chosen = restorer.settled(picture, settings.scale, size)
+            result = chosen.result_size(picture, settings.scale, size)
+            if not job.is_video:
+                files.check_output(job.target, width=result[1], height=result[0])
             seconds, needed = chosen.forecast(picture, settings.scale, size)
         except MSRNError as error:
-            yield job, str(error), 0.0, 0
+            yield Forecast(job, error=error)
             continue
-        yield job, chosen.note, frames * seconds, needed
+        yield Forecast(job, _note(chosen, picture, *result), frames * seconds, needed)
+
+
+def _note(chosen: "Restorer | Chain", picture: Picture, height: int, width: int) -> str:
+    """Why this was chosen, and whether the proportions change."""
+    stretched = width / height / (picture.width / picture.height) - 1
+    note = f"{abs(stretched):.0%} {'wider' if stretched > 0 else 'narrower'} than its proportions"
+    return "; ".join(filter(None, [chosen.note, note if abs(stretched) > _VISIBLE else ""]))
 
 
 def _restore_apart(
@@ -295,10 +306,11 @@ def _restore_video(
         progress=lambda done, total: progress(job, done / max(total, done) if total else 0),
         before_rename=record,
     )
-    return Outcome(job, pixels=pixels, note=chosen.note)
+    note = _note(chosen, first, *chosen.result_size(first, settings.scale, size))
+    return Outcome(job, pixels=pixels, note=note)
 
 
-def _first_frame(job: Job, settings: Settings, limits: Limits) -> tuple[Picture, tuple[int, int] | None]:
+def _first_frame(job: Job, settings: Settings, limits: Limits) -> tuple[Picture, Size | None]:
     """The first frame as it is stored, and the size wanted for that: players may turn it afterwards."""
     with closing(video.Source(job.source, limits.pixels, limits.frames, limits.seconds)) as source:
         for frame, picture in source.frames():
@@ -348,47 +360,3 @@ def _errors_of(job: Job) -> Generator[list[MSRNError]]:
         errors.append(ImageError(f"{job.source} needs more memory than there is"))
     except Exception as error:
         errors.append(MSRNError(f"{job.source}: internal error, please report it: {error!r}"))
-
-
-@contextmanager
-def _reading(
-    jobs: Sequence[Job], limits: Limits, workers: int, guarded: bool
-) -> Generator[Iterator[tuple[Job, "Future[tuple[Picture, str]] | None"]]]:
-    """The jobs in order, each with its picture and the SHA-256 of its file, some of them read ahead; videos without.
-
-    ``guarded``: decoded by a process of its own, which would protect nothing where there is but one file.
-    """
-    local, decoders, ended = threading.local(), list[Decoder](), threading.Event()
-
-    def load(job: Job) -> tuple[Picture, str]:
-        if job.source == STDIO:
-            data = files.read_stream(sys.stdin.buffer, job.source, limits.bytes, ended.is_set)
-        else:
-            data = files.read_bytes(job.source, limits.bytes, ended.is_set)
-        if not guarded:
-            return files.decode(data, job.source, max_pixels=limits.pixels), hashlib.sha256(data).hexdigest()
-        if not hasattr(local, "decoder"):
-            local.decoder = Decoder(limits.pixels, limits.seconds)
-            decoders.append(local.decoder)
-        return local.decoder.decode(data, job.source), hashlib.sha256(data).hexdigest()
-
-    readers = ThreadPoolExecutor(workers)
-
-    def ahead() -> Iterator[tuple[Job, Future[tuple[Picture, str]] | None]]:
-        waiting: deque[tuple[Job, Future[tuple[Picture, str]] | None]] = deque()
-        for job in jobs:
-            waiting.append((job, None if job.is_video else readers.submit(load, job)))
-            if len(waiting) > workers:
-                yield waiting.popleft()
-        yield from waiting
-
-    try:
-        yield ahead()
-    finally:
-        ended.set()  # or a pipe in which nothing comes would keep a thread
-        readers.shutdown(wait=False, cancel_futures=True)
-        for decoder in decoders:
-            decoder.close()  # whoever waits for one now fails
-        readers.shutdown()
-        for decoder in decoders:
-            decoder.close()

@@ -24,7 +24,7 @@ def benchmark(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Measure speed and memory of every backend and precision on this machine, beside the plain network."""
+    """Measure every backend and precision here: speed and memory."""
     from msrn import bench_page
     from msrn.benchmark import benchmark as measure
 

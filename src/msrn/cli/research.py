@@ -52,7 +52,7 @@ def evaluate(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Score weights on folders of clean images, by the literature's exact protocol."""
+    """Score weights on clean images, by the literature's protocol."""
     show_log(verbose, quiet)
     if sum((baseline, restored is not None, function is not None, bool(weights))) > 1:
         raise UsageError("give only one of --weights, --baseline, --restored and --callable")
@@ -180,7 +180,7 @@ def publish(
     data: Annotated[list[Path] | None, typer.Option("--data", help="Folder of clean images to score on.")] = None,
     level: Annotated[list[float] | None, typer.Option("--level", help="Level to score at; may be repeated.")] = None,
 ) -> None:
-    """Turn a run into a weights file: the averaged network with its card."""
+    """Turn a run into a weights file with its card and scores."""
     from msrn.publish import publish as publish_run
 
     path, card = publish_run(
@@ -193,6 +193,8 @@ def publish(
         levels=level or [],
     )
     typer.echo(str(path))
+    if not card.scores:
+        say("msrn: note: its card has no scores; --data and --level measure them")
     for name, levels in card.scores.items():
         for at, scores in levels.items():
             say(f"{name} {at}: {scores['mean']['psnr']:.2f} dB (degraded {scores['baseline']['psnr']:.2f})")

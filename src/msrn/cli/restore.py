@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,9 +18,9 @@ from msrn.errors import ImageError, MSRNError, UsageError
 
 if TYPE_CHECKING:
     from msrn.automatic import Automatic
-    from msrn.batch import Job, Outcome, Plan
+    from msrn.batch import Forecast, Job, Outcome, Plan
     from msrn.engine import Restorer
-    from msrn.picture import Task
+    from msrn.picture import Size, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,33 +81,51 @@ def _photographs(command: Callable[..., None]) -> Callable[..., None]:
 
 
 Scale = Annotated[float | None, typer.Option("--scale", "-s", help="Enlarge by this factor, from 1.")]
-To = Annotated[str | None, typer.Option("--to", metavar="WxH", help="Enlarge to exactly this size instead.")]
+To = Annotated[
+    str | None, typer.Option("--to", metavar="WxH", help="Enlarge to this size instead; Wx or xH keeps proportions.")
+]
 
 
 @_photographs
-def restore(common: Common, scale: Scale = None, to: To = None) -> None:
+def restore(
+    common: Common,
+    scale: Scale = None,
+    to: To = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--weights", "-w", help="Weights instead of their task's own; may be repeated.", show_default=False
+        ),
+    ] = None,
+) -> None:
     """Find out what each picture needs, restore that, and say why."""
     from msrn.automatic import Automatic
 
     size = _checked(common, scale, to)
-    _restore(lambda begun: Automatic(lambda task: _loader(task, common, task)(begun)), common, scale, size)
+    names = _by_task(weights or [])
+
+    def load(begun_with: Mapping[str, str]) -> Automatic:
+        enlarging = scale is not None or size is not None
+        return Automatic(lambda task: _loader(task, common, names.get(task, task))(begun_with), enlarging=enlarging)
+
+    _restore(load, common, scale, size)
 
 
 @_photographs
 def upscale(common: Common, scale: Scale = None, to: To = None, weights: given.WeightsName = "sr") -> None:
-    """Enlarge images by any factor from 1 to 4 (2 by default), or to an exact size."""
+    """Enlarge images by any factor from 1 to 4, or to an exact size."""
     _restore(_loader("sr", common, weights), common, scale, _checked(common, scale, to))
 
 
 @_photographs
 def denoise(common: Common, weights: given.WeightsName = "denoise") -> None:
-    """Remove noise; the level is judged from the image itself."""
+    """Remove noise; the level is judged from the image."""
     _restore(_loader("denoise", common, weights), common)
 
 
 @_photographs
 def dejpeg(common: Common, weights: given.WeightsName = "jpeg") -> None:
-    """Remove JPEG blocks and ringing; the quality is judged from the image itself."""
+    """Remove JPEG artifacts; the quality is judged from the image."""
     _restore(_loader("jpeg", common, weights), common)
 
 
@@ -115,7 +133,7 @@ def _restore(
     load: "Callable[[Mapping[str, str]], Restorer | Automatic]",
     common: Common,
     scale: float | None = None,
-    size: tuple[int, int] | None = None,
+    size: "Size | None" = None,
 ) -> None:
     """What all four share: plan, claim the output, load, restore, report."""
     from msrn.batch import Limits, Settings, claim, forecast, plan_outputs, restore_files
@@ -135,32 +153,13 @@ def _restore(
         raise UsageError("-o - writes the image to standard output: redirect it, and leave --json out")
     limits = Limits(common.max_pixels, common.max_bytes, common.max_seconds, common.max_frames)
     settings = Settings(scale, size, common.quality, common.subsampling, common.strip_metadata)
-    if common.dry_run:
-        total, most = 0.0, 0
-        rows: list[dict[str, Any]] = []
-        for job, note, seconds, needed in forecast(plan.jobs, load({}), settings, limits):
-            paths = {"input": str(job.source), "output": str(job.target)}
-            rows.append({**paths, "note": note, "seconds": seconds, "bytes": needed})
-            if not common.as_json:
-                typer.echo(printable(f"{job.source} -> {job.target}" + (f"  ({note})" if note else "")))
-            total, most = total + seconds, max(most, needed)
-        if common.as_json:
-            typer.echo(json.dumps(rows, indent=2))
-        say(f"msrn: about {total:.1f} s and {most / 2**30:.2f} GiB at most on this machine")
-        return
     if not common.quiet:
-        if plan.links:
-            say(f"msrn: note: {len(plan.links)} links to folders are not entered, such as {plan.links[-1]}")
-        if plan.videos_left_out:
-            say(f"msrn: note: {len(plan.videos_left_out)} videos in folders are left out; --videos restores them too")
-        if plan.made_before:
-            left = f"{len(plan.made_before)} outputs of earlier runs are left out, such as {plan.made_before[0]}"
-            say(f"msrn: note: {left}; name their folder to restore them again")
-        if plan.not_read:
-            kinds = ", ".join(sorted({path.suffix.lower() for path in plan.not_read}))
-            say(f"msrn: note: {len(plan.not_read)} images of formats that are not read are left out ({kinds})")
+        _say_what_is_left_out(plan)
     for why in plan.unlisted:
         say(f"msrn: error: {why}")
+    if common.dry_run:
+        _foresee(forecast(plan.jobs, load({}), settings, limits), common.as_json, bool(plan.unlisted))
+        return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     with claim(plan) as output:
         restorer = load(output.begun_with)
@@ -206,6 +205,53 @@ def _restore(
         raise typer.Exit(ImageError.exit_code)
 
 
+def _say_what_is_left_out(plan: "Plan") -> None:
+    if plan.links:
+        say(f"msrn: note: {len(plan.links)} links to folders are not entered, such as {plan.links[-1]}")
+    if plan.videos_left_out:
+        say(f"msrn: note: {len(plan.videos_left_out)} videos in folders are left out; --videos restores them too")
+    if plan.made_before:
+        left = f"{len(plan.made_before)} outputs of earlier runs are left out, such as {plan.made_before[0]}"
+        say(f"msrn: note: {left}; name their folder to restore them again")
+    if plan.not_read:
+        kinds = ", ".join(sorted({path.suffix.lower() for path in plan.not_read}))
+        say(f"msrn: note: {len(plan.not_read)} images of formats that are not read are left out ({kinds})")
+
+
+def _foresee(forecasts: "Iterable[Forecast]", as_json: bool, failed: bool) -> None:
+    """What ``--dry-run`` prints, each file as soon as it was looked at."""
+    total, most = 0.0, 0
+    rows: list[dict[str, Any]] = []
+    for expected in forecasts:
+        job, note, error = expected.job, expected.note, expected.error
+        what = {"input": str(job.source), "output": str(job.target), "note": note}
+        rows.append({**what, "seconds": expected.seconds, "bytes": expected.bytes, "error": error and str(error)})
+        if error is not None:
+            failed = True
+            say(f"msrn: error: {error}")
+        elif not as_json:
+            typer.echo(printable(f"{job.source} -> {job.target}" + (f"  ({note})" if note else "")))
+        total, most = total + expected.seconds, max(most, expected.bytes)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    say(f"msrn: about {total:.1f} s and {most / 2**30:.2f} GiB at most on this machine")
+    if failed:
+        raise typer.Exit(ImageError.exit_code)
+
+
+def _by_task(names: Sequence[str]) -> "dict[Task, str]":
+    """Which weights are for which task."""
+    from msrn.weights import load
+
+    chosen: dict[Task, str] = {}
+    for name in names:
+        task = load(name).card.task
+        if task in chosen:
+            raise UsageError(f"{chosen[task]} and {name} are both for {task!r}: give one of them")
+        chosen[task] = name
+    return chosen
+
+
 def _loader(task: "Task", common: Common, weights: str) -> "Callable[[Mapping[str, str]], Restorer]":
     def load(begun_with: Mapping[str, str]) -> "Restorer":
         from msrn.engine import Restorer
@@ -244,25 +290,30 @@ class Report:
 
     def advance(self, job: "Job", share: float) -> None:
         """Show the file at hand and the speed so far."""
-        text = f"{job.source.name}  {self._speed()}" + (f"  {self._failed} failed" if self._failed else "")
-        # Several may be at hand, each with a share of its own.
-        self._shown = max(self._shown, (self._made + self._skipped + self._failed + share) / self._files)
-        self._bar.show(text, self._shown)
+        self._show(job.source.name, share)
 
     def done(self, outcome: "Outcome") -> None:
         """Count what became of a file, and say it."""
         self.outcomes.append(outcome)
-        if outcome.error is not None:
-            self._failed += 1
-            self.last_error = outcome.error
-            self._bar.say(f"msrn: error: {outcome.error}")
-            return
-        self._made += not outcome.skipped
+        self._failed += outcome.error is not None
+        self._made += not (outcome.skipped or outcome.error)
         self._skipped += bool(outcome.skipped)
         self._pixels += outcome.pixels
-        if not self._quiet and not outcome.job.to_stdout:
+        self._show(outcome.job.source.name, 0)
+        if outcome.error is not None:
+            self.last_error = outcome.error
+            self._bar.say(f"msrn: error: {outcome.error}")
+        elif not self._quiet and not outcome.job.to_stdout:
             note = f" {outcome.skipped}, skipped" if outcome.skipped else f"  ({outcome.note})" if outcome.note else ""
             self._bar.say(f"{outcome.job.target}{note}")
+
+    def _show(self, name: str, share: float) -> None:
+        ended = self._made + self._skipped + self._failed
+        # Several may be at hand, each with a share of its own.
+        self._shown = max(self._shown, (ended + share) / self._files)
+        parts = [name] if self._files == 1 else [name, f"{ended} of {self._files}"]
+        parts += [self._speed()] if self._made else []  # of nothing there is none
+        self._bar.show("  ".join([*parts, f"{self._failed} failed"] if self._failed else parts), self._shown)
 
     def summary(self) -> str:
         """One line for the end."""
@@ -288,8 +339,8 @@ def _row(outcome: "Outcome") -> dict[str, Any]:
     }
 
 
-def _checked(common: Common, scale: float | None, to: str | None) -> tuple[int, int] | None:
-    """Check the options of enlarging; returns the exact ``(height, width)``, if one was given."""
+def _checked(common: Common, scale: float | None, to: str | None) -> "Size | None":
+    """Check the options of enlarging; returns the size, if one was given."""
     if to is not None and scale is not None:
         raise UsageError("give --scale or --to, not both")
     if scale is not None and not 1 <= scale < float("inf"):
@@ -299,8 +350,8 @@ def _checked(common: Common, scale: float | None, to: str | None) -> tuple[int, 
     return None if to is None else _parse_size(to)
 
 
-def _parse_size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"([1-9]\d*)[xX×]([1-9]\d*)", text)
-    if match is None:
-        raise UsageError(f"--to takes WIDTHxHEIGHT, for example 1920x1080, got {text!r}")
-    return int(match[2]), int(match[1])
+def _parse_size(text: str) -> "Size":
+    match = re.fullmatch(r"([1-9]\d*)?[xX×]([1-9]\d*)?", text)
+    if match is None or not (match[1] or match[2]):
+        raise UsageError(f"--to takes WIDTHxHEIGHT, WIDTHx or xHEIGHT, for example 1920x1080 or 1920x, got {text!r}")
+    return int(match[2]) if match[2] else None, int(match[1]) if match[1] else None

@@ -28,7 +28,14 @@ def train(
     recipe: Annotated[
         Path | None, typer.Argument(help="Recipe: a TOML file or a name; with --resume, the run's own by default.")
     ] = None,
-    data_root: DataRoot = Path("data"),
+    data_root: Annotated[
+        Path | None,
+        typer.Option(
+            "--data-root",
+            help="Where the recipe's image folders are, or a file from `msrn pack`; "
+            "by default data, with --resume where the run last found them.",
+        ),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="New run folder; runs/NAME by default.")] = None,
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="RUN", help="Continue the run in a folder.")
@@ -49,7 +56,7 @@ def train(
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a recipe; interrupt it whenever you like and go on with --resume."""
+    """Train a recipe; interrupt it whenever you like, and go on."""
     from msrn import recipe as recipes
 
     if resume is not None and (output is not None or init_from is not None):
@@ -62,8 +69,10 @@ def train(
 
     import torch
 
-    from msrn import weights
+    from msrn import journal, weights
     from msrn.train import Progress, fit
+
+    data_root = data_root or (journal.data_root_of(run) if resume else None) or Path("data")
 
     if threads:
         torch.set_num_threads(threads)
@@ -79,7 +88,7 @@ def train(
             skipped = f"  {now.skipped} skipped" if now.skipped else ""
             if now.step:
                 speed = f"loss {now.loss:.5f}  {now.patches_per_second:.0f} patches/s{skipped}"
-                bar.show(speed, now.step / now.steps)
+                bar.show(f"step {now.step} of {now.steps}  {speed}", now.step / now.steps)
                 if not (bar.shown or quiet) and time.monotonic() - said > _SILENCE:
                     said = time.monotonic()
                     bar.say(f"step {now.step} of {now.steps}  {speed}")
@@ -88,8 +97,9 @@ def train(
                 steps = f"step {now.step}  loss {now.loss:.5f}  rate {now.rate:.2e}" if now.step else "before training"
                 bar.say(f"{steps}  held-out {scores}{skipped}")
 
+        options = ["--data-root", str(data_root), *_computing(device, precision, compiled)]
         try:
-            fit(
+            made = fit(
                 loaded,
                 data_root,
                 run,
@@ -105,22 +115,24 @@ def train(
             )
         except KeyboardInterrupt:
             with suppress(OSError):  # of a terminal that was closed
-                _say_how_to_go_on(run, ["--data-root", str(data_root), *_computing(device, precision, compiled)])
+                _say_how_to_go_on("interrupted", run, options)
             raise typer.Exit(130) from None
+    if made.step < loaded.optimiser.steps and not quiet:
+        _say_how_to_go_on("the minutes are over", run, options)
     typer.echo(str(run))
 
 
-def _say_how_to_go_on(run: Path, options: list[str]) -> None:
+def _say_how_to_go_on(why: str, run: Path, options: list[str]) -> None:
     from msrn import checkpoint
 
     newest = checkpoint.latest(run)
     if os.environ.get("RANK", "0") != "0":
         return
     if newest is None:
-        say("msrn: interrupted before the first step")
+        say(f"msrn: {why} before the first step")
         return
     command = shlex.join(["msrn", "train", "--resume", str(run), *options])
-    say(f"msrn: interrupted at step {int(newest.stem.rpartition('-')[2])}; go on with: {command}")
+    say(f"msrn: {why} at step {int(newest.stem.rpartition('-')[2])}; go on with: {command}")
 
 
 def _computing(device: str, precision: str, compiled: bool) -> list[str]:
@@ -177,7 +189,7 @@ def prepare(
     as_json: AsJSON = False,
     quiet: Quiet = False,
 ) -> None:
-    """Put training images into WebDataset shards; run it again to go on after an interruption."""
+    """Put training images into WebDataset shards; run again to go on."""
     import json
     from dataclasses import asdict
 
@@ -223,7 +235,7 @@ def pack(
     data_root: DataRoot = Path("data"),
     settings: Settings = None,
 ) -> None:
-    """Put a recipe's training images into one file, ready to carry to another machine."""
+    """Put a recipe's training images into one file, ready to carry."""
     from msrn import recipe as recipes
     from msrn.data import read_folders, save_pack
 

@@ -21,7 +21,7 @@ from msrn.atomic import reason
 from msrn.errors import ImageError
 from msrn.files.formats import MAX_BYTES, MAX_PIXELS, READABLE, limited
 from msrn.files.metadata import dpi_of_exif, png_chunks, read_exif, read_iptc, read_xmp, tiff_metadata, usable_dpi
-from msrn.picture import Metadata, Picture
+from msrn.picture import Metadata, Picture, unit_range
 
 _KNOWN = ", ".join(READABLE)
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -233,15 +233,10 @@ def _refuse_frames(frames: int, path: Path) -> None:
 
 
 def _to_float(planes: NDArray[Any], path: Path) -> NDArray[np.float32]:
-    out = np.empty(planes.shape, dtype=np.float32)
-    if planes.dtype.name in ("uint8", "uint16"):
-        return np.divide(planes, np.float32(np.iinfo(planes.dtype).max), out=out)
-    if planes.dtype.kind != "f":
-        raise ImageError(f"{path} has samples of type {planes.dtype}; 8 and 16 bits and floating point are handled")
-    out[...] = planes
-    if not (np.isfinite(out).all() and out.min() >= 0 and out.max() <= 1):
-        raise ImageError(f"{path} has floating-point samples outside [0, 1] (or not finite), which are not handled")
-    return out
+    try:
+        return unit_range(planes)
+    except ValueError as error:
+        raise ImageError(f"{path} has {error}") from error
 
 
 def _to_srgb(image: Image.Image, metadata: Metadata, path: Path) -> Image.Image:

@@ -31,7 +31,7 @@ from msrn.files.metadata import (
     says_unusual_colors,
     usable_dpi,
 )
-from msrn.picture import Metadata, Picture, Subsampling
+from msrn.picture import Metadata, Picture, Subsampling, check_picture
 
 logger = logging.getLogger(__name__)
 
@@ -91,13 +91,21 @@ def prepare(
 ) -> Callable[[BinaryIO], object]:
     """Check and round what :func:`write` takes; return what writes it to an open file."""
     file_format = _format_of(path)
+    check_picture(picture)
     check_output(path, picture.width, picture.height)
     if not 1 <= quality <= 100:
         raise UsageError(f"quality is 1 to 100, not {quality}")
     if subsampling not in SUBSAMPLINGS:
         raise UsageError(f"subsampling is one of {', '.join(SUBSAMPLINGS)}, not {subsampling!r}")
     bits = picture.metadata.bits if file_format in ("PNG", "TIFF") else 8
-    samples = _quantise(picture, bits, keep_alpha=file_format not in ("JPEG", "BMP"), path=path)
+    if file_format in ("JPEG", "BMP") and picture.alpha is not None:
+        if picture.alpha.min() < 1:
+            raise UsageError(f"{path} cannot hold transparency; choose .png, .webp or .tif")
+        picture = replace(picture, alpha=None)
+    try:
+        samples = picture.to_array(bits)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
     kept = Metadata(bits) if strip_metadata else _fitting(picture, file_format, path)
     if file_format == "TIFF":
         return lambda file: _encode_tiff(file, samples, kept)
@@ -141,26 +149,6 @@ def _format_of(path: Path) -> str:
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"{path}: the suffix {path.suffix!r} names no format written here ({', '.join(FORMATS)})")
     return FORMATS[path.suffix.lower()]
-
-
-def _quantise(picture: Picture, bits: int, keep_alpha: bool, path: Path) -> NDArray[Any]:
-    """Round and clip to ``(H, W)`` or ``(H, W, C)`` integers, strip by strip to spare memory."""
-    planes = list(picture.pixels)
-    if picture.alpha is not None:
-        if keep_alpha:
-            planes.append(picture.alpha[0])
-        elif picture.alpha.min() < 1:
-            raise UsageError(f"{path} cannot hold transparency; choose .png, .webp or .tif")
-    dtype = np.uint8 if bits == 8 else np.uint16
-    top = np.float32(np.iinfo(dtype).max)
-    out = np.empty((picture.height, picture.width, len(planes)), dtype=dtype)
-    for start in range(0, picture.height, 256):
-        for channel, plane in enumerate(planes):
-            strip = plane[start : start + 256] * top
-            if not np.isfinite(strip).all():
-                raise UsageError(f"{path}: the picture holds values that are not finite")
-            out[start : start + 256, :, channel] = np.floor(strip + np.float32(0.5)).clip(0, top)
-    return out[:, :, 0] if len(planes) == 1 else out
 
 
 def _encode_png(file: BinaryIO, samples: NDArray[Any], kept: Metadata) -> None:
