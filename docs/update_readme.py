@@ -57,7 +57,7 @@ def table() -> str:
                 f"{path_of(entry)} does not hold scores of {entry.file}: "
                 "run python docs/update_readme.py --evaluate DATA"
             )
-        results += [{**result, "weights": f"`{entry.name}`"} for result in found]
+        results += found
     return tables.markdown(results) + "\n"
 
 

@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 @pytest.fixture
@@ -64,7 +64,8 @@ def test_commands_run(command, workplace, request):
 
 
 def test_python_runs(workplace):
-    for block in blocks("python"):
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    for block in (*blocks("python"), "\n".join(blocks("python", page))):
         environment = os.environ | {"PYTHONWARNINGS": "error"}
         process = subprocess.run(
             [sys.executable, "-c", block], cwd=workplace, capture_output=True, text=True, env=environment

@@ -79,10 +79,14 @@ def print_card(weights: "Weights") -> None:
     """Print what a weights file says of itself."""
     card, network = weights.card, weights.card.config
     typer.echo(f"{weights.name}\n  sha256   {weights.sha256}\n  task     {card.task}")
-    typer.echo(f"  network  {network}, {network.multiply_adds_per_pixel:,} multiply-adds per pixel")
-    typer.echo(f"  levels   {', '.join(f'{level:g}' for level in card.levels)}")
-    training = {key: value for key, value in card.training.items() if key != "curve"}
-    typer.echo(f"  data     {card.data}\n  training {training}\n  licence  {card.licence}")
+    parts = [f"{network.memory_blocks} memory blocks", f"recursions: {network.recursions}"]
+    parts += [f"{network.channels} channels", "R, G and B together" if network.in_channels == 3 else "single planes"]
+    parts += [f"on squares of {network.unshuffle}×{network.unshuffle} pixels"] if network.unshuffle > 1 else []
+    parts += [] if network.multi_supervised else ["one image only supervised"]
+    typer.echo(f"  network  {', '.join(parts)}; {network.multiply_adds_per_pixel:,} multiply-adds per pixel")
+    typer.echo(f"  levels   {', '.join(dict.fromkeys(f'{level:g}' for level in card.levels))}")
+    training = ", ".join(f"{key} {value}" for key, value in card.training.items() if key != "curve")
+    typer.echo(f"  data     {card.data}\n  training {training or 'unknown'}\n  licence  {card.licence}")
     for data, levels in card.scores.items():
         for level, scores in levels.items():
             mean, base = scores["mean"], scores["baseline"]

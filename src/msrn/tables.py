@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msrn.published import Published, find
+from msrn.weights import CATALOGUE
 
 _DIGITS = {"psnr": 2, "ssim": 4, "psnr_b": 2}
 _LEVEL = {"sr": "×{:g}", "denoise": "σ {:g}", "jpeg": "q{:g}"}
@@ -34,7 +35,7 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
     for result in results:
         paper = reference(result)
         cells = [
-            method_name(result),
+            f"`{method_name(result)}`" if result["weights"] else method_name(result),
             data_name(result),
             level_name(result),
             pair(result["baseline"]),
@@ -107,13 +108,15 @@ def data_name(result: dict[str, Any]) -> str:
 
 
 def method_name(result: dict[str, Any]) -> str:
-    """What was scored, without its hash."""
+    """What was scored, as tables show it."""
     return without_hash(result["weights"] or "degraded input")
 
 
 def without_hash(name: str) -> str:
-    """The name of weights as tables show it."""
-    return name.partition(" (sha256")[0]
+    """The name of weights as tables show it: the catalogue's, where they are in it, and no hash."""
+    file, _, digest = name.removesuffix(")").partition(" (sha256 ")
+    ours = next((row for row in CATALOGUE if row.sha256 == digest), None)
+    return file.replace(ours.file.removesuffix(".safetensors"), ours.name) if ours else file
 
 
 def align(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:

@@ -120,7 +120,8 @@ def evaluate(
                 bar.say(f"msrn: error: {failure['name']}: {failure['error']}")
             if result["megapixels_per_second"] and not quiet:
                 speed = f"{result['seconds']:.1f} s, {result['megapixels_per_second']:.2f} megapixels per second"
-                bar.say(f"{place}: {speed}")
+                whose = f"{tables.method_name(result)}, " if len(methods) > 1 else ""
+                bar.say(f"{whose}{place}: {speed}")
     if not results:
         raise typer.Exit(lost[0].exit_code)
     evaluation.compare_with_first(results)
@@ -213,8 +214,11 @@ def weights(
     from msrn.tables import align
 
     if name is None:
-        rows = [asdict(entry) for entry in catalogue.CATALOGUE]
-        typer.echo(json.dumps(rows, indent=2) if as_json else align(rows, ["name", "task", "summary"]))
+        kinds = [entry.kind for entry in catalogue.CATALOGUE]
+        firsts = [kind if kind not in kinds[:number] else "" for number, kind in enumerate(kinds)]
+        rows = [asdict(row) | {"default for": kind} for row, kind in zip(catalogue.CATALOGUE, firsts, strict=True)]
+        columns = ["name", "task", "default for", "summary"]
+        typer.echo(json.dumps(rows, indent=2) if as_json else align(rows, columns))
         return
     loaded = catalogue.load(name)
     card = asdict(loaded.card) | {"sha256": loaded.sha256, "file": loaded.name}
