@@ -20,7 +20,7 @@ LEVELS = [
     ["tuning"],
     ["engine"],
     ["methods", "feed", "run", "benchmark", "video", "automatic"],
-    ["evaluate", "batch", "tables", "plots", "journal"],
+    ["evaluate", "batch", "export", "tables", "plots", "journal"],
     ["train", "report"],
     ["preview", "quantise"],
     ["publish"],

@@ -37,6 +37,7 @@ for command in (
     training.schema,
     research.publish,
     research.weights,
+    research.export,
     benchmark.benchmark,
 ):
     app.command()(command)

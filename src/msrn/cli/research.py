@@ -1,4 +1,4 @@
-"""The commands for weights: evaluate, publish, weights."""
+"""The commands for weights: evaluate, publish, weights, export."""
 
 import json
 import shlex
@@ -14,6 +14,7 @@ from msrn.cli.options import (
     AsJSON,
     BackendOption,
     Device,
+    Overwrite,
     PrecisionOption,
     Quiet,
     Task,
@@ -226,3 +227,19 @@ def weights(
         typer.echo(json.dumps(card, indent=2))
         return
     print_card(loaded)
+
+
+def export(
+    name: Annotated[str, typer.Argument(metavar="WEIGHTS", help="A name from `msrn weights`, or a file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file, .onnx.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Write weights as an ONNX file for other programs, and check it."""
+    from msrn import weights as catalogue
+    from msrn.export import export_onnx
+
+    if output.exists() and not overwrite:
+        raise OutputError(f"{output} exists; use --overwrite")
+    difference = export_onnx(catalogue.load(name), output)
+    typer.echo(str(output))
+    say(f"msrn: differs from the network by {difference:.1e} at most, where white is 1")
