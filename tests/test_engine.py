@@ -171,7 +171,9 @@ def test_int8_needs_ranges():
         Restorer(weights, device="cpu", backend="openvino", precision="int8")
 
 
-@pytest.mark.parametrize(("value", "words"), [(np.nan, "not finite"), (-5.0, "black"), (-0.45, "black")])
+@pytest.mark.parametrize(
+    ("value", "words"), [(np.nan, "not finite"), (-5.0, "black"), (-0.45, "black"), (0.0, "as it came")]
+)
 def test_a_tile_that_a_backend_spoils_is_repeated_in_fp32(value, words, caplog):
     weights = random_weights("sr", MSRNConfig(1, 1, 4))
     weights.network.reconstruct.weight *= 0.1  # so that the result is about as bright as the input
@@ -389,3 +391,11 @@ def test_threads_share_one_backend(monkeypatch):
     for thread in threads:
         thread.join()
     assert len(made) == 1
+
+
+def test_a_network_that_changes_nothing_is_taken_at_its_word(caplog):
+    weights = identity_weights("denoise")
+    planes = picture(1, 20, 20).pixels[None]
+    result = Restorer(weights, device="cpu", backend="eager", precision="bf16").restore_planes(planes)
+    assert np.array_equal(result, planes)
+    assert not caplog.records

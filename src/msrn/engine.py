@@ -381,10 +381,12 @@ class Restorer:
             x = seen.popleft()
             base = x * np.float32(self._skip)
             result = base + residual
-            spoilt = _spoilt(result, x)
+            spoilt = _spoilt(result, x) or ("" if residual.any() else "the picture as it came")
             if spoilt and self.tuned.choice != _EXACT:
-                logger.warning("%s gave %s: this tile is repeated in fp32", self.tuned.choice, spoilt)
-                result = base + through(self._exact, x, self.config.unshuffle)
+                exact = through(self._exact, x, self.config.unshuffle)
+                if not np.array_equal(exact, residual):
+                    logger.warning("%s gave %s: this tile is repeated in fp32", self.tuned.choice, spoilt)
+                result = base + exact
             if not np.isfinite(result).all():
                 raise MSRNError("the network gave values that are not finite; is the input finite?")
             yield result
