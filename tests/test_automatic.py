@@ -2,6 +2,8 @@
 
 import json
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -125,11 +127,15 @@ def test_the_choices_of_all_tasks_are_named():
 
 def test_in_python_it_is_called_like_a_restorer(chooser, clean):  # noqa: F811
     shares = []
-    made = chooser(Picture(Jpeg().apply(clean, 20)), scale=1.5, progress=shares.append)
+    compressed = Picture(Jpeg().apply(clean, 20))
+    chooser(compressed)
+    made = chooser(compressed, scale=1.5, progress=shares.append)
     assert made.pixels.shape == (clean.shape[0], *(round(1.5 * side) for side in clean.shape[1:]))
     assert shares[-1] == 1
     with pytest.raises(UsageError, match="expected a Picture, got str"):
         chooser("photo.jpg")
+    with pytest.raises(UsageError, match="to the smaller"):
+        chooser(compressed, size=(4, 4))
 
 
 def test_only_what_is_needed_is_loaded(chooser, loaded, clean, tmp_path):  # noqa: F811
@@ -140,12 +146,30 @@ def test_only_what_is_needed_is_loaded(chooser, loaded, clean, tmp_path):  # noq
     assert loaded == []
     without = Automatic(lambda task: Restorer(identity_weights(task), device="cpu"), enlarging=False)
     assert not any(key.startswith("sr.") for key in without.identity)
+    with pytest.raises(UsageError, match="does not enlarge"):
+        without(Picture(clean), scale=2)
+
+
+def test_threads_share_what_is_loaded(loaded, clean):  # noqa: F811
+    def load(task):
+        loaded.append(task)
+        time.sleep(0.1)
+        return Restorer(identity_weights(task), device="cpu", backend="eager", precision="fp32")
+
+    several, picture = Automatic(load), Picture(Jpeg().apply(clean, 20))
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(several, [picture] * 3))
+    assert loaded == ["jpeg"]
 
 
 def test_weights_are_taken_for_their_tasks(tmp_path, clean):  # noqa: F811
-    files.write(Picture(Jpeg().apply(clean, 15)), tmp_path / "in.png")
-    command = ("restore", tmp_path / "in.png", "-v", "-o")
-    done = msrn(*command, tmp_path / "a.png", "-w", "msrn-m6r1s2-jpeg", "-w", "msrn-m6r1s2-sr")
-    assert "M6R1C96S2_jpeg" in done.stderr
-    twice = msrn(*command, tmp_path / "b.png", "-w", "jpeg", "-w", "msrn-m6r1s2-jpeg")
-    assert (twice.returncode, "both for 'jpeg'" in twice.stderr) == (2, True)
+    gray = Picture(Jpeg().apply(clean, 15)[:1])
+    files.write(gray, tmp_path / "gray.png")
+    files.write(Picture(np.repeat(gray.pixels, 3, axis=0)), tmp_path / "colours.png")
+    command = ("restore", "-v", "-o", tmp_path / "out", "-w", "msrn-m6r1s2-jpeg", "--overwrite")
+    assert "M6R1C96S2_jpeg" in msrn(*command, tmp_path / "gray.png").stderr
+    assert "M4R1C64S2_jpeg-color" in msrn(*command, tmp_path / "colours.png").stderr
+    for more, words in ((("-w", "jpeg"), "both for 'jpeg'"), (("-w", "sr"), "--scale or --to")):
+        refused = msrn(*command, tmp_path / "gray.png", *more)
+        assert (refused.returncode, words in refused.stderr) == (2, True)
+    assert msrn("restore", tmp_path / "gray.png", "-o", tmp_path / "x.png", "-g", "nonsense").returncode == 2

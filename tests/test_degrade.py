@@ -262,5 +262,6 @@ def test_one_side_follows_from_the_other():
     assert enlarged_size((30, 40), size=(45, None)) == (45, 60)
     with pytest.raises(UsageError, match="40×30 to the smaller 39×29"):
         enlarged_size((30, 40), size=(None, 39))
-    with pytest.raises(UsageError, match="a height or a width"):
-        enlarged_size((30, 40), size=(None, None))
+    for wrong in ((None, None), (45.5, None), 45, (1, 2, 3)):
+        with pytest.raises(UsageError, match=r"a size is \(height, width\)"):
+            enlarged_size((30, 40), size=wrong)

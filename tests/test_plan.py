@@ -45,28 +45,28 @@ def test_images_that_are_not_read_are_named(tmp_path):
         plan_outputs([folder], tmp_path / "out")
 
 
-def test_names_that_differ_in_their_extension_stay_apart(tmp_path):
-    folder, out = album(tmp_path / "in", "a.png", "a.jpg", "b.jpg", "deep/a.webp"), tmp_path / "out"
-    assert targets(plan_outputs([folder], out, recursive=True), out) == [
-        *("a.jpg.png", "a.png", "b.png", "deep/a.webp"),
-    ]
-    assert targets(plan_outputs([folder], out, suffix="_x"), out) == ["a.jpg_x.png", "a_x.png", "b_x.png"]
-    assert targets(plan_outputs([folder], out, extension="tif"), out) == ["a.jpg.tif", "a.png.tif", "b.tif"]
+def test_full_names_keep_apart_what_differs_in_its_extension(tmp_path):
+    folder, out = album(tmp_path / "in", "a.png", "a.jpg", "deep/a.webp"), tmp_path / "out"
+    with pytest.raises(UsageError, match="--full-names"):
+        plan_outputs([folder], out)
+    plan = plan_outputs([folder], out, recursive=True, suffix="_x", full_names=True)
+    assert targets(plan, out) == ["a.jpg_x.png", "a.png_x.png", "deep/a.webp_x.webp"]
 
 
-def test_outputs_of_earlier_runs_within_a_folder_are_left_out_unless_their_folder_is_named(tmp_path, denoiser):
+def test_a_file_that_is_given_twice_is_restored_once(tmp_path, monkeypatch):
+    folder, out = album(tmp_path / "in", "a.png"), tmp_path / "out"
+    monkeypatch.chdir(tmp_path)
+    assert targets(plan_outputs([folder, Path("in/a.png"), folder / "a.png"], out), out) == ["a.png"]
+
+
+def test_outputs_of_earlier_runs_within_a_folder_are_told(tmp_path, denoiser):
     folder, out = album(tmp_path / "in", "a.png"), tmp_path / "out"
     run(folder, folder / "deep" / "restored", denoiser)
     album(folder / "deep" / "restored", "mine.png")
     plan = plan_outputs([folder], out, recursive=True)
-    assert targets(plan, out) == ["a.png", "deep/restored/mine.png"]
-    assert [path.name for path in plan.made_before] == ["a.png"]
-    for named in (folder / "deep" / "restored", folder / "deep" / "restored" / "a.png"):
-        assert "a.png" in targets(plan_outputs([named], out), out)
-    (folder / "a.png").unlink()
-    (folder / "deep" / "restored" / "mine.png").unlink()
-    with pytest.raises(UsageError, match=r"all inputs are outputs of an earlier run into .*restored"):
-        plan_outputs([folder], out, recursive=True)
+    assert targets(plan, out) == ["a.png", "deep/restored/a.png", "deep/restored/mine.png"]
+    assert plan.made_before == (folder / "deep" / "restored" / "a.png",)
+    assert plan_outputs([folder / "deep" / "restored"], out).made_before == ()  # they were asked for
 
 
 def test_collisions_are_found_before_the_first_pixel(tmp_path):
@@ -256,6 +256,6 @@ def test_the_digest_holds_the_weights_and_the_version(monkeypatch):
 def test_stretching_is_said(tmp_path):
     command = ("upscale", album(tmp_path / "in", "a.png"), "-o", tmp_path / "out", "--json", "--to")
     (expected,) = json.loads(msrn(*command, "36x24", "--dry-run").stdout)
-    assert expected["note"] == "33% wider than its proportions"
+    assert expected["note"] == "proportions changed by 33%"
     (made,) = json.loads(msrn(*command, "37x").stdout)
     assert made["note"] == ""

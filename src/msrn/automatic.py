@@ -7,12 +7,17 @@ The rules, in the order they are applied (``benchmarks/diagnosis.py`` shows what
 * Enlarge last, and only if asked to.
 """
 
+import logging
+import threading
 from collections.abc import Callable
 
+from msrn.degrade import enlarged_size
 from msrn.diagnose import Diagnosis, diagnose
 from msrn.engine import Restorer
+from msrn.errors import UsageError
 from msrn.picture import Picture, Size, Task, check_picture
 
+logger = logging.getLogger(__name__)
 JPEG_QUALITY = 85
 """Highest quality whose artifacts are removed."""
 NOISE = 5.0
@@ -34,6 +39,8 @@ class Automatic:
     def __init__(self, load: Callable[[Task], Restorer] = Restorer, *, enlarging: bool = True) -> None:
         self._load = load
         self._loaded: dict[Task, Restorer] = {}
+        self._loading = threading.Lock()
+        self._told: list[Restorer] = []
         self._tasks: tuple[Task, ...] = ("jpeg", "denoise", "sr") if enlarging else ("jpeg", "denoise")
 
     def __call__(
@@ -42,7 +49,7 @@ class Automatic:
         *,
         scale: float | None = None,
         size: Size | None = None,
-        progress: Callable[[float], None] = lambda share: None,
+        progress: Callable[[float], None] | None = None,
     ) -> Picture:
         """Restore what a picture needs, and enlarge it if a scale or size is given; see ``Restorer.__call__``."""
         return self.settled(picture, scale, size)(picture, scale=scale, size=size, progress=progress)
@@ -61,20 +68,35 @@ class Automatic:
         return {key: value for task in self._tasks for key, value in self._of(task).choices.items()}
 
     def settled(self, picture: Picture, scale: float | None, size: Size | None) -> "Chain":
-        """Return what restores this picture, or a whole video that begins with it."""
+        """Return what restores this picture, or a whole video that begins with it.
+
+        Raises:
+            UsageError: it is no picture, or cannot become as large as is asked for.
+        """
         check_picture(picture)
+        enlarged = scale is not None or size is not None
+        if enlarged and "sr" not in self._tasks:
+            raise UsageError("this one does not enlarge: it was made with enlarging=False")
+        if enlarged:
+            enlarged_size((picture.height, picture.width), scale, size)  # before anything slow
         found = diagnose(picture)
         tasks = tasks_for(found)
         notes = [_jpeg_note(found, "jpeg" in tasks), f"noise σ {found.sigma:.1f} {_done('denoise' in tasks)}"]
-        if scale is not None or size is not None:
+        if enlarged:
             tasks.append("sr")
             notes.append("enlarged")
-        return Chain([self._of(task).settled(picture, scale, size) for task in tasks], "; ".join(notes))
+        steps = [self._of(task).settled(picture, scale, size) for task in tasks]
+        for step in steps:
+            if step not in self._told and logger.isEnabledFor(logging.INFO):
+                self._told.append(step)
+                logger.info("%s", step)
+        return Chain(steps, "; ".join(notes))
 
     def _of(self, task: Task) -> Restorer:
-        if task not in self._loaded:
-            self._loaded[task] = self._load(task)
-        return self._loaded[task]
+        with self._loading:
+            if task not in self._loaded:
+                self._loaded[task] = self._load(task)
+            return self._loaded[task]
 
 
 class Chain:
@@ -94,13 +116,14 @@ class Chain:
         *,
         scale: float | None = None,
         size: Size | None = None,
-        progress: Callable[[float], None] = lambda share: None,
+        progress: Callable[[float], None] | None = None,
     ) -> Picture:
         """Restore a picture; see ``Restorer.__call__``."""
         for done, step in enumerate(self.steps):
 
             def report(share: float, done: int = done) -> None:
-                progress((done + share) / len(self.steps))
+                if progress:
+                    progress((done + share) / len(self.steps))
 
             if step.enlarges:
                 picture = step(picture, scale=scale, size=size, progress=report)

@@ -257,9 +257,7 @@ def enlarged_size(old: tuple[int, int], scale: float | None = None, size: Size |
     if scale is not None and size is not None:
         raise UsageError("give a scale or a size, not both")
     if size is not None:
-        height, width = size
-        if height is None and width is None:
-            raise UsageError("a size needs a height or a width")
+        height, width = _checked(size)
         height = round(old[0] * (width or 0) / old[1]) if height is None else height
         width = round(old[1] * height / old[0]) if width is None else width
         if height < old[0] or width < old[1]:
@@ -269,6 +267,14 @@ def enlarged_size(old: tuple[int, int], scale: float | None = None, size: Size |
     if not (math.isfinite(factor) and factor >= 1):
         raise UsageError(f"the scale must be a number of at least 1, got {factor}")
     return math.ceil(old[0] * factor - 1e-9), math.ceil(old[1] * factor - 1e-9)
+
+
+def _checked(size: Any) -> Size:
+    """The size, if it is a whole number of rows, of columns, or of both."""
+    sides: list[Any] = [side for side in size if side is not None] if np.shape(size) == (2,) else []
+    if not sides or any(not isinstance(side, int | np.integer) for side in sides):
+        raise UsageError(f"a size is (height, width), whole numbers of which one may be None, not {size!r}")
+    return size
 
 
 def multiple_of(image: NDArray[Any], factor: int) -> NDArray[Any]:

@@ -85,6 +85,7 @@ class Restorer:
         tile: side of the tiles in pixels of the result; 0 chooses from the memory at hand and the timing. The result
             does not depend on it.
         tta: average the results of the eight flips and rotations (self-ensemble), at eight times the cost.
+        for_color: catalogue name or file of other weights that restore pictures with colours.
         begun_with: for ``auto``, what a run that is continued here began with, by SHA-256 of the weights (see
             ``choices``): no stopwatch decides anew what the rest of its pixels are.
 
@@ -102,6 +103,7 @@ class Restorer:
         precision: Precision = "auto",
         tile: int = 0,
         tta: bool = False,
+        for_color: str | Path | None = None,
         begun_with: Mapping[str, str] | None = None,
     ) -> None:
         if tile < 0:
@@ -114,9 +116,11 @@ class Restorer:
                 f"{loaded.name} has no 8-bit ranges: publish it with --data-root, or use another precision"
             )
         self.tile, self.tta = tile, tta
-        colored = weights_module.find(f"{weights}-color") if str(weights).lower() in get_args(Task) else None
+        if for_color is None and str(weights).lower() in get_args(Task) and weights_module.find(f"{weights}-color"):
+            for_color = f"{weights}-color"
         options = {"device": device, "backend": backend, "precision": precision, "tile": tile, "tta": tta}
-        self._colored = partial(Restorer, colored.name, begun_with=begun_with, **options) if colored else lambda: self
+        other = partial(Restorer, for_color, begun_with=begun_with, **options) if for_color else lambda: self
+        self._colored: Callable[[], Restorer] = other
         self._backends: dict[int, Backend] = {}
         self._making = threading.Lock()
         begun = (begun_with or {}).get(loaded.sha256)
@@ -400,8 +404,7 @@ def _cut(planes: Planes, batch: list[tuple[int, Tile]]) -> Planes:
     return np.stack([planes[(number, slice(None), *part.source.slices)] for number, part in batch])
 
 
-def _silent(share: float) -> None:
-    """Report to nobody."""
+def _silent(share: float) -> None: ...
 
 
 def _spoilt(result: Planes, source: Planes) -> str:

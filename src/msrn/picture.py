@@ -30,6 +30,14 @@ FloatArray = NDArray[np.floating[Any]]
 """An array of float32 or float64; functions keep the type they are given."""
 
 
+_CONVERSIONS = {
+    "1": "image.convert('L')",
+    **dict.fromkeys(("P", "PA", "La", "RGBa"), "image.convert('RGBA')"),  # which keeps transparency
+    **dict.fromkeys(("I", "F", "I;16B", "I;16L"), "np.asarray(image), scaled to floating point in [0, 1]"),
+}
+"""What keeps everything that an image of PIL holds; all other modes become RGB."""
+
+
 @dataclass(frozen=True)
 class Metadata:
     """What travels from the input file to the output file besides the pixels."""
@@ -100,9 +108,14 @@ class Picture:
         Raises:
             UsageError: another shape, type or range; an image of PIL in another mode.
         """
-        if getattr(image, "mode", "RGB") not in ("L", "LA", "RGB", "RGBA", "I;16"):
-            raise UsageError(f"an image of mode {image.mode} must be converted first: image.convert('RGB')")
-        array: NDArray[Any] = np.asarray(image)
+        mode = getattr(image, "mode", "RGB")
+        if mode not in ("L", "LA", "RGB", "RGBA", "I;16"):
+            how = _CONVERSIONS.get(mode, "image.convert('RGB')")
+            raise UsageError(f"an image of mode {mode} must be converted first: {how}")
+        try:
+            array: NDArray[Any] = np.asarray(image)
+        except (ValueError, TypeError, OSError) as error:
+            raise UsageError(f"this is no image: {error}") from error
         if array.ndim == 2:
             array = array[:, :, None]
         if array.ndim != 3 or array.shape[2] not in (1, 2, 3, 4) or 0 in array.shape:
@@ -113,7 +126,7 @@ class Picture:
             raise UsageError(f"the array has {error}") from error
         colors = 1 if len(planes) < 3 else 3
         alpha = planes[colors:] if len(planes) > colors else None
-        return cls(planes[:colors], alpha, Metadata(bits=16 if array.dtype == np.uint16 else 8))
+        return cls(planes[:colors], alpha, Metadata(bits=16 if array.dtype.name == "uint16" else 8))
 
     def to_array(self, bits: int | None = None) -> NDArray[Any]:
         """Round half up and clip to ``(H, W)`` or ``(H, W, C)``, alpha last: ``uint8`` or ``uint16``.

@@ -102,10 +102,11 @@ def tune(
     logger.log(NOTICE, "timing what computes %s fastest on this machine, once: a few seconds", weights.name)
     tuned = _time(weights, graph(), device, found)
     seconds = time.perf_counter() - started
-    logger.info("timed %d ways to compute in %.1f s: %s; kept in %s", len(found), seconds, tuned.why, path)
+    logger.info("timed %d ways to compute in %.1f s: %s", len(found), seconds, tuned.why)
     try:
         data = json.dumps({"key": key, **asdict(tuned)}, indent=1).encode()
         write_atomically(path, lambda file: file.write(data))
+        logger.info("the timing is kept in %s", path)
     except OutputError as error:
         logger.info("the timing cannot be kept: %s; set MSRN_CACHE to a folder that can be written", error)
     return tuned
@@ -267,9 +268,10 @@ def _read(path: Path, key: dict[str, Any], found: Sequence[Choice]) -> Tuned | N
         rates = {int(side): float(rate) for side, rate in kept["rates"].items()}
         if choice not in found or not rates or not all(0 < rate < math.inf for rate in rates.values()):
             raise ValueError("its values make no sense")
+        logger.info("the timing is of %s", path)
         return Tuned(choice, rates, str(kept["why"]))
     except FileNotFoundError:
-        logger.info("no timing of these weights on this machine yet: timing now")
+        pass
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         logger.info("%s cannot be used (%s): timing again", path, reason(error))
     return None

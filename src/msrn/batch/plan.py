@@ -2,7 +2,6 @@
 
 import glob
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +55,7 @@ class Plan:
     unlisted: tuple[str, ...] = ()
     """Why which folders within the given ones cannot be listed."""
     made_before: tuple[Path, ...] = ()
-    """What earlier runs made, as manifests in folders within the given ones say."""
+    """Inputs that earlier runs made, as manifests in folders within the given ones say."""
 
 
 def plan_outputs(
@@ -67,6 +66,7 @@ def plan_outputs(
     suffix: str = "",
     extension: str | None = None,
     videos: bool = False,
+    full_names: bool = False,
 ) -> Plan:
     """Pair every input image or video with its output path.
 
@@ -76,8 +76,8 @@ def plan_outputs(
             image, otherwise a folder.
         recursive: search folders to any depth, and mirror their tree. Symbolic links to folders are not entered, so
             that none leads out of the tree or in circles; those to files are read like files.
-        suffix: added to output names. Where names differ in nothing but what becomes one extension, all but the one
-            that had it keep their own, too: ``a.jpg`` beside ``a.png`` becomes ``a.jpg.png``.
+        suffix: added to output names.
+        full_names: keep inputs' extensions in output names: ``a.jpg`` becomes ``a.jpg.png``, apart from ``a.png``.
         extension: of output names, images' or videos'. By default lossless formats stay what they are, other images
             become PNG, and videos that cannot be written as they are become MP4.
         videos: take videos from folders, too: one may cost as much as all the images.
@@ -109,7 +109,7 @@ def plan_outputs(
         raise UsageError(f"{given[0]} cannot be written as {output.suffix}, but as {kind}")
     if one and not a_folder and output.suffix.lower() in _NOT_READ:
         raise UsageError(f"{output.suffix} is not written here, but {', '.join(_formats(given[0]))} are")
-    sources: list[tuple[Path, Path]] = []
+    jobs: dict[tuple[Path, Path], Job] = {}  # the same file is restored once, however often it is given
     links: list[Path] = []
     left_out: list[Path] = []
     not_read: list[Path] = []
@@ -120,18 +120,17 @@ def plan_outputs(
             if path.is_dir() and (source.suffix.lower() in _NOT_READ or (_is_video(source) and not videos)):
                 (left_out if _is_video(source) else not_read).append(source)
                 continue
-            sources.append((source, relative))
-    jobs = [
-        Job(source, output if single else output / name)
-        for (source, _), name in zip(sources, _names(sources, suffix, extension), strict=True)
-    ]
+            stem = relative.name if full_names else relative.stem
+            name = relative.with_name(stem + suffix + _extension(source, extension))
+            job = Job(source, output if single else output / name)
+            jobs.setdefault((_resolved(source), job.target), job)
     if not jobs and left_out:
         raise UsageError(f"no images in {given[0]}, but {len(left_out)} videos; add --videos to restore them")
     if not jobs:
         raise UsageError(f"{given[0]} holds only images of formats that are not read, such as {not_read[0]}")
-    _check_distinct(jobs)
+    _check_distinct([*jobs.values()])
     return Plan(
-        tuple(jobs),
+        tuple(jobs.values()),
         None if single else output,
         tuple(links),
         tuple(left_out),
@@ -171,20 +170,6 @@ def _is_folder(path: Path) -> bool:
         raise UsageError(f"cannot write to {path}: {reason(error)}") from error
 
 
-def _names(sources: Sequence[tuple[Path, Path]], suffix: str, extension: str | None) -> list[Path]:
-    """What the outputs are called, below the output folder."""
-
-    def named(source: Path, relative: Path, stem: str) -> Path:
-        return relative.with_name(stem + suffix + _extension(source, extension))
-
-    names = [named(source, relative, relative.stem) for source, relative in sources]
-    alike = Counter(names)
-    return [
-        named(source, relative, relative.name) if alike[name] > 1 and name.suffix != relative.suffix else name
-        for (source, relative), name in zip(sources, names, strict=True)
-    ]
-
-
 def _expand(
     given: Path,
     output: Path,
@@ -202,14 +187,11 @@ def _expand(
     made = {_resolved(path) for path in outputs_in(output)}
     found = list(_walk(given, recursive, output.resolve() if inside else None, links, unlisted))
     images = [path for path in found if _resolved(path) not in made]
-    # Whoever names a folder of outputs wants them restored again; whoever names one above it does not.
-    below = {path.parent for path in images} - {given}
-    above = {folder for path in below for folder in (path, *path.parents) if given in folder.parents}
-    earlier = {_resolved(path) for folder in above for path in outputs_in(folder)}
+    below = {folder for path in images for folder in path.parents if given in folder.parents}
+    earlier = {_resolved(path) for folder in below for path in outputs_in(folder)}
     made_before += [path for path in images if _resolved(path) in earlier]
-    images = [path for path in images if _resolved(path) not in earlier]
     if found and not images:
-        raise UsageError(_ALL_MADE.format(made_before[0].parent if made_before else output))
+        raise UsageError(_ALL_MADE.format(output))
     if not images:
         raise UsageError(f"no images in {given}" + ("" if recursive else " (add -r to search its subfolders)"))
     return [(path, path.relative_to(given)) for path in images]
@@ -265,7 +247,7 @@ def _check_distinct(jobs: Sequence[Job]) -> None:
         if target in seen:
             raise UsageError(
                 f"{seen[target]} and {job.source} would both be written to {job.target}; "
-                "restore them into folders of their own"
+                "--full-names keeps names apart that differ in their extension, folders of their own all others"
             )
         if target in sources:
             raise UsageError(f"{job.target} is an input; choose another output folder or use --suffix")

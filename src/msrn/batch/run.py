@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # naming outputs needs no network
 
 Existing = Literal["refuse", "skip", "overwrite"]
 _VISIBLE = 0.02
-"""Change of proportions that is said; rounding to whole pixels changes less."""
+"""Change of proportions that is said."""
 _HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _UnderWay = tuple["Outcome", Future[None]]
 
@@ -188,7 +188,7 @@ def restore_files(
                 chosen = restorer.settled(picture, settings.scale, settings.size)
                 height, width = chosen.result_size(picture, settings.scale, settings.size)
                 files.check_output(job.target, width, height)
-                outcome = Outcome(job, pixels=width * height, note=_note(chosen, picture, height, width))
+                outcome = Outcome(job, pixels=width * height, note=_note(chosen, picture, settings.size))
                 at_once = chosen.at_once if several and outcome.pixels <= SMALL else 1
                 restore = partial(chosen, scale=settings.scale, size=settings.size, progress=partial(progress, job))
                 if at_once > 1:
@@ -236,14 +236,15 @@ def forecast(
         except MSRNError as error:
             yield Forecast(job, error=error)
             continue
-        yield Forecast(job, _note(chosen, picture, *result), frames * seconds, needed)
+        yield Forecast(job, _note(chosen, picture, size), frames * seconds, needed)
 
 
-def _note(chosen: "Restorer | Chain", picture: Picture, height: int, width: int) -> str:
-    """Why this was chosen, and whether the proportions change."""
-    stretched = width / height / (picture.width / picture.height) - 1
-    note = f"{abs(stretched):.0%} {'wider' if stretched > 0 else 'narrower'} than its proportions"
-    return "; ".join(filter(None, [chosen.note, note if abs(stretched) > _VISIBLE else ""]))
+def _note(chosen: "Restorer | Chain", picture: Picture, size: Size | None) -> str:
+    """Why this was chosen, and whether the proportions change: only a size with both sides can change them."""
+    changed = 0.0
+    if size and size[0] and size[1]:
+        changed = abs(size[1] / size[0] / (picture.width / picture.height) - 1)
+    return "; ".join(filter(None, [chosen.note, f"proportions changed by {changed:.0%}" if changed > _VISIBLE else ""]))
 
 
 def _restore_apart(
@@ -306,8 +307,7 @@ def _restore_video(
         progress=lambda done, total: progress(job, done / max(total, done) if total else 0),
         before_rename=record,
     )
-    note = _note(chosen, first, *chosen.result_size(first, settings.scale, size))
-    return Outcome(job, pixels=pixels, note=note)
+    return Outcome(job, pixels=pixels, note=_note(chosen, first, size))
 
 
 def _first_frame(job: Job, settings: Settings, limits: Limits) -> tuple[Picture, Size | None]:

@@ -28,6 +28,9 @@ Jobs = Annotated[
     int, typer.Option("--jobs", "-j", min=1, max=64, help="Files decoded and files encoded beside the network.")
 ]
 Suffix = Annotated[str, typer.Option("--suffix", help="Added to output names, for example _restored.")]
+FullNames = Annotated[
+    bool, typer.Option("--full-names", help="Keep extensions in output names: a.jpg becomes a.jpg.png.")
+]
 Extension = Annotated[str | None, typer.Option("--ext", help="Output format: png, jpg, webp, tif, bmp; mp4, mov, mkv.")]
 Quality = Annotated[int, typer.Option("--quality", min=1, max=100, help="Quality of JPEG and WebP output.")]
 Subsampling = Annotated[

@@ -38,6 +38,7 @@ class Common:
     videos: given.Videos = False
     jobs: given.Jobs = 1
     suffix: given.Suffix = ""
+    full_names: given.FullNames = False
     ext: given.Extension = None
     quality: given.Quality = 95
     subsampling: given.Subsampling = "4:4:4"
@@ -102,11 +103,17 @@ def restore(
     from msrn.automatic import Automatic
 
     size = _checked(common, scale, to)
-    names = _by_task(weights or [])
+    enlarging = scale is not None or size is not None
+    names = _by_kind(weights or [])
+    if "sr" in names and not enlarging:
+        raise UsageError(f"{names['sr']} enlarges: give --scale or --to as well")
+    tasks: list[Task] = ["jpeg", "denoise", "sr"] if enlarging else ["jpeg", "denoise"]
 
     def load(begun_with: Mapping[str, str]) -> Automatic:
-        enlarging = scale is not None or size is not None
-        return Automatic(lambda task: _loader(task, common, names.get(task, task))(begun_with), enlarging=enlarging)
+        made = {
+            task: _restorer(task, common, names.get(task, task), begun_with, _of_color(task, names)) for task in tasks
+        }
+        return Automatic(made.__getitem__, enlarging=enlarging)
 
     _restore(load, common, scale, size)
 
@@ -148,6 +155,7 @@ def _restore(
         suffix=common.suffix,
         extension=common.ext,
         videos=common.videos,
+        full_names=common.full_names,
     )
     if any(job.to_stdout for job in plan.jobs) and (common.as_json or sys.stdout.isatty()):
         raise UsageError("-o - writes the image to standard output: redirect it, and leave --json out")
@@ -192,15 +200,13 @@ def _restore(
                 raise typer.Exit(error.exit_code) from error
     if common.as_json:
         typer.echo(_table(outcomes))
-    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    failed = [outcome.error for outcome in outcomes if outcome.error is not None]
     if len(plan.jobs) > 1 and (failed or not common.quiet):
         say(report.summary())
         if failed and output.failures is not None:
             say(f"msrn: {len(failed)} of {len(outcomes)} images failed, see {output.failures}")
     if failed:
-        # One file with one reason keeps that reason's code; a batch says that some images failed.
-        code = failed[0].error.exit_code if len(outcomes) == 1 and failed[0].error else ImageError.exit_code
-        raise typer.Exit(code)
+        raise typer.Exit(_exit_code(failed, len(outcomes)))
     if plan.unlisted:
         raise typer.Exit(ImageError.exit_code)
 
@@ -211,8 +217,7 @@ def _say_what_is_left_out(plan: "Plan") -> None:
     if plan.videos_left_out:
         say(f"msrn: note: {len(plan.videos_left_out)} videos in folders are left out; --videos restores them too")
     if plan.made_before:
-        left = f"{len(plan.made_before)} outputs of earlier runs are left out, such as {plan.made_before[0]}"
-        say(f"msrn: note: {left}; name their folder to restore them again")
+        say(f"msrn: note: {len(plan.made_before)} inputs are outputs of earlier runs, such as {plan.made_before[0]}")
     if plan.not_read:
         kinds = ", ".join(sorted({path.suffix.lower() for path in plan.not_read}))
         say(f"msrn: note: {len(plan.not_read)} images of formats that are not read are left out ({kinds})")
@@ -222,12 +227,13 @@ def _foresee(forecasts: "Iterable[Forecast]", as_json: bool, failed: bool) -> No
     """What ``--dry-run`` prints, each file as soon as it was looked at."""
     total, most = 0.0, 0
     rows: list[dict[str, Any]] = []
+    errors: list[MSRNError] = []
     for expected in forecasts:
         job, note, error = expected.job, expected.note, expected.error
         what = {"input": str(job.source), "output": str(job.target), "note": note}
         rows.append({**what, "seconds": expected.seconds, "bytes": expected.bytes, "error": error and str(error)})
         if error is not None:
-            failed = True
+            errors.append(error)
             say(f"msrn: error: {error}")
         elif not as_json:
             typer.echo(printable(f"{job.source} -> {job.target}" + (f"  ({note})" if note else "")))
@@ -235,38 +241,39 @@ def _foresee(forecasts: "Iterable[Forecast]", as_json: bool, failed: bool) -> No
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     say(f"msrn: about {total:.1f} s and {most / 2**30:.2f} GiB at most on this machine")
-    if failed:
-        raise typer.Exit(ImageError.exit_code)
+    if errors or failed:
+        raise typer.Exit(_exit_code(errors, len(rows)))
 
 
-def _by_task(names: Sequence[str]) -> "dict[Task, str]":
-    """Which weights are for which task."""
+def _exit_code(errors: "Sequence[MSRNError]", count: int) -> int:
+    """One file with one reason keeps that reason's code; a batch says that some images failed."""
+    return errors[0].exit_code if count == 1 and errors else ImageError.exit_code
+
+
+def _by_kind(names: Sequence[str]) -> dict[str, str]:
+    """Which weights are for which task; those for colours for ``TASK-color``."""
     from msrn.weights import load
 
-    chosen: dict[Task, str] = {}
+    chosen: dict[str, str] = {}
     for name in names:
-        task = load(name).card.task
-        if task in chosen:
-            raise UsageError(f"{chosen[task]} and {name} are both for {task!r}: give one of them")
-        chosen[task] = name
+        card = load(name).card
+        kind = f"{card.task}-color" if card.config.in_channels == 3 else card.task
+        if kind in chosen:
+            raise UsageError(f"{chosen[kind]} and {name} are both for {kind!r}: give one of them")
+        chosen[kind] = name
     return chosen
+
+
+def _of_color(task: str, names: Mapping[str, str]) -> str | None:
+    """The weights for pictures with colours: those named, otherwise the task's own, whatever is named for planes."""
+    from msrn.weights import find
+
+    return names.get(f"{task}-color") or (f"{task}-color" if find(f"{task}-color") else None)
 
 
 def _loader(task: "Task", common: Common, weights: str) -> "Callable[[Mapping[str, str]], Restorer]":
     def load(begun_with: Mapping[str, str]) -> "Restorer":
-        from msrn.engine import Restorer
-
-        restorer = Restorer(
-            weights,
-            device=common.device,
-            backend=common.backend,
-            precision=common.precision,
-            tile=common.tile,
-            tta=common.tta,
-            begun_with=begun_with,
-        )
-        if restorer.weights.card.task != task:
-            raise UsageError(f"weights {weights!r} are for {restorer.weights.card.task!r}, not for {task!r}")
+        restorer = _restorer(task, common, weights, begun_with)
         if common.verbose:
             say(f"msrn: {restorer}")
             if restorer.for_color is not restorer:
@@ -274,6 +281,26 @@ def _loader(task: "Task", common: Common, weights: str) -> "Callable[[Mapping[st
         return restorer
 
     return load
+
+
+def _restorer(
+    task: "Task", common: Common, weights: str, begun_with: Mapping[str, str], for_color: str | None = None
+) -> "Restorer":
+    from msrn.engine import Restorer
+
+    restorer = Restorer(
+        weights,
+        device=common.device,
+        backend=common.backend,
+        precision=common.precision,
+        tile=common.tile,
+        tta=common.tta,
+        for_color=for_color,
+        begun_with=begun_with,
+    )
+    if restorer.weights.card.task != task:
+        raise UsageError(f"weights {weights!r} are for {restorer.weights.card.task!r}, not for {task!r}")
+    return restorer
 
 
 class Report:

@@ -98,6 +98,9 @@ def train(
                 bar.say(f"{steps}  held-out {scores}{skipped}")
 
         options = ["--data-root", str(data_root), *_computing(device, precision, compiled)]
+        options += ["--deterministic"] if deterministic else []
+        options += ["--tensorboard"] if tensorboard else []
+        options += ["--threads", str(threads)] if threads else []
         try:
             made = fit(
                 loaded,
