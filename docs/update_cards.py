@@ -110,7 +110,7 @@ def _nth(card: weights.Card) -> int:
 
 def _scores(entry: weights.Entry) -> str:
     results = json.loads((RESULTS / f"{entry.name}.json").read_text(encoding="utf-8"))
-    return tables.markdown([{**result, "weights": f"`{entry.name}`"} for result in results])
+    return tables.markdown([{**result, "weights": entry.name} for result in results])
 
 
 def _timings() -> dict[str, Any]:
