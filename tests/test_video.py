@@ -314,17 +314,19 @@ def test_a_video_is_restored_by_what_its_first_frame_needs(tmp_path, monkeypatch
     monkeypatch.setattr("msrn.video.restore.SEGMENT", 4)
     source, asked = clip(tmp_path / "in.mp4", frames=12), []
 
-    class Chooser(Restorer):
+    restorer = Restorer(identity_weights("denoise"), device="cpu")
+
+    class Chooser:
+        identity, choices = restorer.identity, restorer.choices
+
         def settled(self, picture, scale, size):
             asked.append(picture.pixels)
-            return super().settled(picture, scale, size)
-
-    chooser = Chooser(identity_weights("denoise"), device="cpu")
+            return restorer.settled(picture, scale, size)
 
     def run(**options):
         plan = plan_outputs([source], tmp_path / "out")
         with claim(plan) as output:
-            return restore_files(plan.jobs, output, chooser, **options)
+            return restore_files(plan.jobs, output, Chooser(), **options)
 
     def stop(job, share):
         if share > 0.5:
