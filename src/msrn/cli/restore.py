@@ -162,7 +162,7 @@ def _restore(
     limits = Limits(common.max_pixels, common.max_bytes, common.max_seconds, common.max_frames)
     settings = Settings(scale, size, common.quality, common.subsampling, common.strip_metadata)
     if not common.quiet:
-        _say_what_is_left_out(plan)
+        _say_notes(plan)
     for why in plan.unlisted:
         say(f"msrn: error: {why}")
     if common.dry_run:
@@ -211,7 +211,7 @@ def _restore(
         raise typer.Exit(ImageError.exit_code)
 
 
-def _say_what_is_left_out(plan: "Plan") -> None:
+def _say_notes(plan: "Plan") -> None:
     if plan.links:
         say(f"msrn: note: {len(plan.links)} links to folders are not entered, such as {plan.links[-1]}")
     if plan.videos_left_out:
