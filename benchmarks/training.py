@@ -22,8 +22,7 @@ import torch
 from msrn import recipe as recipes
 from msrn.distributed import World
 from msrn.feed import Feed, Pairs, load_material
-from msrn.machine import has_bf16, keep_freed_memory
-from msrn.network import MSRN
+from msrn.machine import keep_freed_memory
 from msrn.objective import objective
 from msrn.recipe import Recipe
 from msrn.run import Setting, choose_training_precision, network_config, start
@@ -55,7 +54,7 @@ def ours(recipe: Recipe, precision: torch.dtype, compiled: bool) -> Callable[[Pa
     keep_freed_memory()
     setting = Setting(precision=precision)
     run = start(recipe, None, setting)
-    forward = choose_forward(run.network, compiled, setting.everyone)
+    forward = choose_forward(run.network, compiled, setting)
     return lambda parts: train_step(run, forward, parts, recipe, setting, 1e-6)
 
 
@@ -78,15 +77,14 @@ def bytes_per_patch(recipe: Recipe, precision: torch.dtype) -> float:
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    network = MSRN(network_config(recipe.network)).train()
-    if has_bf16():
-        network = network.to(memory_format=torch.channels_last)
+    setting = Setting(precision=precision)
+    forward = choose_forward(start(recipe, None, setting).network.train(), compiled=False, setting=setting)
     patches = torch.rand(2, recipe.network.in_channels, recipe.data.patch, recipe.data.patch)
     with (
         torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
         torch.autocast("cpu", dtype=precision, enabled=precision != torch.float32),
     ):
-        outputs = network.all_outputs(patches)
+        outputs = forward(patches)
     del outputs
     return sum(kept.values()) / len(patches)
 

@@ -13,7 +13,7 @@ LEVELS = [
     ["picture", "atomic"],
     ["color", "transparency", "child", "config"],
     ["network", "metrics", "tiling", "files", "diagnose", "machine", "published", "bench_page"],
-    ["degrade"],
+    ["degrade", "kernels"],
     ["recipe", "weights", "fuse", "lean", "data", "checkpoint", "distributed", "board"],
     ["backends", "shards", "datasets", "resident", "objective"],
     ["depth", "device", "stopwatch"],

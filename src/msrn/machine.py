@@ -53,17 +53,23 @@ def keep_freed_memory() -> None:
 
 
 @cache
+def instructions() -> frozenset[str]:
+    """The names that the system has for what the processor can do; empty where it does not tell."""
+    for line in _read("/proc/cpuinfo").splitlines():
+        if line.startswith(("flags", "Features")):  # x86, ARM
+            return frozenset(line.partition(":")[2].split())
+    return frozenset()
+
+
 def has_bf16() -> bool:
     """True where the processor multiplies bf16 itself (AMX, or AVX-512 BF16); elsewhere bf16 is emulated and slow."""
-    flags = _read("/proc/cpuinfo").split()
-    return "amx_bf16" in flags or "avx512_bf16" in flags
+    return not instructions().isdisjoint({"amx_bf16", "avx512_bf16"})
 
 
 @cache
 def kind() -> str:
     """Which of the kinds of processor that docs/speed.md compares this is, by its instructions."""
-    flags = _read("/proc/cpuinfo").split()
-    has = [name for name in ("amx_bf16", "avx512_bf16", "avx512_vnni", "avx512f", "avx2") if name in flags]
+    has = [name for name in ("amx_bf16", "avx512_bf16", "avx512_vnni", "avx512f", "avx2") if name in instructions()]
     if "amx_bf16" in has:
         return "kind A (bf16 tiles)"
     if "avx512_bf16" in has:

@@ -14,7 +14,7 @@ from msrn.feed import Feed, Material
 from msrn.machine import keep_freed_memory
 from msrn.recipe import Recipe
 from msrn.run import Run, Setting, grown, is_grown, start
-from msrn.train import train_step
+from msrn.train import choose_forward, train_step
 
 _STEPS = 3
 
@@ -71,11 +71,12 @@ def sheet(material: Material, batch: int, pairs: int = 8) -> NDArray[np.float32]
 def _time_step(run: Run, feed: Feed, recipe: Recipe, setting: Setting) -> tuple[float, float]:
     """Median seconds of (drawing, computing) a step, after one that warms up."""
     times: list[tuple[float, float]] = []
+    forward = choose_forward(run.network, compiled=False, setting=setting)
     for _ in range(1 + _STEPS):
         begun = time.perf_counter()
         parts = feed.parts(run.step)
         drawn = time.perf_counter()
-        train_step(run, run.network.all_outputs, parts, recipe, setting, rate=1e-6)
+        train_step(run, forward, parts, recipe, setting, rate=1e-6)
         times.append((drawn - begun, time.perf_counter() - drawn))
     drawing, computing = np.median(times[1:], axis=0)
     return float(drawing), float(computing)
