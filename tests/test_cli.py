@@ -204,9 +204,14 @@ def test_standard_output_takes_one_image_or_nothing(photo, identity):
     assert_refused(msrn("denoise", photo, "-o", "-", "--json"), 2, "--json")
     assert_refused(msrn("denoise", photo, photo, "-o", "-"), 2, "standard output")
     command = [sys.executable, "-m", "msrn.cli", "denoise", "-", "-o", "-", "-w", identity["denoise"]]
-    process = subprocess.run(command, input=b"no picture", capture_output=True)
-    assert process.returncode == 3
-    assert process.stdout == b""
+    for more, given, code, message in (
+        ([], b"no picture", 3, b"not an image"),
+        (["--max-bytes", "99"], photo.read_bytes(), 3, b"more than 99 bytes"),
+    ):
+        process = subprocess.run([*command, *more], input=given, capture_output=True)
+        assert process.returncode == code
+        assert process.stdout == b""
+        assert message in process.stderr
 
 
 def test_names_cannot_smuggle_anything_onto_the_terminal(identity, tmp_path):

@@ -188,3 +188,28 @@ def test_a_bundles_photograph_keeps_its_comment(tmp_path):
     more = {"save_all": True, "append_images": [Image.new("RGB", (4, 4))]}
     Image.new("RGB", (16, 8)).save(tmp_path / "x.jpg", "MPO", comment=b"hello", **more)
     assert files.read(tmp_path / "x.jpg").metadata.comment == b"hello"
+
+
+def test_exif_that_just_fits_into_a_jpeg_is_kept_and_more_is_not(tmp_path):
+    largest = encode._LARGEST["JPEG"]["exif"]
+    for length in (largest, largest + 1):
+        files.write(Picture(PIXELS, metadata=Metadata(exif=exif_of(1).ljust(length, b"\0"))), tmp_path / "x.jpg")
+        assert (files.read(tmp_path / "x.jpg").metadata.exif is not None) == (length == largest)
+
+
+def test_a_png_with_absurdly_long_texts_loses_them_but_not_its_colours(tmp_path):
+    files.write(Picture(PIXELS), tmp_path / "x.png")
+    data = (tmp_path / "x.png").read_bytes()
+    gamma, text = png_chunk(b"gAMA", struct.pack(">I", 45_455)), png_chunk(b"tEXt", b"Title\0" + b"x" * (3 << 20))
+    for times, kept in ((2, gamma + 2 * text), (3, gamma)):
+        (tmp_path / "x.png").write_bytes(data[:33] + gamma + times * text + data[33:])
+        assert files.read(tmp_path / "x.png").metadata.png_chunks == kept
+
+
+def test_an_offset_that_a_tiff_keeps_for_cameras_is_not_moved(tmp_path):
+    block = Image.Exif()
+    block[ExifTags.IFD.Exif] = {ExifTags.Base.ISOSpeedRatings: 100, ExifTags.IFD.Interop: {1: "R98"}}
+    Image.new("RGB", (8, 6)).save(tmp_path / "x.tif", exif=block.tobytes())
+    back = Image.Exif()
+    back.load(files.read(tmp_path / "x.tif").metadata.exif)
+    assert set(back.get_ifd(ExifTags.IFD.Exif)) == {ExifTags.Base.ISOSpeedRatings}

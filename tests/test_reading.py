@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps
 from tests.test_files import RNG, SRGB, exif_of, picture
 
 from msrn import files
@@ -296,3 +296,15 @@ def test_signatures_followed_by_anything_are_errors(tmp_path_factory, signature,
 
 
 # --- writing safely ---------------------------------------------------------------------------------------------
+
+
+def test_lab_becomes_srgb(tmp_path):
+    """L* = 53.6, a* = b* = 0 is the gray of 128 in sRGB."""
+    lab = Image.new("LAB", (8, 6), (137, 128, 128))
+    lab.save(tmp_path / "x.tif")
+    with pytest.raises(ImageError, match="without a colour profile"):
+        files.read(tmp_path / "x.tif")
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    back = saved(tmp_path, lab, "x.tif", icc_profile=profile)
+    assert back.pixels.shape == (3, 6, 8)
+    assert np.abs(back.pixels * 255 - 128).max() < 3

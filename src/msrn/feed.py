@@ -118,6 +118,22 @@ class Feed:
         return values if isinstance(values, Tensor) else torch.from_numpy(values).to(self.device)
 
 
+def sources_of(recipe: Recipe, data_root: Path) -> list[Path | str]:
+    """Return the recipe's folders, and the URLs of shards.
+
+    Raises:
+        UsageError: a folder is missing.
+    """
+    sources = [source if "://" in source else data_root / source for source in recipe.data.folders]
+    missing = [source for source in sources if isinstance(source, Path) and not source.exists()]
+    if missing:
+        raise UsageError(
+            f"no such image folder: {missing[0]}; --data-root says where the recipe's folders lie, and "
+            "--set 'data.folders=[\"photos\"]' names others (see docs/datasets.md)"
+        )
+    return sources
+
+
 def _read_images(recipe: Recipe, data_root: Path) -> Images:
     channels, color_range = recipe.network.in_channels, recipe.data.luminance
     if data_root.is_file():
@@ -128,13 +144,7 @@ def _read_images(recipe: Recipe, data_root: Path) -> Images:
                 f"the recipe wants {channels} in {color_range} range"
             )
         return pack.images
-    sources = [source if "://" in source else data_root / source for source in recipe.data.folders]
-    missing = [source for source in sources if isinstance(source, Path) and not source.exists()]
-    if missing:
-        raise UsageError(
-            f"no such image folder: {missing[0]}; --data-root says where the recipe's folders lie, and "
-            "--set 'data.folders=[\"photos\"]' names others (see docs/datasets.md)"
-        )
+    sources = sources_of(recipe, data_root)
     if not any(are_shards(source) for source in sources):
         return read_folders([Path(source) for source in sources], channels, color_range).images
     if len(sources) > 1:

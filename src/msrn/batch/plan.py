@@ -3,7 +3,7 @@
 import glob
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from msrn import files, video
@@ -58,6 +58,17 @@ class Plan:
     """Inputs that earlier runs made, as manifests in folders within the given ones say."""
 
 
+@dataclass
+class _Notes:
+    """What a plan says besides its jobs, while it is made."""
+
+    links: list[Path] = field(default_factory=list[Path])
+    videos_left_out: list[Path] = field(default_factory=list[Path])
+    not_read: list[Path] = field(default_factory=list[Path])
+    unlisted: list[str] = field(default_factory=list[str])
+    made_before: list[Path] = field(default_factory=list[Path])
+
+
 def plan_outputs(
     inputs: Sequence[Path],
     output: Path,
@@ -110,33 +121,30 @@ def plan_outputs(
     if one and not a_folder and output.suffix.lower() in _NOT_READ:
         raise UsageError(f"{output.suffix} is not written here, but {', '.join(_formats(given[0]))} are")
     jobs: dict[tuple[Path, Path], Job] = {}  # the same file is restored once, however often it is given
-    links: list[Path] = []
-    left_out: list[Path] = []
-    not_read: list[Path] = []
-    unlisted: list[str] = []
-    made_before: list[Path] = []
+    notes = _Notes()
     for path in given:
-        for source, relative in _expand(path, output, recursive, links, unlisted, made_before):
+        for source, relative in _expand(path, output, recursive, notes):
             if path.is_dir() and (source.suffix.lower() in _NOT_READ or (_is_video(source) and not videos)):
-                (left_out if _is_video(source) else not_read).append(source)
+                (notes.videos_left_out if _is_video(source) else notes.not_read).append(source)
                 continue
             stem = relative.name if full_names else relative.stem
             name = relative.with_name(stem + suffix + _extension(source, extension))
             job = Job(source, output if single else output / name)
             jobs.setdefault((_resolved(source), job.target), job)
-    if not jobs and left_out:
-        raise UsageError(f"no images in {given[0]}, but {len(left_out)} videos; add --videos to restore them")
+    if not jobs and notes.videos_left_out:
+        count = len(notes.videos_left_out)
+        raise UsageError(f"no images in {given[0]}, but {count} videos; add --videos to restore them")
     if not jobs:
-        raise UsageError(f"{given[0]} holds only images of formats that are not read, such as {not_read[0]}")
+        raise UsageError(f"{given[0]} holds only images of formats that are not read, such as {notes.not_read[0]}")
     _check_distinct([*jobs.values()])
     return Plan(
         tuple(jobs.values()),
         None if single else output,
-        tuple(links),
-        tuple(left_out),
-        tuple(not_read),
-        tuple(unlisted),
-        tuple(made_before),
+        tuple(notes.links),
+        tuple(notes.videos_left_out),
+        tuple(notes.not_read),
+        tuple(notes.unlisted),
+        tuple(notes.made_before),
     )
 
 
@@ -170,14 +178,7 @@ def _is_folder(path: Path) -> bool:
         raise UsageError(f"cannot write to {path}: {reason(error)}") from error
 
 
-def _expand(
-    given: Path,
-    output: Path,
-    recursive: bool,
-    links: list[Path],
-    unlisted: list[str],
-    made_before: list[Path],
-) -> list[tuple[Path, Path]]:
+def _expand(given: Path, output: Path, recursive: bool, notes: _Notes) -> list[tuple[Path, Path]]:
     if given == STDIO:
         return [(STDIO, Path("stdin"))]
     if not given.is_dir():
@@ -185,11 +186,11 @@ def _expand(
     # An output folder inside the input folder, or the same one, must not feed on itself.
     inside = output.resolve().is_relative_to(given.resolve()) and output.resolve() != given.resolve()
     made = {_resolved(path) for path in outputs_in(output)}
-    found = list(_walk(given, recursive, output.resolve() if inside else None, links, unlisted))
+    found = list(_walk(given, recursive, output.resolve() if inside else None, notes))
     images = [path for path in found if _resolved(path) not in made]
     below = {folder for path in images for folder in path.parents if given in folder.parents}
     earlier = {_resolved(path) for folder in below for path in outputs_in(folder)}
-    made_before += [path for path in images if _resolved(path) in earlier]
+    notes.made_before += [path for path in images if _resolved(path) in earlier]
     if found and not images:
         raise UsageError(_ALL_MADE.format(output))
     if not images:
@@ -197,20 +198,18 @@ def _expand(
     return [(path, path.relative_to(given)) for path in images]
 
 
-def _walk(
-    folder: Path, recursive: bool, left_out: Path | None, links: list[Path], unlisted: list[str]
-) -> Iterator[Path]:
+def _walk(folder: Path, recursive: bool, left_out: Path | None, notes: _Notes) -> Iterator[Path]:
     """Images in a folder, sorted. That it cannot be listed is an error; of folders within, it is noted."""
 
     def note(error: OSError) -> None:
         why = f"cannot list {error.filename}: {error.strerror}"
         if Path(error.filename) == folder:
             raise UsageError(why) from error
-        unlisted.append(why)
+        notes.unlisted.append(why)
 
     for root, folders, names in os.walk(folder, onerror=note):
         here = Path(root)
-        links += [here / name for name in sorted(folders) if recursive and (here / name).is_symlink()]
+        notes.links += [here / name for name in sorted(folders) if recursive and (here / name).is_symlink()]
         folders[:] = sorted(name for name in folders if recursive and (here / name).resolve() != left_out)
         for name in sorted(names):
             path = here / name

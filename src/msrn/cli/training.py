@@ -241,11 +241,11 @@ def pack(
     """Put a recipe's training images into one file, ready to carry."""
     from msrn import recipe as recipes
     from msrn.data import read_folders, save_pack
+    from msrn.feed import sources_of
 
     wanted = recipes.load(recipe, settings or [])
-    packed = read_folders(
-        [data_root / folder for folder in wanted.data.folders], wanted.network.in_channels, wanted.data.luminance
-    )
+    folders = [Path(source) for source in sources_of(wanted, data_root)]
+    packed = read_folders(folders, wanted.network.in_channels, wanted.data.luminance)
     save_pack(packed, output)
     say(f"{len(packed.images)} images -> {output}")
 
