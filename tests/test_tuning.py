@@ -62,6 +62,19 @@ def test_the_fastest_is_chosen_and_remembered(monkeypatch, fastest, cache, caplo
     assert all(words in message for words, message in zip(expected, caplog.messages, strict=True))
 
 
+def test_what_is_close_on_a_small_square_is_compared_on_a_larger_one(monkeypatch):
+    calls = []
+
+    def stopwatch(backend, config, side):
+        calls.append(side)
+        first = backend.type == torch.bfloat16
+        return side**2 * {96: 1.1e-6 if first else 1e-6}.get(side, 2e-6 if first else 3e-6)
+
+    monkeypatch.setattr(tuning, "_seconds", stopwatch)
+    assert str(choose().choice) == "eager bf16"
+    assert calls.count(192) == 9  # three for each, and three of the winner for its rates
+
+
 def test_a_tile_that_takes_too_much_memory_after_all_ends_the_timing_not_the_run(monkeypatch):
     calls = timed(monkeypatch)
     stopwatch = tuning._seconds
