@@ -1,8 +1,10 @@
 """What a run consists of: its parts follow the recipe, are saved and come back."""
 
+import copy
+
 import pytest
 import torch
-from tests.test_train import recipe
+from tests.test_train import one_step, recipe
 from tests.tools import random_network
 
 from msrn import run as runs
@@ -44,6 +46,25 @@ def test_the_recipe_reaches_the_run():
     assert {norm.momentum for norm in norms} == {0.25}
     optimiser = started(optimiser__kind="adamw", optimiser__weight_decay=0.5).optimiser
     assert optimiser.param_groups[0]["weight_decay"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_a_run_goes_on_in_the_layout_of_another_machine(monkeypatch, kind):
+    """A fused optimiser pairs weights with moments by their place in memory."""
+    plan = recipe(growth=None, optimiser__kind=kind)
+    clean = torch.rand(2, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(runs, "instructions", frozenset)
+    run = runs.start(plan, None, runs.Setting())
+    for _ in range(3):
+        one_step(run, plan, clean, clean + 0.1)
+    monkeypatch.setattr(runs, "instructions", lambda: frozenset({"avx512f"}))
+    moved = runs.restore(copy.deepcopy(runs.state_of(run, plan)), plan, runs.Setting())
+    assert moved.network.get_parameter("blocks.0.conv1.weight").stride() != (27, 9, 3, 1)
+    for each in (run, moved):
+        one_step(each, plan, clean, clean + 0.1)
+    for (name, expected), found in zip(run.network.named_parameters(), moved.network.parameters(), strict=True):
+        if expected.ndim == 4:  # before a BatchNorm, a bias has no gradient but rounding
+            assert torch.allclose(found, expected, rtol=1e-3, atol=1e-5), name
 
 
 def test_the_best_score_is_remembered():

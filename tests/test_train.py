@@ -15,14 +15,16 @@ import pytest
 import torch
 from tests.tools import random_network, random_weights
 
-from msrn import checkpoint
+from msrn import checkpoint, kernels, lean
+from msrn import run as runs
 from msrn.data import read_folders, save_pack
+from msrn.distributed import World
 from msrn.errors import MSRNError, OutputError, UsageError, WeightsError
 from msrn.network import MSRNConfig
 from msrn.publish import publish
 from msrn.recipe import OptimiserRecipe, validate
 from msrn.run import Setting, read_run, start
-from msrn.train import fit, train_step, validate_network
+from msrn.train import choose_forward, fit, train_step, validate_network
 
 
 def recipe(**changes):
@@ -75,7 +77,27 @@ def test_the_rate_warms_up_holds_and_falls_to_zero():
 
 
 def one_step(run, plan, clean, degraded):
-    return train_step(run, run.network.all_outputs, [(degraded, clean)], plan, Setting(), plan.optimiser.rate)
+    forward = choose_forward(run.network, False, Setting())
+    return train_step(run, forward, [(degraded, clean)], plan, Setting(), plan.optimiser.rate)
+
+
+def test_what_trains(monkeypatch):
+    """The kernels, where they are and may be; the network, or what is compiled of it, elsewhere."""
+    plan, kind = recipe(growth=None), {True: lean.all_outputs, False: None}
+    there = {torch.float32, torch.bfloat16}
+    monkeypatch.setattr(kernels, "available", lambda dtype: dtype in there)
+    for last, everyone, dtype, ours in (
+        ({"avx512f"}, World(), torch.float32, True),
+        ({"avx512f"}, World(), torch.bfloat16, True),
+        ({"avx512f"}, World(), torch.float16, False),
+        ({"avx512f"}, World(size=2), torch.float32, False),
+        ((), World(), torch.float32, False),
+    ):
+        monkeypatch.setattr(runs, "instructions", lambda flags=last: frozenset(flags))
+        network = start(plan, None, Setting(precision=dtype)).network
+        chosen = choose_forward(network, False, Setting(precision=dtype, everyone=everyone))
+        assert getattr(chosen, "func", None) is kind[ours], (last, everyone, dtype)
+        assert ours or chosen == network.all_outputs
 
 
 @pytest.fixture

@@ -1,10 +1,26 @@
 """What several tests share: networks that need no training."""
 
+import subprocess
+
+import pytest
 import torch
 
+from msrn.kernels.build import FLAGS, compiler_command
 from msrn.network import MSRN, MSRNConfig
 from msrn.picture import Task
 from msrn.weights import Card, Weights
+
+
+def _compiles() -> bool:
+    compiler = compiler_command()
+    command = [*compiler, *FLAGS, "-fsyntax-only", "-x", "c++", "/dev/null"]
+    try:
+        return bool(compiler) and subprocess.run(command, capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+needs_compiler = pytest.mark.skipif(not _compiles(), reason="compiles C++")
 
 
 def random_network(config: MSRNConfig, seed: int = 0) -> MSRN:

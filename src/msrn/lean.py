@@ -1,6 +1,6 @@
 """The same function as a leaner graph, for training on a processor: ``MSRN.all_outputs`` by the kernels.
 
-A memory is read by up to M + 2 BatchNorms, which all need the same two numbers per channel: they are computed once, as
+A memory is read by up to M + 1 BatchNorms, which all need the same two numbers per channel: they are computed once, as
 it is born. Parameters, buffers and gradients are the network's own.
 """
 

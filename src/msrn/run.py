@@ -117,6 +117,10 @@ def restore(state: dict[str, Any], recipe: Recipe, setting: Setting) -> Run:
     run.network.load_state_dict(state["network"])
     run.average.load_state_dict(state["average"])
     run.optimiser.load_state_dict(state["optimiser"])
+    for parameter, moments in run.optimiser.state.items():
+        for name, value in moments.items():
+            if value.shape == parameter.shape:  # in the layout of this machine, which fused optimisers take for granted
+                moments[name] = torch.empty_like(parameter).copy_(value)
     if state["scaler"] and run.scaler.is_enabled():
         run.scaler.load_state_dict(state["scaler"])
     for name in _COUNTERS:
@@ -216,7 +220,7 @@ def network_config(recipe: NetworkRecipe, recursions: int | None = None) -> MSRN
 def _assemble(step: int, network: MSRN, recipe: Recipe, setting: Setting) -> Run:
     device = setting.device
     network = network.to(device)
-    if device.type != "cpu" or "avx512f" in instructions():  # where it was measured to pay
+    if device.type != "cpu" or "avx512f" in instructions():  # measured on kind D only
         network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -82,7 +82,7 @@ def fit(
         initial: start from these weights instead of random ones (fine-tuning).
         device: ``auto`` or a torch device.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
-        compiled: use ``torch.compile``; pays on some processors only.
+        compiled: use ``torch.compile``, which is meant for GPUs.
         deterministic: allow only operations that give the same bits every time; slower on GPUs.
         tensorboard: also write curves and pictures for TensorBoard.
         minutes: stop early, with a checkpoint; the schedule does not change.

@@ -42,7 +42,11 @@ def moments(x: Tensor) -> Moments:
 
     Args:
         x: ``(N, C, H, W)``, channels last.
+
+    Raises:
+        ValueError: it is empty, or not channels last.
     """
+    _check(x)
     return _moments(x, None, None)
 
 
@@ -50,8 +54,15 @@ def add(x: Tensor, y: Tensor) -> tuple[Tensor, Moments]:
     """Return ``x + y`` and its moments.
 
     Args:
-        x: ``(N, C, H, W)``, channels last; y likewise.
+        x: ``(N, C, H, W)``, channels last.
+        y: likewise, in any layout.
+
+    Raises:
+        ValueError: x is empty or not channels last, or y is of another shape or type.
     """
+    _check(x)
+    if (x.shape, x.dtype) != (y.shape, y.dtype):
+        raise ValueError(f"{_name(y)} cannot be added to {_name(x)}")
     total, *both = _Add.apply(x, y)
     return total, (both[0], both[1])
 
@@ -68,7 +79,14 @@ def norm_relu(
 
     Returns:
         ``(N, K·C, H, W)``, and the maps as they are. Whoever reads a map next must read it from there.
+
+    Raises:
+        ValueError: the maps differ in shape or type, are not channels last, or are no match for the norm.
     """
+    for x in maps:
+        _check(x, like=maps[0])
+    if norm.weight.dtype != _TYPES[maps[0].dtype] or norm.num_features != len(maps) * maps[0].shape[1]:
+        raise ValueError(f"{len(maps)} maps of {_name(maps[0])} do not go through {norm} in {norm.weight.dtype}")
     y, *same = _NormReLU.apply(statistics, norm.eps, norm.training, norm.weight, norm.bias, *maps)
     return y, same
 
@@ -110,7 +128,9 @@ class _NormReLU(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor, *others: Tensor | None) -> tuple[Any, ...]:  # pyright: ignore
+    def backward(ctx: Any, grad: Tensor | None, *others: Tensor | None) -> tuple[Any, ...]:  # pyright: ignore
+        if grad is None:  # only the maps were read on
+            return (*[None] * 5, *others)
         (weight, bias, *maps), (statistics, epsilon, training) = ctx.saved_tensors, ctx.rest
         count, channels = len(maps), maps[0].shape[1]
         grad = grad.contiguous(memory_format=torch.channels_last)
@@ -130,6 +150,18 @@ class _NormReLU(torch.autograd.Function):
             )
             of_maps.append(result)
         return None, None, None, of_weight, of_bias, *of_maps
+
+
+def _check(x: Tensor, like: Tensor | None = None) -> None:
+    """What the kernels are told of is an address: see that they will find there what they expect."""
+    if not x.numel() or not x.is_contiguous(memory_format=torch.channels_last):
+        raise ValueError(f"the kernels take maps that are stored channels last and not empty, not {_name(x)}")
+    if like is not None and (x.shape, x.dtype) != (like.shape, like.dtype):
+        raise ValueError(f"the kernels take maps that are alike, not {_name(like)} and {_name(x)}")
+
+
+def _name(x: Tensor) -> str:
+    return f"{x.dtype} {tuple(x.shape)} with strides {x.stride()}"
 
 
 def _moments(x: Tensor, added: Tensor | None, total: Tensor | None) -> Moments:

@@ -1,4 +1,4 @@
-// BatchNorm and ReLU of feature maps, forward and backward: each reads a map once or twice, and nothing is kept but the map.
+// BatchNorm and ReLU of feature maps, forward and backward: each reads a map once or twice, and keeps no other.
 //
 // A map (N, C, H, W) stored channels last is P = N·H·W rows of C values. Where a function takes a `stride`, rows are that
 // many values apart, because the map is some of the channels of a wider one. Sums are taken over blocks of rows and then
@@ -31,7 +31,7 @@ inline float load(Half value) {
 inline void store(Half& to, float value) {  // to the nearest, ties to even
     uint32_t bits;
     std::memcpy(&bits, &value, sizeof bits);
-    to.bits = uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+    to.bits = value != value ? 0x7fc0 : uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 template <class T> inline T load(T value) { return value; }
 template <class T> inline void store(T& to, T value) { to = value; }
