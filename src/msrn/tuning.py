@@ -214,9 +214,10 @@ def _time(weights: "Weights", fused: "Fused", device: Device, found: Sequence[Ch
         rates[side] * (2 * side) ** 2 < _PATIENCE
         and pass_bytes(fused.config, 2 * side, 2 * side, 2 * side) < _free_memory(device) / 4
     ):
+        repeats = _ROUNDS if rates[side] * (2 * side) ** 2 < _PATIENCE / 8 else 2
         side *= 2
         try:
-            rates[side] = min(_seconds(backends[choice], fused.config, side) for _ in range(_ROUNDS)) / side**2
+            rates[side] = min(_seconds(backends[choice], fused.config, side) for _ in range(repeats)) / side**2
         except (RuntimeError, MemoryError) as error:  # it took more than was foreseen: tiles stay smaller
             logger.info("no tiles of %d: %s", side, reason(error))
             break
