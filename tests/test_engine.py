@@ -19,7 +19,7 @@ from msrn.engine import Restorer, apart
 from msrn.errors import MSRNError, UsageError
 from msrn.network import MSRNConfig
 from msrn.picture import Picture
-from msrn.tuning import Tuned, automatic_tile
+from msrn.tuning import Tuned
 
 
 def picture(channels: int = 3, height: int = 21, width: int = 17, alpha: bool = False) -> Picture:
@@ -231,45 +231,6 @@ def test_other_runtime_errors_are_not_taken_for_lack_of_memory(monkeypatch):
         Restorer(identity_weights("sr"), device="cpu").restore_planes(np.zeros((1, 1, 8, 8), np.float32))
 
 
-def tile_of(config, side=2048, rates=None, backend="eager"):
-    return automatic_tile(config, side, side, torch.device("cpu"), Tuned(Choice(backend, "fp32"), rates or {}, ""))
-
-
-def test_the_automatic_tile_shrinks_with_the_memory(monkeypatch):
-    sides = []
-    for gibibytes in (64, 2, 1, 0.5, 0):
-        monkeypatch.setattr(tuning, "free_memory", lambda gibibytes=gibibytes: gibibytes * 2**30)
-        sides.append(tile_of(MSRNConfig()))
-    assert sides == sorted(sides, reverse=True)
-    assert sides[0] > sides[-1] == 64
-
-
-def test_the_automatic_tile_stays_in_the_caches_where_the_halo_is_small(monkeypatch):
-    monkeypatch.setattr(tuning, "free_memory", lambda: 64 << 30)
-    small_halo, large_halo = MSRNConfig(4, 1, 32), MSRNConfig(6, 6, 64)
-    assert 128 <= tile_of(small_halo) <= 256
-    assert tile_of(small_halo, backend="openvino") > 256
-    assert tile_of(large_halo) >= 320
-
-
-@pytest.mark.parametrize("config", [MSRNConfig(4, 1, 32), MSRNConfig(6, 6, 64), MSRNConfig(6, 6, 64, 3)])
-def test_no_pass_takes_a_gibibyte(monkeypatch, config):
-    monkeypatch.setattr(tuning, "free_memory", lambda: 64 << 30)
-    assert tuning.pass_bytes(config, 8192, 8192, tile_of(config, rates={96: 1e-6})) < 2**30
-
-
-def test_an_image_that_fits_is_not_cut(monkeypatch):
-    monkeypatch.setattr(tuning, "free_memory", lambda: 64 << 30)
-    assert tile_of(MSRNConfig(), 500, {96: 1e-6}) >= 500
-
-
-def test_the_automatic_tile_follows_the_timing(monkeypatch):
-    monkeypatch.setattr(tuning, "free_memory", lambda: 64 << 30)
-    config = MSRNConfig(4, 1, 32)
-    assert tile_of(config, rates={96: 1e-6, 192: 1e-6, 384: 1e-6}) == 768
-    assert tile_of(config, rates={96: 1e-6, 192: 1e-6, 384: 9e-6}) <= 192
-
-
 def test_the_forecast_is_what_the_timing_says(monkeypatch):
     monkeypatch.setattr(tuning, "free_memory", lambda: 64 << 30)
     tuned = Tuned(Choice("eager", "fp32"), {96: 2e-6, 384: 2e-6}, "")
@@ -348,7 +309,7 @@ def test_apart_and_together_give_the_same_to_the_bit(precision, monkeypatch):
 
 def test_few_pictures_at_once_where_memory_is_short(monkeypatch):
     monkeypatch.setattr(tuning, "cores", lambda: 16)
-    each = tuning.pass_bytes(MSRNConfig(), 256, 256, 256)
+    each = tuning.pass_bytes(MSRNConfig(), 256, 256, 256, "fp32")
     for free, most in ((each, 1), (20 * each, 5), (1000 * each, 16)):
         monkeypatch.setattr(tuning, "free_memory", lambda free=free: free)
         assert tuning.pictures_at_once(MSRNConfig(), Tuned(Choice("openvino", "fp32"), {}, "")) == most

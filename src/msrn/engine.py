@@ -40,7 +40,7 @@ from msrn.errors import MSRNError, UsageError
 from msrn.picture import Picture, Size, Task, check_picture
 from msrn.tiling import Tile, plan
 from msrn.transparency import hide_invisible, restore_invisible
-from msrn.tuning import Tuned, automatic_tile, forecast, pass_bytes, pictures_at_once, tiles_at_once, tune
+from msrn.tuning import Tuned, automatic_tile, forecast, peak_bytes, pictures_at_once, tiles_at_once, tune
 
 if TYPE_CHECKING:  # an image that a kept model restores does not wait for torch
     from msrn.fuse import Fused
@@ -50,10 +50,6 @@ logger = logging.getLogger(__name__)
 _EXACT = Choice("eager", "fp32")
 _this_thread = threading.local()
 _SMALLEST_TILE = 32
-_FLOAT_COPIES = 2.5
-"""How many copies of the result's planes exist at the worst moment."""
-_RUNTIME_BYTES = 320 << 20
-"""Python with all libraries, measured."""
 
 
 @contextmanager
@@ -229,8 +225,7 @@ class Restorer:
             passes = {"sr": 1.0, "denoise": 3.0, "jpeg": 1.5}[self.weights.card.task]
         tile = self.tile or automatic_tile(self.config, height, width, self.device, tuned)
         seconds = passes * (8 if self.tta else 1) * forecast(self.config, height, width, tile, tuned)
-        planes = int(_FLOAT_COPIES * channels * height * width * 4)
-        return seconds, planes + pass_bytes(self.config, height, width, tile) + _RUNTIME_BYTES
+        return seconds, peak_bytes(self.config, channels, height, width, tile, tuned)
 
     def __call__(
         self,
@@ -369,7 +364,7 @@ class Restorer:
         for number, part in pieces:
             source = part.source
             alike.setdefault((source.bottom - source.top, source.right - source.left), []).append((number, part))
-        most = tiles_at_once(self.config, height, width, tile, self.device)
+        most = tiles_at_once(self.config, height, width, tile, self.device, self.tuned.choice.precision)
         return [group[k : k + most] for group in alike.values() for k in range(0, len(group), most)]
 
     def _restored(self, sources: Iterable[Planes]) -> Iterator[Planes]:

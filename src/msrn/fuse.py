@@ -114,7 +114,8 @@ class Fused(nn.Module):
                 output = m - self.first_output
                 active = do.activate(memories[-1], cast(Activation, self.output_norms[output]))
                 active = do.multiply(active, self.weights[output])
-                combined = active if combined is None else do.add(combined, active)
+                # The newest comes first: OpenVINO then adds it at once, instead of keeping all until the last is there.
+                combined = active if combined is None else do.add(active, combined)
         assert combined is not None
         return do.convolve(combined, self.reconstruct, "reconstruct")
 

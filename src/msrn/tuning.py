@@ -11,8 +11,8 @@ import logging
 import math
 import os
 import platform
+import sys
 import time
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -50,17 +50,25 @@ _CLOSE = 1.5
 one by little need not on photographs."""
 _PATIENCE = 1.5
 """Seconds that one more side may take when the winner is timed."""
-_TILES = (64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024)
-"""Sides that the automatic choice considers."""
+_LEAST_TILE = 64
+_MOST_TILE = 1024
+"""On a GPU, which computes several together."""
 _MEMORY_SHARE = 0.25
 """Share of the free memory one pass of the network may take."""
 _TRIFLE = 32 << 20
 """What one pass may take without asking how much memory there is."""
 _BATCHES = 4
 """In how many batches a GPU should get an image's tiles at least: one is computed while others are on their way."""
-_LEAST_BYTES = 256 << 20
-_MOST_BYTES = 832 << 20
-"""What one pass may take on a CPU, so that no image needs a gibibyte more than itself and its result."""
+_MODEST_BYTES = 1 << 30
+"""What restoring on a CPU may take besides the picture and its result, unless more makes it much faster."""
+_BESIDES_PER_PIXEL = 5
+"""Bytes for each pixel of the result that the engine takes beyond it: one plane and what is converted at a time."""
+_FLOAT_COPIES = 2.5
+"""How many copies of the result's planes exist at the worst moment."""
+_MUCH = 1.15
+"""How many times as fast more memory than that must make it."""
+_ALIKE = 1.1
+"""Timings do not tell apart what differs by less: then the largest tile is taken, whose halos are surely the least."""
 _CACHED_BYTES = 6 << 20
 """A feature map of this size still comes from the processor's caches; measured on an AVX2 processor."""
 _CACHE_GAIN = {"eager": 2.2}
@@ -119,27 +127,39 @@ def tune(
 def automatic_tile(config: MSRNConfig, height: int, width: int, device: Device, tuned: Tuned) -> int:
     """Return the tile side that should be fastest, among those that fit the memory.
 
-    Small tiles stay in a processor's caches, large ones waste less on halos; which wins was timed, or is guessed.
+    Small tiles stay in a processor's caches, large ones waste less on halos; which wins was timed, or is guessed. Where
+    a gibibyte besides picture and result makes tiles so small that their halos cost much, more is taken, if there is.
     """
-    tiles = _TILES[: bisect_left(_TILES, max(height, width)) + 1]  # beyond the first that holds it all, they are alike
-    # Looking up the free memory takes longer than some small pictures' colours.
-    plenty = pass_bytes(config, height, width, tiles[-1]) <= _TRIFLE
-    free = _TRIFLE / _MEMORY_SHARE if plenty else _free_memory(device)
-    # The luminance and its result are there besides the image; some room is needed even for the largest.
-    room = max(_LEAST_BYTES, _MOST_BYTES - 3 * 4 * height * width)
-    most = min(free * _MEMORY_SHARE, room if device.type == "cpu" else free)
+    longest, s, precision = max(height, width), config.unshuffle, tuned.choice.precision
+    counts = range(1, max(1, longest // _LEAST_TILE) + 1)
+    sides = {-(-longest // (count * s)) * s for count in counts}
+    tiles = sorted(side for side in sides if device.type == "cpu" or side <= _MOST_TILE) or [_MOST_TILE]
+
+    def taken(tile: int) -> int:
+        return pass_bytes(config, height, width, tile, precision)
 
     def cost(tile: int) -> float:
         rows, columns = (_read_length(length, tile, config.halo) for length in (height, width))
-        tiles = -(-height // tile) * -(-width // tile)
-        area = rows * columns / tiles
+        area = rows * columns / (-(-height // tile) * -(-width // tile))
         if tuned.rates:
             return rows * columns * tuned.rate(math.sqrt(area))
         cached = device.type != "cpu" or area * 4 * config.channels_per_pixel <= _CACHED_BYTES
         return rows * columns * (1.0 if cached else _CACHE_GAIN.get(tuned.choice.backend, 1.0))
 
-    fitting = [tile for tile in tiles if pass_bytes(config, height, width, tile) <= most]
-    return min(fitting, key=cost, default=_TILES[0])
+    # Looking up the free memory takes longer than some small pictures' colours.
+    most = _TRIFLE if taken(tiles[-1]) <= _TRIFLE else _free_memory(device) * _MEMORY_SHARE
+    costs = {tile: cost(tile) for tile in tiles if taken(tile) <= most}
+    if not costs:
+        return _LEAST_TILE
+    least = min(costs.values())
+    if device.type != "cpu":
+        return max(tile for tile in costs if costs[tile] <= _ALIKE * least)
+    room = _MODEST_BYTES - runtime_bytes() - _BESIDES_PER_PIXEL * height * width
+    modest = {tile: costs[tile] for tile in costs if taken(tile) <= room}
+    enough = [tile for tile in modest if modest[tile] <= _ALIKE * min(modest.values())]
+    if enough and modest[max(enough)] <= _MUCH * least:
+        return max(enough)
+    return min(tile for tile in costs if costs[tile] <= _ALIKE * least)
 
 
 def forecast(config: MSRNConfig, height: int, width: int, tile: int, tuned: Tuned) -> float:
@@ -155,23 +175,36 @@ def pictures_at_once(config: MSRNConfig, tuned: Tuned) -> int:
     Only OpenVINO's models share out the cores, and each picture takes memory of its own.
     """
     side = math.isqrt(SMALL)
-    fitting = int(free_memory() * _MEMORY_SHARE / pass_bytes(config, side, side, side))
+    fitting = int(free_memory() * _MEMORY_SHARE / pass_bytes(config, side, side, side, tuned.choice.precision))
     return max(1, min(cores(), fitting)) if tuned.choice.backend == "openvino" else 1
 
 
-def tiles_at_once(config: MSRNConfig, height: int, width: int, tile: int, device: Device) -> int:
+def tiles_at_once(config: MSRNConfig, height: int, width: int, tile: int, device: Device, precision: str) -> int:
     """Return how many tiles a GPU should compute together."""
-    fitting = int(_free_memory(device) * _MEMORY_SHARE / pass_bytes(config, height, width, tile))
+    fitting = int(_free_memory(device) * _MEMORY_SHARE / pass_bytes(config, height, width, tile, precision))
     tiles = -(-height // tile) * -(-width // tile)
     return max(1, min(fitting, -(-tiles // _BATCHES)))
 
 
-def pass_bytes(config: MSRNConfig, height: int, width: int, tile: int) -> int:
-    """Estimate the memory of one pass of the network over a tile with its halo, in fp32."""
-    # Long-term memories, one short-term memory, the gate's sum, and what a unit has in flight.
-    maps = config.memory_blocks + 6
+def pass_bytes(config: MSRNConfig, height: int, width: int, tile: int, precision: str) -> int:
+    """Estimate the memory of one pass of the network over a tile with its halo: as measured with OpenVINO."""
+    # All memories are there at the end. In fp32 and bf16, so are what the last gate and the last sum read of each.
+    blocks, recursions = config.memory_blocks, config.recursions
+    maps = blocks + recursions + 4 if precision == "int8" else 2 * blocks + recursions + 3
     side = tile + 2 * config.halo
-    return int(min(side, height) * min(side, width) * 4 * config.channels_per_pixel * maps)
+    size = 2 if precision == "bf16" else 4
+    return int(min(side, height) * min(side, width) * size * config.channels_per_pixel * maps)
+
+
+def peak_bytes(config: MSRNConfig, channels: int, height: int, width: int, tile: int, tuned: Tuned) -> int:
+    """Forecast the peak memory of restoring a picture whose result has a size."""
+    planes = int(_FLOAT_COPIES * channels * height * width * 4)
+    return planes + pass_bytes(config, height, width, tile, tuned.choice.precision) + runtime_bytes()
+
+
+def runtime_bytes() -> int:
+    """What Python takes with the libraries that are loaded, measured."""
+    return (320 if "torch" in sys.modules else 160) << 20
 
 
 def _read_length(length: int, tile: int, halo: int) -> int:
@@ -212,7 +245,7 @@ def _time(weights: "Weights", fused: "Fused", device: Device, found: Sequence[Ch
     rates, side = {_SIDE: times[choice] / _SIDE**2}, _SIDE
     while (
         rates[side] * (2 * side) ** 2 < _PATIENCE
-        and pass_bytes(fused.config, 2 * side, 2 * side, 2 * side) < _free_memory(device) / 4
+        and pass_bytes(fused.config, 2 * side, 2 * side, 2 * side, choice.precision) < _free_memory(device) / 4
     ):
         repeats = _ROUNDS if rates[side] * (2 * side) ** 2 < _PATIENCE / 8 else 2
         side *= 2

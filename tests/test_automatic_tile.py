@@ -1,0 +1,85 @@
+"""Which tile the automatic choice takes: within the memory, and as large as pays."""
+
+import pytest
+import torch
+
+from msrn import tuning
+from msrn.backends import Choice
+from msrn.network import MSRNConfig
+from msrn.tuning import Tuned, automatic_tile
+
+
+def tile_of(config, side=2048, rates=None, backend="eager"):
+    return automatic_tile(config, side, side, torch.device("cpu"), Tuned(Choice(backend, "fp32"), rates or {}, ""))
+
+
+def test_the_automatic_tile_shrinks_with_the_memory(monkeypatch):
+    sides = []
+    for gibibytes in (64, 2, 1, 0.5, 0):
+        monkeypatch.setattr(tuning, "free_memory", lambda gibibytes=gibibytes: gibibytes * 2**30)
+        sides.append(tile_of(MSRNConfig()))
+    assert sides == sorted(sides, reverse=True)
+    assert sides[0] > sides[-1] == 64
+
+
+def test_the_automatic_tile_stays_in_the_caches_where_the_halo_is_small(monkeypatch):
+    monkeypatch.setattr(tuning, "free_memory", lambda: 64 << 30)
+    small_halo, large_halo = MSRNConfig(4, 1, 32), MSRNConfig(6, 6, 64)
+    assert 128 <= tile_of(small_halo) <= 256
+    assert tile_of(small_halo, backend="openvino") > 256
+    assert tile_of(large_halo) >= 320
+
+
+FLAT = {96: 1e-6}
+"""Every pixel takes the same time, whatever the tile."""
+
+
+def beyond(config, side, tile):
+    besides = tuning.runtime_bytes() + tuning._BESIDES_PER_PIXEL * side**2
+    return besides + tuning.pass_bytes(config, side, side, tile, "fp32")
+
+
+@pytest.mark.parametrize("side", [1024, 4096, 8192])
+def test_where_halos_are_small_a_gibibyte_is_enough(monkeypatch, side):
+    monkeypatch.setattr(tuning, "free_memory", lambda: 64 << 30)
+    config = MSRNConfig(4, 1, 64, unshuffle=2)
+    tile = tile_of(config, side, FLAT)
+    assert tile == side or tile > 500
+    assert beyond(config, side, tile) <= 2**30
+
+
+def test_where_halos_cost_much_more_memory_is_taken_if_there_is(monkeypatch):
+    config = MSRNConfig(6, 6, 64)
+    monkeypatch.setattr(tuning, "free_memory", lambda: 64 << 30)
+    assert tile_of(config, 4096, FLAT) >= 1024
+    monkeypatch.setattr(tuning, "free_memory", lambda: 2 << 30)
+    tile = tile_of(config, 4096, FLAT)
+    assert tuning.pass_bytes(config, 4096, 4096, tile, "fp32") <= 512 << 20
+
+
+def test_an_image_that_fits_is_not_cut(monkeypatch):
+    monkeypatch.setattr(tuning, "free_memory", lambda: 64 << 30)
+    assert tile_of(MSRNConfig(), 500, FLAT) >= 500
+
+
+def test_a_lower_precision_leaves_room_for_larger_tiles(monkeypatch):
+    monkeypatch.setattr(tuning, "free_memory", lambda: 4 << 30)
+    tiles = {
+        precision: automatic_tile(
+            MSRNConfig(6, 1, 96, unshuffle=2),
+            4096,
+            4096,
+            torch.device("cpu"),
+            Tuned(Choice("eager", precision), FLAT, ""),
+        )
+        for precision in ("fp32", "int8", "bf16")
+    }
+    assert tiles["fp32"] < tiles["int8"] < tiles["bf16"]
+
+
+def test_the_automatic_tile_follows_the_timing(monkeypatch):
+    monkeypatch.setattr(tuning, "free_memory", lambda: 64 << 30)
+    config = MSRNConfig(4, 1, 32)
+    alike = {96: 1e-6, 192: 1e-6, 384: 1.05e-6}
+    assert tile_of(config, rates=alike) > 500
+    assert tile_of(config, rates=alike | {384: 9e-6}) <= 192
