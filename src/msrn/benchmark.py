@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any, cast
 
@@ -222,16 +223,19 @@ def _rows(weights: Weights, side: int, rounds: int, peers: bool, limits: _Limits
     config, traffic = weights.card.config, _Traffic()
     fuse(weights.network).residual(torch.zeros(1, config.depth, 1, 1), traffic)
     values = traffic.values / config.unshuffle**2 * side**2
-    automatic = Restorer(weights, device=str(device))
-    chosen = automatic.tuned.choice
-    entries = [Entry(f"automatic: {chosen}", chosen.precision, lambda: automatic.restore_planes)]
+    chosen = Restorer(weights, device=str(device)).tuned.choice
+
+    def restorer(**how: Any) -> Run:
+        return Restorer(weights, device=str(device), **how).restore_planes
+
+    entries = [Entry(f"automatic: {chosen}", chosen.precision, restorer)]
     precisions = ("fp32", "bf16", "int8") if weights.card.ranges else ("fp32", "bf16")
     found = candidates(device, harmless=precisions)
     if device.type != "cpu":
         found += candidates(device, "compiled", harmless=precisions)
     for choice in found:
-        restorer = Restorer(weights, device=str(device), backend=cast(Any, choice[0]), precision=cast(Any, choice[1]))
-        entries.append(Entry(str(choice), choice.precision, lambda restorer=restorer: restorer.restore_planes))
+        make = partial(restorer, backend=choice.backend, precision=choice.precision)
+        entries.append(Entry(str(choice), choice.precision, make))
     if peers:
         entries += _peers(weights.network, device)
     times, memory = measure(entries, side, rounds, device, config.in_channels)

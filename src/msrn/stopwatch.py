@@ -1,6 +1,7 @@
 """Several ways to compute the same, measured in turns: seconds and memory."""
 
 import ctypes
+import gc
 import os
 import threading
 import time
@@ -14,6 +15,7 @@ import torch
 
 from msrn.backends import Planes
 from msrn.errors import MSRNError
+from msrn.machine import free_memory
 
 Run = Callable[[Planes], Planes]
 Make = Callable[[], Run]
@@ -45,24 +47,50 @@ def timed(work: Callable[[], object], device: torch.device, rounds: int) -> floa
 def measure(
     entries: Sequence[Entry], side: int, rounds: int, device: torch.device, channels: int = 1
 ) -> tuple[list[list[float]], list[float | None]]:
-    """Return each entry's times in seconds, one per round, and its peak memory in MiB."""
+    """Return each entry's times in seconds, one per round, and its peak memory in MiB.
+
+    What has been made ready stays so from round to round, as long as half of the memory that was free is left; then
+    what has waited longest is let go, and in its next turn made ready again before its time is taken.
+    """
     planes = np.random.default_rng(0).random((1, channels, side, side), dtype=np.float32)
-    runs: list[Run] = []
+    ready: dict[int, Run] = {}
     memory: list[float | None] = []
-    for entry in entries:
+    enough = free_memory() / 2 if device.type == "cpu" else 0
+    for number, entry in enumerate(entries):
+        _let_go(ready, enough)
         with _Peak() if device.type == "cpu" else _PeakOnGPU(device) as peak:
-            runs.append(entry.make())
-            result = runs[-1](planes)
+            ready[number] = entry.make()
+            result = ready[number](planes)
         if result.shape != planes.shape:
             raise MSRNError(f"{entry.name} returned shape {result.shape}, expected {planes.shape}")
         memory.append(peak.mebibytes)
     times: list[list[float]] = [[] for _ in entries]
     for _ in range(rounds):
-        for run, taken in zip(runs, times, strict=True):
+        for number, (entry, taken) in enumerate(zip(entries, times, strict=True)):
+            run = ready.pop(number, None)
+            _let_go(ready, enough)
+            if run is None:
+                run = entry.make()
+                run(planes)
+            ready[number] = run
             started = time.perf_counter()
             run(planes)
             taken.append(time.perf_counter() - started)
     return times, memory
+
+
+def _let_go(ready: dict[int, Run], enough: float) -> None:
+    """Drop the first ones until so many bytes are free."""
+    while ready and free_memory() < enough:
+        del ready[next(iter(ready))]
+        gc.collect()
+        _trim()
+
+
+def _trim() -> None:
+    """Give back to the system what is free already."""
+    with suppress(OSError, AttributeError, TypeError):  # where the C library is another
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class _Peak:
@@ -71,8 +99,7 @@ class _Peak:
     mebibytes: float | None = None
 
     def __enter__(self) -> "_Peak":
-        with suppress(OSError, AttributeError, TypeError):  # where the C library is another
-            ctypes.CDLL(None).malloc_trim(0)  # what earlier entries left must not be filled unseen
+        _trim()  # what earlier entries left must not be filled unseen
         self._before = self._most = _resident()
         self._ended = threading.Event()
         self._watch = threading.Thread(target=self._look, daemon=True)
