@@ -331,6 +331,33 @@ def test_self_ensemble_is_forecast_to_take_eight_times_as_long(monkeypatch):
     assert eight == pytest.approx(8 * one)
 
 
+@pytest.mark.parametrize("task", ["sr", "denoise", "jpeg"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_strength_is_the_share_of_the_changes(task, channels):
+    weights = random_weights(task, MSRNConfig(1, 1, 4))
+    noisy = Picture(np.random.default_rng(0).random((channels, 20, 24), np.float32))
+    none, half, all_of_it = (
+        Restorer(weights, device="cpu", tile=16, strength=strength)(noisy).pixels for strength in (0.0, 0.5, 1.0)
+    )
+    before = Restorer(identity_weights(task), device="cpu")(noisy).pixels  # for sr, bicubic
+    np.testing.assert_allclose(none, before, atol=1e-5)
+    assert np.abs(all_of_it - before).max() > 1e-3
+    np.testing.assert_allclose(half, (none + all_of_it) / 2, atol=1e-5)
+
+
+def test_strength_decides_the_result_and_says_so():
+    whole, half = (Restorer(identity_weights("denoise"), device="cpu", strength=strength) for strength in (1, 0.5))
+    assert half.identity == whole.identity | {"strength": "0.5"}
+    assert "strength 0.5" in str(half)
+    assert "strength" not in str(whole)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
+def test_strength_is_a_share(strength):
+    with pytest.raises(UsageError, match="strength must be between 0 and 1"):
+        Restorer(identity_weights("denoise"), device="cpu", strength=strength)
+
+
 def test_planes_must_be_in_single_precision():
     with pytest.raises(UsageError, match="float32"):
         Restorer(identity_weights("denoise"), device="cpu").restore_planes(np.zeros((1, 1, 8, 8)))

@@ -81,13 +81,14 @@ class Restorer:
         tile: side of the tiles in pixels of the result; 0 chooses from the memory at hand and the timing. The result
             does not depend on it.
         tta: average the results of the eight flips and rotations (self-ensemble), at eight times the cost.
+        strength: how much of what the network changes is applied, 0 to 1; what is enlarged with 0 is bicubic.
         for_color: catalogue name or file of other weights that restore pictures with colours.
         begun_with: for ``auto``, what a run that is continued here began with, by SHA-256 of the weights (see
             ``choices``): no stopwatch decides anew what the rest of its pixels are.
 
     Raises:
         WeightsError: the weights cannot be loaded.
-        UsageError: a device, backend, precision or tile that cannot be.
+        UsageError: a device, backend, precision, tile or strength that cannot be.
     """
 
     def __init__(
@@ -99,11 +100,14 @@ class Restorer:
         precision: Precision = "auto",
         tile: int = 0,
         tta: bool = False,
+        strength: float = 1.0,
         for_color: str | Path | None = None,
         begun_with: Mapping[str, str] | None = None,
     ) -> None:
         if tile < 0:
             raise UsageError(f"the tile size must be 0 (automatic) or positive, got {tile}")
+        if not 0 <= strength <= 1:
+            raise UsageError(f"the strength must be between 0 and 1, got {strength:g}")
         self.device = named(device)
         self.weights = loaded = weights if isinstance(weights, weights_module.Weights) else weights_module.load(weights)
         self._candidates = candidates(self.device, backend, precision, loaded.card.harmless)
@@ -111,11 +115,11 @@ class Restorer:
             raise UsageError(
                 f"{loaded.name} has no 8-bit ranges: publish it with --data-root, or use another precision"
             )
-        self.tile, self.tta = tile, tta
+        self.tile, self.tta, self.strength = tile, tta, strength
         if for_color is None and str(weights).lower() in get_args(Task) and weights_module.find(f"{weights}-color"):
             for_color = f"{weights}-color"
-        options = {"device": device, "backend": backend, "precision": precision, "tile": tile, "tta": tta}
-        other = partial(Restorer, for_color, begun_with=begun_with, **options) if for_color else lambda: self
+        how = {"backend": backend, "precision": precision, "tile": tile, "tta": tta, "strength": strength}
+        other = partial(Restorer, for_color, device=device, begun_with=begun_with, **how) if for_color else lambda: self
         self._colored: Callable[[], Restorer] = other
         self._backends: dict[int, Backend] = {}
         self._making = threading.Lock()
@@ -182,13 +186,14 @@ class Restorer:
     def __str__(self) -> str:
         """What was chosen and why, for ``-v``."""
         tiles = f"tiles of {self.tile}" if self.tile else "automatic tiles"
-        tta = ", 8-fold" if self.tta else ""
-        return f"{self.weights.name} on {self.device}, {self.tuned.choice}, {tiles}{tta} ({self.tuned.why})"
+        more = (", 8-fold" if self.tta else "") + (f", strength {self.strength:g}" if self.strength < 1 else "")
+        return f"{self.weights.name} on {self.device}, {self.tuned.choice}, {tiles}{more} ({self.tuned.why})"
 
     @property
     def identity(self) -> dict[str, str]:
         """What decides the results, besides the pictures."""
         own = {"weights": self.weights.sha256, "tta": str(self.tta), "computing": str(self.tuned.choice)}
+        own |= {"strength": f"{self.strength:g}"} if self.strength < 1 else {}
         other = {} if self.for_color is self else self.for_color.identity
         return own | {f"color.{key}": value for key, value in other.items()}
 
@@ -388,7 +393,7 @@ class Restorer:
                 result = base + exact
             if not np.isfinite(result).all():
                 raise MSRNError("the network gave values that are not finite; is the input finite?")
-            yield result
+            yield result if self.strength == 1 else x + np.float32(self.strength) * (result - x)
 
 
 def _cut(planes: Planes, batch: list[tuple[int, Tile]]) -> Planes:

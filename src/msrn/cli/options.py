@@ -22,6 +22,7 @@ Device = Annotated[str, typer.Option("--device", "-g", help="auto, cpu, cuda, cu
 BackendOption = Annotated[BackendName, typer.Option("--backend", help="What computes the network.")]
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Computing type of the network.")]
 TTA = Annotated[bool, typer.Option("--tta", "-x", help="Average eight flips and rotations (8× the time).")]
+Strength = Annotated[float, typer.Option("--strength", min=0, max=1, help="Share of the network's changes to apply.")]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search folders recursively.")]
 Videos = Annotated[bool, typer.Option("--videos", help="Restore the videos in folders, too.")]
 Jobs = Annotated[

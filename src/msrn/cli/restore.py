@@ -34,6 +34,7 @@ class Common:
     backend: given.BackendOption = "auto"
     precision: given.PrecisionOption = "auto"
     tta: given.TTA = False
+    strength: given.Strength = 1.0
     recursive: given.Recursive = False
     videos: given.Videos = False
     jobs: given.Jobs = 1
@@ -295,6 +296,7 @@ def _restorer(
         precision=common.precision,
         tile=common.tile,
         tta=common.tta,
+        strength=common.strength,
         for_color=for_color,
         begun_with=begun_with,
     )
