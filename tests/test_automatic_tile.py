@@ -30,13 +30,14 @@ def test_the_automatic_tile_stays_in_the_caches_where_the_halo_is_small(monkeypa
     assert tile_of(large_halo) >= 320
 
 
+EAGER = Choice("eager", "fp32")
 FLAT = {96: 1e-6}
 """Every pixel takes the same time, whatever the tile."""
 
 
 def beyond(config, side, tile):
-    besides = tuning.runtime_bytes() + tuning._BESIDES_PER_PIXEL * side**2
-    return besides + tuning.pass_bytes(config, side, side, tile, "fp32")
+    besides = tuning.runtime_bytes(EAGER) + tuning._BESIDES_PER_PIXEL * side**2
+    return besides + tuning.pass_bytes(config, side, side, tile, EAGER)
 
 
 @pytest.mark.parametrize("side", [1024, 4096, 8192])
@@ -54,7 +55,7 @@ def test_where_halos_cost_much_more_memory_is_taken_if_there_is(monkeypatch):
     assert tile_of(config, 4096, FLAT) >= 1024
     monkeypatch.setattr(tuning, "free_memory", lambda: 2 << 30)
     tile = tile_of(config, 4096, FLAT)
-    assert tuning.pass_bytes(config, 4096, 4096, tile, "fp32") <= 512 << 20
+    assert tuning.pass_bytes(config, 4096, 4096, tile, EAGER) <= 512 << 20
 
 
 def test_an_image_that_fits_is_not_cut(monkeypatch):
@@ -70,7 +71,7 @@ def test_a_lower_precision_leaves_room_for_larger_tiles(monkeypatch):
             4096,
             4096,
             torch.device("cpu"),
-            Tuned(Choice("eager", precision), FLAT, ""),
+            Tuned(Choice("openvino", precision), FLAT, ""),
         )
         for precision in ("fp32", "int8", "bf16")
     }
@@ -83,3 +84,24 @@ def test_the_automatic_tile_follows_the_timing(monkeypatch):
     alike = {96: 1e-6, 192: 1e-6, 384: 1.05e-6}
     assert tile_of(config, rates=alike) > 500
     assert tile_of(config, rates=alike | {384: 9e-6}) <= 192
+
+
+def test_an_oblong_picture_is_cut_across_only(monkeypatch):
+    monkeypatch.setattr(tuning, "free_memory", lambda: 8 << 30)
+    config, tuned = MSRNConfig(6, 6, 64), Tuned(Choice("openvino", "int8"), FLAT, "")
+    for height, width in ((631, 4304), (4304, 631)):
+        assert automatic_tile(config, height, width, torch.device("cpu"), tuned) >= 631
+
+
+def test_where_nothing_fits_a_picture_is_not_cut_for_nothing(monkeypatch):
+    monkeypatch.setattr(tuning, "free_memory", lambda: 0)
+    assert tile_of(MSRNConfig(6, 6, 64), 100, FLAT) == 100  # smaller tiles would read all of it, too
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (65500, 1), (3, 400_000_000), (501, 333)])
+@pytest.mark.parametrize("free", [0, 64 << 30])
+def test_any_picture_has_a_tile(monkeypatch, size, free):
+    monkeypatch.setattr(tuning, "free_memory", lambda: free)
+    for unshuffle in (1, 2):
+        config = MSRNConfig(4, 1, 64, unshuffle=unshuffle)
+        assert automatic_tile(config, *size, torch.device("cpu"), Tuned(EAGER, FLAT, "")) >= 1

@@ -54,6 +54,18 @@ def photo(tmp_path):
     return path
 
 
+def test_the_share_of_the_changes_that_is_applied(tmp_path, photo):
+    arguments = ("denoise", photo, "-o", tmp_path / "x.png", "--precision", "fp32", "--overwrite")
+    pixels = [files.read(photo).pixels]
+    for strength in ("0", "1"):
+        process = msrn(*arguments, "--strength", strength)
+        assert process.returncode == 0, process.stderr
+        pixels.append(files.read(tmp_path / "x.png").pixels)
+    assert np.array_equal(pixels[0], pixels[1])
+    assert not np.array_equal(pixels[0], pixels[2])
+    assert_refused(msrn(*arguments, "--strength", "1.5"), 2, "--strength")
+
+
 def test_help_is_fast_and_does_not_import_torch():
     times = []
     for _ in range(5):

@@ -309,7 +309,7 @@ def test_apart_and_together_give_the_same_to_the_bit(precision, monkeypatch):
 
 def test_few_pictures_at_once_where_memory_is_short(monkeypatch):
     monkeypatch.setattr(tuning, "cores", lambda: 16)
-    each = tuning.pass_bytes(MSRNConfig(), 256, 256, 256, "fp32")
+    each = tuning.pass_bytes(MSRNConfig(), 256, 256, 256, Choice("openvino", "fp32"))
     for free, most in ((each, 1), (20 * each, 5), (1000 * each, 16)):
         monkeypatch.setattr(tuning, "free_memory", lambda free=free: free)
         assert tuning.pictures_at_once(MSRNConfig(), Tuned(Choice("openvino", "fp32"), {}, "")) == most
@@ -349,6 +349,7 @@ def test_strength_decides_the_result_and_says_so():
     whole, half = (Restorer(identity_weights("denoise"), device="cpu", strength=strength) for strength in (1, 0.5))
     assert half.identity == whole.identity | {"strength": "0.5"}
     assert "strength 0.5" in str(half)
+    assert Restorer("denoise", device="cpu", strength=0.5).identity["color.strength"] == "0.5"
     assert "strength" not in str(whole)
 
 

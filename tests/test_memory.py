@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from msrn.machine import has_bf16
 from msrn.tuning import _BESIDES_PER_PIXEL
 
 MEASURE = """
@@ -66,25 +67,34 @@ def test_bytes_per_pixel_beyond_the_picture_and_its_result(task, side, request):
 PASS = """
 import resource
 import numpy as np
+from msrn.backends import Choice
 from msrn.engine import Restorer
 from msrn.tuning import pass_bytes
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-restorer = Restorer({name!r}, device="cpu", backend="openvino", precision={precision!r}, tile=768)
+restorer = Restorer({name!r}, device="cpu", backend={backend!r}, precision={precision!r}, tile=768)
 restorer.restore_planes(np.full((1, 1, 32, 32), 0.5, np.float32))  # everything is imported and started
 before = peak()
 restorer.restore_planes(np.full((1, 1, 768, 768), 0.5, np.float32))
-print((peak() - before) / pass_bytes(restorer.config, 768, 768, 768, {precision!r}))
+print((peak() - before) / pass_bytes(restorer.config, 768, 768, 768, Choice({backend!r}, {precision!r})))
 """
 
 
 @pytest.mark.parametrize("name", ["msrn-m4r1s2-sr", "msrn-m6r1s2-sr"])
-@pytest.mark.parametrize("precision", ["int8", "bf16"])
-def test_a_pass_takes_what_is_estimated(name, precision):
-    pytest.importorskip("openvino")
-    code = PASS.format(name=name, precision=precision)
+@pytest.mark.parametrize(
+    ("backend", "precision"),
+    [
+        ("openvino", "int8"),
+        ("openvino", "fp32"),
+        pytest.param("openvino", "bf16", marks=pytest.mark.skipif(not has_bf16(), reason="bf16 is emulated")),
+        ("eager", "fp32"),
+    ],
+)
+def test_a_pass_takes_what_is_estimated(name, backend, precision):
+    pytest.importorskip(backend if backend == "openvino" else "torch")
+    code = PASS.format(name=name, backend=backend, precision=precision)
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     # Of what the process grew by, a quarter may have been there before, freed.
     assert 0.6 < float(process.stdout) < 1.1

@@ -223,12 +223,15 @@ def _rows(weights: Weights, side: int, rounds: int, peers: bool, limits: _Limits
     config, traffic = weights.card.config, _Traffic()
     fuse(weights.network).residual(torch.zeros(1, config.depth, 1, 1), traffic)
     values = traffic.values / config.unshuffle**2 * side**2
-    chosen = Restorer(weights, device=str(device)).tuned.choice
+    tuned = Restorer(weights, device=str(device)).tuned
 
     def restorer(**how: Any) -> Run:
-        return Restorer(weights, device=str(device), **how).restore_planes
+        made = Restorer(weights, device=str(device), **how)
+        if not how:
+            made.tuned = tuned  # where it cannot be kept, it is not timed again
+        return made.restore_planes
 
-    entries = [Entry(f"automatic: {chosen}", chosen.precision, restorer)]
+    entries = [Entry(f"automatic: {tuned.choice}", tuned.choice.precision, restorer)]
     precisions = ("fp32", "bf16", "int8") if weights.card.ranges else ("fp32", "bf16")
     found = candidates(device, harmless=precisions)
     if device.type != "cpu":

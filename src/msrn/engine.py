@@ -193,7 +193,7 @@ class Restorer:
     def identity(self) -> dict[str, str]:
         """What decides the results, besides the pictures."""
         own = {"weights": self.weights.sha256, "tta": str(self.tta), "computing": str(self.tuned.choice)}
-        own |= {"strength": f"{self.strength:g}"} if self.strength < 1 else {}
+        own |= {"strength": str(self.strength)} if self.strength < 1 else {}
         other = {} if self.for_color is self else self.for_color.identity
         return own | {f"color.{key}": value for key, value in other.items()}
 
@@ -369,7 +369,7 @@ class Restorer:
         for number, part in pieces:
             source = part.source
             alike.setdefault((source.bottom - source.top, source.right - source.left), []).append((number, part))
-        most = tiles_at_once(self.config, height, width, tile, self.device, self.tuned.choice.precision)
+        most = tiles_at_once(self.config, height, width, tile, self.device, self.tuned.choice)
         return [group[k : k + most] for group in alike.values() for k in range(0, len(group), most)]
 
     def _restored(self, sources: Iterable[Planes]) -> Iterator[Planes]:

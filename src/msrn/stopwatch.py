@@ -49,8 +49,8 @@ def measure(
 ) -> tuple[list[list[float]], list[float | None]]:
     """Return each entry's times in seconds, one per round, and its peak memory in MiB.
 
-    What has been made ready stays so from round to round, as long as half of the memory that was free is left; then
-    what has waited longest is let go, and in its next turn made ready again before its time is taken.
+    What has been made ready stays so from round to round, as long as half of the memory that was free is left. Then
+    what ran last is let go, whose next turn is farthest, and made ready again before its time is taken.
     """
     planes = np.random.default_rng(0).random((1, channels, side, side), dtype=np.float32)
     ready: dict[int, Run] = {}
@@ -80,9 +80,9 @@ def measure(
 
 
 def _let_go(ready: dict[int, Run], enough: float) -> None:
-    """Drop the first ones until so many bytes are free."""
+    """Drop the last ones until so many bytes are free."""
     while ready and free_memory() < enough:
-        del ready[next(iter(ready))]
+        ready.popitem()
         gc.collect()
         _trim()
 

@@ -50,7 +50,10 @@ _CLOSE = 1.5
 one by little need not on photographs."""
 _PATIENCE = 1.5
 """Seconds that one more side may take when the winner is timed."""
-_LEAST_TILE = 64
+_TILES = (64, 128, 192, 256, 320, 384, 448, 512, 640, 768, 1024)
+"""Sides that the automatic choice considers, beside equal parts of the picture's own."""
+_PARTS = 64
+"""In how many parts it cuts each side of a picture at most."""
 _MOST_TILE = 1024
 """On a GPU, which computes several together."""
 _MEMORY_SHARE = 0.25
@@ -130,13 +133,13 @@ def automatic_tile(config: MSRNConfig, height: int, width: int, device: Device, 
     Small tiles stay in a processor's caches, large ones waste less on halos; which wins was timed, or is guessed. Where
     a gibibyte besides picture and result makes tiles so small that their halos cost much, more is taken, if there is.
     """
-    longest, s, precision = max(height, width), config.unshuffle, tuned.choice.precision
-    counts = range(1, max(1, longest // _LEAST_TILE) + 1)
-    sides = {-(-longest // (count * s)) * s for count in counts}
-    tiles = sorted(side for side in sides if device.type == "cpu" or side <= _MOST_TILE) or [_MOST_TILE]
+    s, most_side = config.unshuffle, _MOST_TILE if device.type != "cpu" else math.inf
+    longest = -(-max(height, width) // s) * s
+    parts = {-(-side // (count * s)) * s for side in (height, width) for count in range(1, _PARTS + 1)}
+    tiles = sorted(side for side in {*parts, *_TILES} if _TILES[0] <= side <= min(longest, most_side)) or [longest]
 
     def taken(tile: int) -> int:
-        return pass_bytes(config, height, width, tile, precision)
+        return pass_bytes(config, height, width, tile, tuned.choice)
 
     def cost(tile: int) -> float:
         rows, columns = (_read_length(length, tile, config.halo) for length in (height, width))
@@ -149,12 +152,12 @@ def automatic_tile(config: MSRNConfig, height: int, width: int, device: Device, 
     # Looking up the free memory takes longer than some small pictures' colours.
     most = _TRIFLE if taken(tiles[-1]) <= _TRIFLE else _free_memory(device) * _MEMORY_SHARE
     costs = {tile: cost(tile) for tile in tiles if taken(tile) <= most}
-    if not costs:
-        return _LEAST_TILE
+    if not costs:  # the smallest, or the largest of those that take no more
+        return max(tile for tile in tiles if taken(tile) == taken(tiles[0]))
     least = min(costs.values())
     if device.type != "cpu":
         return max(tile for tile in costs if costs[tile] <= _ALIKE * least)
-    room = _MODEST_BYTES - runtime_bytes() - _BESIDES_PER_PIXEL * height * width
+    room = _MODEST_BYTES - runtime_bytes(tuned.choice) - _BESIDES_PER_PIXEL * height * width
     modest = {tile: costs[tile] for tile in costs if taken(tile) <= room}
     enough = [tile for tile in modest if modest[tile] <= _ALIKE * min(modest.values())]
     if enough and modest[max(enough)] <= _MUCH * least:
@@ -175,22 +178,24 @@ def pictures_at_once(config: MSRNConfig, tuned: Tuned) -> int:
     Only OpenVINO's models share out the cores, and each picture takes memory of its own.
     """
     side = math.isqrt(SMALL)
-    fitting = int(free_memory() * _MEMORY_SHARE / pass_bytes(config, side, side, side, tuned.choice.precision))
+    fitting = int(free_memory() * _MEMORY_SHARE / pass_bytes(config, side, side, side, tuned.choice))
     return max(1, min(cores(), fitting)) if tuned.choice.backend == "openvino" else 1
 
 
-def tiles_at_once(config: MSRNConfig, height: int, width: int, tile: int, device: Device, precision: str) -> int:
+def tiles_at_once(config: MSRNConfig, height: int, width: int, tile: int, device: Device, choice: Choice) -> int:
     """Return how many tiles a GPU should compute together."""
-    fitting = int(_free_memory(device) * _MEMORY_SHARE / pass_bytes(config, height, width, tile, precision))
+    fitting = int(_free_memory(device) * _MEMORY_SHARE / pass_bytes(config, height, width, tile, choice))
     tiles = -(-height // tile) * -(-width // tile)
     return max(1, min(fitting, -(-tiles // _BATCHES)))
 
 
-def pass_bytes(config: MSRNConfig, height: int, width: int, tile: int, precision: str) -> int:
-    """Estimate the memory of one pass of the network over a tile with its halo: as measured with OpenVINO."""
+def pass_bytes(config: MSRNConfig, height: int, width: int, tile: int, choice: Choice) -> int:
+    """Estimate the memory of one pass of the network over a tile with its halo, as measured."""
     # All memories are there at the end. In fp32 and bf16, so are what the last gate and the last sum read of each.
-    blocks, recursions = config.memory_blocks, config.recursions
+    blocks, recursions, precision = config.memory_blocks, config.recursions, choice.precision
     maps = blocks + recursions + 4 if precision == "int8" else 2 * blocks + recursions + 3
+    if choice.backend in ("eager", "compiled"):  # which keep no activations, but layers have copies of their own
+        maps = 2 * blocks + 10
     side = tile + 2 * config.halo
     size = 2 if precision == "bf16" else 4
     return int(min(side, height) * min(side, width) * size * config.channels_per_pixel * maps)
@@ -199,12 +204,12 @@ def pass_bytes(config: MSRNConfig, height: int, width: int, tile: int, precision
 def peak_bytes(config: MSRNConfig, channels: int, height: int, width: int, tile: int, tuned: Tuned) -> int:
     """Forecast the peak memory of restoring a picture whose result has a size."""
     planes = int(_FLOAT_COPIES * channels * height * width * 4)
-    return planes + pass_bytes(config, height, width, tile, tuned.choice.precision) + runtime_bytes()
+    return planes + pass_bytes(config, height, width, tile, tuned.choice) + runtime_bytes(tuned.choice)
 
 
-def runtime_bytes() -> int:
-    """What Python takes with the libraries that are loaded, measured."""
-    return (320 if "torch" in sys.modules else 160) << 20
+def runtime_bytes(choice: Choice) -> int:
+    """What Python takes with the libraries that are needed, measured; a kept model of OpenVINO's needs no torch."""
+    return (160 if choice.backend == "openvino" and "torch" not in sys.modules else 320) << 20
 
 
 def _read_length(length: int, tile: int, halo: int) -> int:
@@ -245,7 +250,7 @@ def _time(weights: "Weights", fused: "Fused", device: Device, found: Sequence[Ch
     rates, side = {_SIDE: times[choice] / _SIDE**2}, _SIDE
     while (
         rates[side] * (2 * side) ** 2 < _PATIENCE
-        and pass_bytes(fused.config, 2 * side, 2 * side, 2 * side, choice.precision) < _free_memory(device) / 4
+        and pass_bytes(fused.config, 2 * side, 2 * side, 2 * side, choice) < _free_memory(device) / 4
     ):
         repeats = _ROUNDS if rates[side] * (2 * side) ** 2 < _PATIENCE / 8 else 2
         side *= 2
