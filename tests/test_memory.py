@@ -9,16 +9,13 @@ from msrn.machine import has_bf16
 from msrn.tuning import _BESIDES_PER_PIXEL
 
 MEASURE = """
-import resource, sys
+import sys
 import numpy as np
 from msrn.engine import Restorer
 from msrn import files
 from msrn.picture import Picture
 sys.path.insert(0, {root!r})
-from tests.tools import identity_weights
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+from tests.tools import identity_weights, peak
 
 restorer = Restorer(identity_weights("sr"), device="cpu", tile=256)
 restorer(Picture(np.zeros((3, 64, 64), np.float32)))  # everything is imported and started
@@ -37,15 +34,12 @@ def test_bytes_per_pixel_of_the_result(tmp_path, request):
 
 
 BEYOND = """
-import resource, sys
+import sys
 import numpy as np
 from msrn.engine import Restorer
 from msrn.picture import Picture
 sys.path.insert(0, {root!r})
-from tests.tools import identity_weights
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+from tests.tools import identity_weights, peak
 
 restorer = Restorer(identity_weights({task!r}), device="cpu", backend="eager", precision="fp32", tile=128)
 restorer(Picture(np.zeros((3, 160, 160), np.float32)))  # everything is imported and started
@@ -65,14 +59,13 @@ def test_bytes_per_pixel_beyond_the_picture_and_its_result(task, side, request):
 
 
 PASS = """
-import resource
+import sys
 import numpy as np
 from msrn.backends import Choice
 from msrn.engine import Restorer
 from msrn.tuning import pass_bytes
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+sys.path.insert(0, {root!r})
+from tests.tools import peak
 
 restorer = Restorer({name!r}, device="cpu", backend={backend!r}, precision={precision!r}, tile=768)
 restorer.restore_planes(np.full((1, 1, 32, 32), 0.5, np.float32))  # everything is imported and started
@@ -92,9 +85,9 @@ print((peak() - before) / pass_bytes(restorer.config, 768, 768, 768, Choice({bac
         ("eager", "fp32"),
     ],
 )
-def test_a_pass_takes_what_is_estimated(name, backend, precision):
+def test_a_pass_takes_what_is_estimated(name, backend, precision, request):
     pytest.importorskip(backend if backend == "openvino" else "torch")
-    code = PASS.format(name=name, backend=backend, precision=precision)
+    code = PASS.format(root=str(request.config.rootpath), name=name, backend=backend, precision=precision)
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     # Of what the process grew by, a quarter may have been there before, freed.
     assert 0.6 < float(process.stdout) < 1.1

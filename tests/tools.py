@@ -1,6 +1,8 @@
 """What several tests share: networks that need no training."""
 
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -63,3 +65,9 @@ def random_weights(task: Task, config: MSRNConfig, seed: int = 0) -> Weights:
 def identity_weights(task: Task, config: MSRNConfig | None = None) -> Weights:
     network = identity_network(config)
     return Weights(network, card_of(task, network.config), "0" * 64, "identity")
+
+
+def peak():
+    """Most bytes that were resident at once; unlike ``ru_maxrss``, not those of the process that started this one."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
