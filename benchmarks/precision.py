@@ -2,7 +2,7 @@
 
     python benchmarks/precision.py DATA_ROOT [-w NAME ...]
 
-fp32 is eager torch, which ``msrn evaluate`` uses; bf16 and int8 are OpenVINO's, which the automatic choice takes where
+fp32 is eager torch, which ``msrn evaluate`` uses; the others are OpenVINO's, which the automatic choice takes where
 the weights' card allows it. Prints a Markdown table; docs/speed.md keeps it.
 """
 
@@ -21,7 +21,7 @@ CASES: dict[str, tuple[str, tuple[float, ...]]] = {
     "jpeg-color": ("set5", (10, 20)),
 }
 """Folder and levels, by what weights are for."""
-COMPUTED = (("eager", "fp32"), ("openvino", "bf16"), ("openvino", "int8"))
+COMPUTED = (("eager", "fp32"), ("openvino", "bf16"), ("openvino", "int8"), ("openvino", "int8-bf16"))
 
 
 def main() -> None:
@@ -30,8 +30,8 @@ def main() -> None:
     parser.add_argument("data_root", type=Path)
     parser.add_argument("-w", "--weights", nargs="+", help="names in the catalogue; all of them by default")
     options = parser.parse_args()
-    print("| weights | images | level | fp32 | bf16 | int8 | automatic here |")
-    print("|---|---|---|---|---|---|---|")
+    print("| weights | images | level | fp32 | bf16 | int8 | int8-bf16 | automatic here |")
+    print("|---|---|---|---|---|---|---|---|")
     for entry in weights.CATALOGUE:
         if options.weights and entry.name not in options.weights:
             continue

@@ -80,6 +80,7 @@ print((peak() - before) / pass_bytes(restorer.config, 768, 768, 768, Choice({bac
     ("backend", "precision"),
     [
         ("openvino", "int8"),
+        pytest.param("openvino", "int8-bf16", marks=pytest.mark.skipif(not has_bf16(), reason="bf16 is emulated")),
         ("openvino", "fp32"),
         pytest.param("openvino", "bf16", marks=pytest.mark.skipif(not has_bf16(), reason="bf16 is emulated")),
         ("eager", "fp32"),

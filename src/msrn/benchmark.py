@@ -7,6 +7,7 @@ convolutions as wide as the network, in whichever backend runs them fastest.
 
 import copy
 import io
+import math
 import os
 import platform
 import re
@@ -141,7 +142,7 @@ def untrained(name: str) -> Weights | None:
 def ceiling(channels: int, rounds: int, device: torch.device = _CPU) -> dict[Choice, float]:
     """Rates of lone 3×3 convolutions ``channels`` wide in 10⁹ operations per second, channels last where torch runs."""
     chain = _Convolutions(MSRN(MSRNConfig(1, 1, channels)))
-    found = candidates(device, harmless=("fp32", "bf16", "int8"))
+    found = candidates(device, harmless=("fp32", "bf16", "int8", "int8-bf16"))
     entries = [Entry(str(c), c.precision, lambda c=c: create(c, chain, {"0.second.0": 1.0}, device)) for c in found]
     side = _CEILING_SIDE[device.type != "cpu"]
     times, _ = measure(entries, side, rounds, device)
@@ -232,7 +233,7 @@ def _rows(weights: Weights, side: int, rounds: int, peers: bool, limits: _Limits
         return made.restore_planes
 
     entries = [Entry(f"automatic: {tuned.choice}", tuned.choice.precision, restorer)]
-    precisions = ("fp32", "bf16", "int8") if weights.card.ranges else ("fp32", "bf16")
+    precisions = ("fp32", "bf16", "int8", "int8-bf16") if weights.card.ranges else ("fp32", "bf16")
     found = candidates(device, harmless=precisions)
     if device.type != "cpu":
         found += candidates(device, "compiled", harmless=precisions)
@@ -252,11 +253,10 @@ def _rows(weights: Weights, side: int, rounds: int, peers: bool, limits: _Limits
             own / median / known[entry.precision] if entry.precision in known else None
             for known in (limits.convolutions, limits.products)
         )
-        size = 2 if entry.precision == "bf16" else 4  # in int8, what runs on from block to block is fp32
+        size = 2 if "bf16" in entry.precision else 4  # in int8, what runs on from block to block is fp32
         copied = None if entry.name == _DNCNN else values * size / median / 1e9 / limits.copy
         factor = None if plain is None else float(np.median(np.array(plain) / np.array(taken)))
-        losses = weights.card.losses.get(entry.precision, {})
-        loss = 0.0 if entry.precision == "fp32" else max(losses.values(), default=None)
+        loss = weights.card.cost(entry.precision)
         rows.append(
             Row(
                 network=config.shape,
@@ -270,7 +270,7 @@ def _rows(weights: Weights, side: int, rounds: int, peers: bool, limits: _Limits
                 copy=copied,
                 factor=factor,
                 memory=peak,
-                loss=loss,
+                loss=loss if math.isfinite(loss) else None,
             )
         )
     return sorted(rows, key=lambda row: row.seconds_per_megapixel)

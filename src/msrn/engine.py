@@ -76,8 +76,8 @@ class Restorer:
         device: ``auto`` (cuda, then mps, then cpu) or a torch device.
         backend: what computes: ``eager``, ``compiled``, ``openvino``, ``onnx`` (see ``backends``), or ``auto``: what a
             short timing finds fastest on this machine (see ``tuning``), at first use.
-        precision: ``fp32``, ``bf16``, ``int8``, or ``auto``: the fastest that costs these weights at most 0.02 dB,
-            as their card says.
+        precision: ``fp32``, ``bf16``, ``int8``, ``int8-bf16`` (both), or ``auto``: the fastest that costs these weights
+            at most 0.02 dB, as their card says.
         tile: side of the tiles in pixels of the result; 0 chooses from the memory at hand and the timing. The result
             does not depend on it.
         tta: average the results of the eight flips and rotations (self-ensemble), at eight times the cost.
@@ -111,7 +111,7 @@ class Restorer:
         self.device = named(device)
         self.weights = loaded = weights if isinstance(weights, weights_module.Weights) else weights_module.load(weights)
         self._candidates = candidates(self.device, backend, precision, loaded.card.harmless)
-        if precision == "int8" and not loaded.card.ranges:
+        if "int8" in precision and not loaded.card.ranges:
             raise UsageError(
                 f"{loaded.name} has no 8-bit ranges: publish it with --data-root, or use another precision"
             )

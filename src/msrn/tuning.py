@@ -191,13 +191,13 @@ def tiles_at_once(config: MSRNConfig, height: int, width: int, tile: int, device
 
 def pass_bytes(config: MSRNConfig, height: int, width: int, tile: int, choice: Choice) -> int:
     """Estimate the memory of one pass of the network over a tile with its halo, as measured."""
-    # All memories are there at the end. In fp32 and bf16, so are what the last gate and the last sum read of each.
+    # All memories are there at the end. Where nothing is rounded to 8 bit, so is what the last gate reads of each.
     blocks, recursions, precision = config.memory_blocks, config.recursions, choice.precision
-    maps = blocks + recursions + 4 if precision == "int8" else 2 * blocks + recursions + 3
+    maps = blocks + recursions + {"int8": 3, "int8-bf16": 5}.get(precision, blocks + 3)
     if choice.backend in ("eager", "compiled"):  # which keep no activations, but layers have copies of their own
         maps = 2 * blocks + 10
     side = tile + 2 * config.halo
-    size = 2 if precision == "bf16" else 4
+    size = 2 if "bf16" in precision else 4
     return int(min(side, height) * min(side, width) * size * config.channels_per_pixel * maps)
 
 

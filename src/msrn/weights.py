@@ -9,6 +9,7 @@ Torch is needed for the network only, not for what a file says of itself: enlarg
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -64,9 +65,22 @@ class Card:
 
     @property
     def harmless(self) -> tuple[str, ...]:
-        """Computing types that cost at most 0.02 dB at every level that was measured; fp32 always."""
-        measured = [name for name, loss in self.losses.items() if loss and max(loss.values()) <= HARMLESS]
-        return ("fp32", *measured)
+        """Computing types that cost at most 0.02 dB at every level that was measured, in order; fp32 always."""
+        return tuple(name for name in ("fp32", "bf16", "int8", "int8-bf16") if self.cost(name) <= HARMLESS)
+
+    def cost(self, precision: str) -> float:
+        """Return how many dB a computing type costs at the level where it costs most; infinite if that is not known.
+
+        int8-bf16 is not measured: to first order, what two independent roundings cost adds up.
+        """
+        if precision == "fp32":
+            return 0.0
+        parts = [self.losses.get(part, {}) for part in precision.split("-")]
+        if not all(parts):
+            return math.inf
+        if len(parts) == 1:
+            return max(parts[0].values())
+        return max(sum(max(0.0, part.get(level, math.inf)) for part in parts) for level in parts[0])
 
 
 @dataclass(frozen=True)

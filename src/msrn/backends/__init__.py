@@ -7,12 +7,13 @@ on squares of s×s pixels (see ``depth.py``). Tiles, colour and the choice betwe
 =========  =====================  ============================================================
 eager      fp32, bf16             torch, on any device; always there
 compiled   fp32, bf16             ``torch.compile``: half a minute to start, needs a C++ compiler
-openvino   fp32, bf16, int8       extra ``fast``; the graph is built from OpenVINO's own operations
+openvino   fp32, bf16, int8,      extra ``fast``; the graph is built from OpenVINO's own operations
+           int8-bf16
 onnx       fp32                   extra ``onnx``; ONNX Runtime
 =========  =====================  ============================================================
 
 int8 rounds the inputs of the memory blocks' convolutions to 8 bit, in the ranges that ``publish`` measured, and their
-weights, per output channel; everything else stays fp32.
+weights, per output channel; everything else stays fp32, or is bf16 in int8-bf16.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 
 Planes = NDArray[np.float32]
 BackendName = Literal["auto", "eager", "compiled", "openvino", "onnx"]
-Precision = Literal["auto", "fp32", "bf16", "int8"]
+Precision = Literal["auto", "fp32", "bf16", "int8", "int8-bf16"]
 
 _PRECISIONS = {
-    "openvino": ("int8", "bf16", "fp32"),
+    "openvino": ("int8-bf16", "int8", "bf16", "fp32"),
     "onnx": ("fp32",),
     "eager": ("bf16", "fp32"),
     "compiled": ("bf16", "fp32"),
@@ -132,14 +133,14 @@ def create(choice: Choice, fused: "Fused", ranges: dict[str, float], device: Dev
     Args:
         choice: one of :func:`candidates`.
         fused: the graph; not changed.
-        ranges: for int8, the largest value of every input that is rounded, by place.
+        ranges: for 8 bit, the largest value of every input that is rounded, by place.
         device: for torch.
         apart: how many threads will call it at once, each with its share of the cores; more than 1 is for OpenVINO.
 
     Raises:
-        UsageError: int8 without ranges.
+        UsageError: 8 bit without ranges.
     """
-    if choice.precision == "int8" and not ranges:
+    if "int8" in choice.precision and not ranges:
         raise UsageError("these weights were published without 8-bit ranges; use another precision or publish again")
     if choice.backend == "openvino":
         from msrn.backends.openvino import OpenVINO

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # a kept model needs no torch
 openvino: Any = import_module("openvino")
 ops: Any = import_module("openvino.opset13")
 
-_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32", "int8-bf16": "bf16"}
 
 
 _making = threading.Lock()
@@ -60,7 +60,7 @@ class OpenVINO:
 
     Args:
         compiled: the model.
-        norm: for bf16, scale and shift of the first activation, ``(2, 1, depth, 1, 1)``.
+        norm: for bf16 and int8-bf16, scale and shift of the first activation, ``(2, 1, depth, 1, 1)``.
     """
 
     def __init__(self, compiled: Any, norm: NDArray[np.float32] | None = None) -> None:
@@ -68,10 +68,10 @@ class OpenVINO:
 
     @classmethod
     def build(cls, fused: "Fused", precision: str, ranges: dict[str, float], apart: int = 1) -> "OpenVINO":
-        """Compile the graph; ``ranges`` are for int8. The cores go to one call, or shared out, ``apart`` at a time."""
-        done = fused.extract_norm if precision == "bf16" else None
+        """Compile the graph; ``ranges`` are for 8 bit. The cores go to one call, or shared out, ``apart`` at a time."""
+        done = fused.extract_norm if "bf16" in precision else None
         x: Any = ops.parameter([-1, fused.config.depth * (2 if done else 1), -1, -1], np.float32)
-        operations = _Operations(ranges if precision == "int8" else {}, done)
+        operations = _Operations(ranges if "int8" in precision else {}, done)
         model = openvino.Model([fused.residual(x, operations)], [x])
         norm = None if done is None else np.stack([_array(done.scale), _array(done.shift)])
         return cls(core().compile_model(model, "CPU", _hints(precision, apart)), norm)
@@ -121,7 +121,10 @@ class _Operations:
     def activate(self, x: Any, activation: "Activation") -> Any:
         if activation is self.done:
             return x
-        return ops.relu(ops.add(ops.multiply(x, _array(activation.scale)), _array(activation.shift)))
+        # A ReLU would become part of the rounding, which OpenVINO then computes alone, in fp32 and in a layout of its
+        # own, instead of together with what comes before it.
+        shifted = ops.add(ops.multiply(x, _array(activation.scale)), _array(activation.shift))
+        return ops.maximum(shifted, np.float32(0))
 
     def convolve(self, x: Any, convolution: "nn.Conv2d", place: str) -> Any:
         weight = _array(convolution.weight)

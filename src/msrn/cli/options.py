@@ -7,7 +7,7 @@ import typer
 
 Task = Literal["sr", "denoise", "jpeg"]
 BackendName = Literal["auto", "eager", "compiled", "openvino", "onnx"]
-Precision = Literal["auto", "fp32", "bf16", "int8"]
+Precision = Literal["auto", "fp32", "bf16", "int8", "int8-bf16"]
 
 Inputs = Annotated[
     list[Path],
