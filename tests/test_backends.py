@@ -58,7 +58,9 @@ def test_backends_agree_with_the_plain_network(name, config):
 
 
 @pytest.mark.parametrize("config", [CONFIG, MSRNConfig(2, 1, 8, in_channels=3, unshuffle=2)])
-@pytest.mark.parametrize("choice", [Choice("eager", "bf16"), Choice("openvino", "bf16"), Choice("openvino", "int8")])
+@pytest.mark.parametrize(
+    "choice", [Choice("eager", "bf16"), *(Choice("openvino", kind) for kind in ("bf16", "int8", "int8-bf16"))]
+)
 def test_lower_precisions_are_near_and_are_what_they_say(choice, config):
     if not backends._installed(choice.backend):
         pytest.skip(f"{choice.backend} is not installed")
@@ -68,6 +70,17 @@ def test_lower_precisions_are_near_and_are_what_they_say(choice, config):
     result = from_depth(create(choice, fused, ranges_of(fused), CPU)(x), config.unshuffle)
     error = np.abs(result - expected(network, from_depth(x, config.unshuffle)))
     assert 1e-4 < error.max() < 0.1  # not the same: something was rounded (bf16 needs a processor that has it)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8-bf16"])
+@pytest.mark.parametrize("squares", [1, 2])
+def test_openvino_rounds_to_8_bit_together_with_what_comes_before(precision, squares):
+    openvino = pytest.importorskip("msrn.backends.openvino")
+    fused = fuse(random_network(MSRNConfig(4, 2, 16, unshuffle=squares)))
+    model = openvino.OpenVINO.build(fused, precision, ranges_of(fused)).compiled.get_runtime_model()
+    types = [node.get_rt_info()["layerType"].astype(str) for node in model.get_ops()]
+    assert types.count("Convolution") == 2 + sum(2 * 2 + m + 1 + 2 for m in range(4))
+    assert "FakeQuantize" not in types
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")

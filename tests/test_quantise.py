@@ -76,10 +76,10 @@ def test_the_image_itself_is_not_rounded_to_bf16():
     fused = fuse(network)
     x = np.full((1, 1, 16, 16), 0.7512, dtype=np.float32)
     near = x + np.float32(2**-10)  # the same in bf16
-    for name in ("eager", "openvino"):
-        if name == "openvino":
+    for choice in (Choice("eager", "bf16"), Choice("openvino", "bf16"), Choice("openvino", "int8-bf16")):
+        if choice.backend == "openvino":
             pytest.importorskip("openvino")
-        backend = create(Choice(name, "bf16"), fused, {}, torch.device("cpu"))
+        backend = create(choice, fused, {"0.second.0": 4.0}, torch.device("cpu"))
         assert np.abs(backend(x) - backend(near)).max() > 0
 
 

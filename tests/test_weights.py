@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import pickle
 from dataclasses import replace
 
@@ -159,3 +160,19 @@ def test_an_embedded_file_that_was_altered_is_refused(monkeypatch):
 def test_a_precision_is_harmless_when_its_worst_level_is():
     card = replace(card_of("sr", CONFIG), losses={"int8": {"2": 0.0, "4": 0.3}, "bf16": {"2": 0.01, "4": 0.02}})
     assert card.harmless == ("fp32", "bf16")
+
+
+@pytest.mark.parametrize(
+    ("int8", "bf16", "cost"),
+    [
+        ({"2": 0.01, "4": 0.004}, {"2": 0.0, "4": 0.007}, 0.011),
+        ({"2": 0.01, "4": 0.004}, {"2": -0.5, "4": 0.001}, 0.01),  # what one gains is no licence for the other
+        ({"2": 0.01}, {"2": 0.012}, 0.022),
+        ({"2": 0.01, "4": 0.004}, {"2": 0.0}, math.inf),
+        ({"2": 0.01}, {}, math.inf),
+    ],
+)
+def test_int8_and_bf16_together_cost_what_both_cost(int8, bf16, cost):
+    card = replace(card_of("sr", CONFIG), losses={"int8": int8, "bf16": bf16})
+    assert card.cost("int8-bf16") == pytest.approx(cost)
+    assert ("int8-bf16" in card.harmless) == (cost <= 0.02)
