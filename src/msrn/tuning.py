@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,10 +45,12 @@ SMALL = 256 * 256
 smaller caches."""
 _SIDE = 96
 """Of the square that all candidates are timed on."""
-_ROUNDS = 3
+_ROUNDS = 4
 _CLOSE = 1.5
-"""Candidates whose times on that square differ by less are compared on one of four times the area: what wins on a small
-one by little need not on photographs."""
+"""Candidates whose times on that square differ by less are compared on a larger one: what wins on a small one by little
+need not on photographs."""
+_LARGER = (4, 2)
+"""How many times as wide that is: the first that takes no longer than a quarter of ``_PATIENCE``, or the last."""
 _PATIENCE = 1.5
 """Seconds that one more side may take when the winner is timed."""
 _TILES = (64, 128, 192, 256, 320, 384, 448, 512, 640, 768, 1024)
@@ -233,19 +236,19 @@ def _time(weights: "Weights", fused: "Fused", device: Device, found: Sequence[Ch
             backends.pop(choice, None)
     if not times:
         raise UsageError(f"{' or '.join(map(str, found))} cannot be used here (-v says why); choose another --backend")
-    for _ in range(_ROUNDS):
-        # In turns, so that other work on the machine disturbs all alike; what is far behind need not be repeated.
+    for order in _turns(list(backends)):
         fastest = min(times.values())
-        for choice, backend in backends.items():
-            if times[choice] < 3 * fastest:
-                times[choice] = min(times[choice], _seconds(backend, fused.config, _SIDE))
+        for choice in order:
+            if times[choice] < 3 * fastest:  # what is far behind need not be repeated
+                times[choice] = min(times[choice], _seconds(backends[choice], fused.config, _SIDE))
     fastest = min(times.values())
     close = [choice for choice in times if times[choice] < _CLOSE * fastest]
     larger = dict.fromkeys(close, math.inf)
-    if len(close) > 1 and fastest * 4 < _PATIENCE:
+    wider = next((wide for wide in _LARGER if fastest * wide**2 < _PATIENCE / 4), _LARGER[-1])
+    if len(close) > 1 and fastest * wider**2 < _PATIENCE:
         with suppress(RuntimeError, MemoryError):
-            for choice in close * _ROUNDS:  # the first time makes the backend ready for this size
-                larger[choice] = min(larger[choice], _seconds(backends[choice], fused.config, 2 * _SIDE))
+            for choice in chain(*_turns(close)):  # the first time makes the backend ready for this size
+                larger[choice] = min(larger[choice], _seconds(backends[choice], fused.config, wider * _SIDE))
     choice = min(times, key=lambda each: (larger.get(each, math.inf), times[each]))
     rates, side = {_SIDE: times[choice] / _SIDE**2}, _SIDE
     while (
@@ -259,11 +262,19 @@ def _time(weights: "Weights", fused: "Fused", device: Device, found: Sequence[Ch
         except (RuntimeError, MemoryError) as error:  # it took more than was foreseen: tiles stay smaller
             logger.info("no tiles of %d: %s", side, reason(error))
             break
-    each_rate = {each: min(times[each], larger.get(each, math.inf) / 4) / _SIDE**2 * 1e6 for each in times}
+    each_rate = {each: min(times[each], larger.get(each, math.inf) / wider**2) / _SIDE**2 * 1e6 for each in times}
     spoken = ", ".join(
         f"{each} {each_rate[each]:.2f}" for each in sorted(times, key=lambda c: (c != choice, each_rate[c]))
     )
     return Tuned(choice, rates, f"seconds per megapixel: {spoken}")
+
+
+def _turns(choices: list[Choice]) -> list[list[Choice]]:
+    """All of them in each round, so that other work on the machine disturbs all alike, there and back.
+
+    The threads of some backends go on spinning for a while: always after the same one, a fast one looked half as fast.
+    """
+    return [choices[:: -1 if number % 2 else 1] for number in range(_ROUNDS)]
 
 
 def _seconds(backend: Backend, config: MSRNConfig, side: int) -> float:
