@@ -49,9 +49,11 @@ _ROUNDS = 4
 _CLOSE = 1.5
 """Candidates whose times on that square differ by less are compared on a larger one: what wins on a small one by little
 need not on photographs."""
+_EVEN = 1.05
+"""Of those that differ by less there, the first is taken: what is expected to be the fastest."""
 _LARGER = (4, 2)
-"""How many times as wide that is: the first that takes no longer than a quarter of ``_PATIENCE``, or the last."""
-_PATIENCE = 1.5
+"""How many times as wide that larger one is: the first that takes a quarter of ``_PATIENCE`` at most, or the last."""
+_PATIENCE = 1.0
 """Seconds that one more side may take when the winner is timed."""
 _TILES = (64, 128, 192, 256, 320, 384, 448, 512, 640, 768, 1024)
 """Sides that the automatic choice considers, beside equal parts of the picture's own."""
@@ -249,24 +251,31 @@ def _time(weights: "Weights", fused: "Fused", device: Device, found: Sequence[Ch
         with suppress(RuntimeError, MemoryError):
             for choice in chain(*_turns(close)):  # the first time makes the backend ready for this size
                 larger[choice] = min(larger[choice], _seconds(backends[choice], fused.config, wider * _SIDE))
-    choice = min(times, key=lambda each: (larger.get(each, math.inf), times[each]))
-    rates, side = {_SIDE: times[choice] / _SIDE**2}, _SIDE
-    while (
-        rates[side] * (2 * side) ** 2 < _PATIENCE
-        and pass_bytes(fused.config, 2 * side, 2 * side, 2 * side, choice) < _free_memory(device) / 4
-    ):
-        repeats = _ROUNDS if rates[side] * (2 * side) ** 2 < _PATIENCE / 8 else 2
-        side *= 2
-        try:
-            rates[side] = min(_seconds(backends[choice], fused.config, side) for _ in range(repeats)) / side**2
-        except (RuntimeError, MemoryError) as error:  # it took more than was foreseen: tiles stay smaller
-            logger.info("no tiles of %d: %s", side, reason(error))
-            break
+    measured = larger if min(larger.values()) < math.inf else times
+    choice = next(each for each in measured if measured[each] <= _EVEN * min(measured.values()))
+    rates = _rates(backends[choice], choice, fused.config, device, times[choice])
     each_rate = {each: min(times[each], larger.get(each, math.inf) / wider**2) / _SIDE**2 * 1e6 for each in times}
     spoken = ", ".join(
         f"{each} {each_rate[each]:.2f}" for each in sorted(times, key=lambda c: (c != choice, each_rate[c]))
     )
     return Tuned(choice, rates, f"seconds per megapixel: {spoken}")
+
+
+def _rates(backend: Backend, choice: Choice, config: MSRNConfig, device: Device, shortest: float) -> dict[int, float]:
+    """Seconds per pixel by side, from what the smallest takes."""
+    best = {_SIDE: shortest}
+    for _ in range(_ROUNDS):  # apart, so that a moment of other work on the machine does not meet all of one side's
+        side = _SIDE
+        while 4 * best[side] < _PATIENCE:
+            side *= 2
+            if pass_bytes(config, side, side, side, choice) > _free_memory(device) * _MEMORY_SHARE:
+                break
+            try:
+                best[side] = min(best.get(side, math.inf), _seconds(backend, config, side))
+            except (RuntimeError, MemoryError) as error:  # it took more than was foreseen: tiles stay smaller
+                logger.info("no tiles of %d: %s", side, reason(error))
+                break
+    return {side: seconds / side**2 for side, seconds in best.items()}
 
 
 def _turns(choices: list[Choice]) -> list[list[Choice]]:
