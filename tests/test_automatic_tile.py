@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from msrn import tuning
+from msrn import footprint, planning
 from msrn.backends import Choice
 from msrn.network import MSRNConfig
-from msrn.tuning import Tuned, automatic_tile
+from msrn.planning import automatic_tile
+from msrn.tuning import Tuned
 
 
 def tile_of(config, side=2048, rates=None, backend="eager"):
@@ -16,14 +17,14 @@ def tile_of(config, side=2048, rates=None, backend="eager"):
 def test_the_automatic_tile_shrinks_with_the_memory(monkeypatch):
     sides = []
     for gibibytes in (64, 2, 1, 0.5, 0):
-        monkeypatch.setattr(tuning, "free_memory", lambda gibibytes=gibibytes: gibibytes * 2**30)
+        monkeypatch.setattr(footprint, "free_memory", lambda gibibytes=gibibytes: gibibytes * 2**30)
         sides.append(tile_of(MSRNConfig()))
     assert sides == sorted(sides, reverse=True)
     assert sides[0] > sides[-1] == 64
 
 
 def test_the_automatic_tile_stays_in_the_caches_where_the_halo_is_small(monkeypatch):
-    monkeypatch.setattr(tuning, "free_memory", lambda: 64 << 30)
+    monkeypatch.setattr(footprint, "free_memory", lambda: 64 << 30)
     small_halo, large_halo = MSRNConfig(4, 1, 32), MSRNConfig(6, 6, 64)
     assert 128 <= tile_of(small_halo) <= 256
     assert tile_of(small_halo, backend="openvino") > 256
@@ -36,13 +37,13 @@ FLAT = {96: 1e-6}
 
 
 def beyond(config, side, tile):
-    besides = tuning.runtime_bytes(EAGER) + tuning._BESIDES_PER_PIXEL * side**2
-    return besides + tuning.pass_bytes(config, side, side, tile, EAGER)
+    besides = footprint.runtime_bytes(EAGER) + planning._BESIDES_PER_PIXEL * side**2
+    return besides + footprint.pass_bytes(config, side, side, tile, EAGER)
 
 
 @pytest.mark.parametrize("side", [1024, 4096, 8192])
 def test_where_halos_are_small_a_gibibyte_is_enough(monkeypatch, side):
-    monkeypatch.setattr(tuning, "free_memory", lambda: 64 << 30)
+    monkeypatch.setattr(footprint, "free_memory", lambda: 64 << 30)
     config = MSRNConfig(4, 1, 64, unshuffle=2)
     tile = tile_of(config, side, FLAT)
     assert tile == side or tile > 500
@@ -51,20 +52,20 @@ def test_where_halos_are_small_a_gibibyte_is_enough(monkeypatch, side):
 
 def test_where_halos_cost_much_more_memory_is_taken_if_there_is(monkeypatch):
     config = MSRNConfig(6, 6, 64)
-    monkeypatch.setattr(tuning, "free_memory", lambda: 64 << 30)
+    monkeypatch.setattr(footprint, "free_memory", lambda: 64 << 30)
     assert tile_of(config, 4096, FLAT) >= 1024
-    monkeypatch.setattr(tuning, "free_memory", lambda: 2 << 30)
+    monkeypatch.setattr(footprint, "free_memory", lambda: 2 << 30)
     tile = tile_of(config, 4096, FLAT)
-    assert tuning.pass_bytes(config, 4096, 4096, tile, EAGER) <= 512 << 20
+    assert footprint.pass_bytes(config, 4096, 4096, tile, EAGER) <= 512 << 20
 
 
 def test_an_image_that_fits_is_not_cut(monkeypatch):
-    monkeypatch.setattr(tuning, "free_memory", lambda: 64 << 30)
+    monkeypatch.setattr(footprint, "free_memory", lambda: 64 << 30)
     assert tile_of(MSRNConfig(), 500, FLAT) >= 500
 
 
 def test_a_lower_precision_leaves_room_for_larger_tiles(monkeypatch):
-    monkeypatch.setattr(tuning, "free_memory", lambda: 4 << 30)
+    monkeypatch.setattr(footprint, "free_memory", lambda: 4 << 30)
     tiles = {
         precision: automatic_tile(
             MSRNConfig(6, 1, 96, unshuffle=2),
@@ -79,7 +80,7 @@ def test_a_lower_precision_leaves_room_for_larger_tiles(monkeypatch):
 
 
 def test_the_automatic_tile_follows_the_timing(monkeypatch):
-    monkeypatch.setattr(tuning, "free_memory", lambda: 64 << 30)
+    monkeypatch.setattr(footprint, "free_memory", lambda: 64 << 30)
     config = MSRNConfig(4, 1, 32)
     alike = {96: 1e-6, 192: 1e-6, 384: 1.05e-6}
     assert tile_of(config, rates=alike) > 500
@@ -87,21 +88,21 @@ def test_the_automatic_tile_follows_the_timing(monkeypatch):
 
 
 def test_an_oblong_picture_is_cut_across_only(monkeypatch):
-    monkeypatch.setattr(tuning, "free_memory", lambda: 8 << 30)
+    monkeypatch.setattr(footprint, "free_memory", lambda: 8 << 30)
     config, tuned = MSRNConfig(6, 6, 64), Tuned(Choice("openvino", "int8"), FLAT, "")
     for height, width in ((631, 4304), (4304, 631)):
         assert automatic_tile(config, height, width, torch.device("cpu"), tuned) >= 631
 
 
 def test_where_nothing_fits_a_picture_is_not_cut_for_nothing(monkeypatch):
-    monkeypatch.setattr(tuning, "free_memory", lambda: 0)
+    monkeypatch.setattr(footprint, "free_memory", lambda: 0)
     assert tile_of(MSRNConfig(6, 6, 64), 100, FLAT) == 100  # smaller tiles would read all of it, too
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (65500, 1), (3, 400_000_000), (501, 333)])
 @pytest.mark.parametrize("free", [0, 64 << 30])
 def test_any_picture_has_a_tile(monkeypatch, size, free):
-    monkeypatch.setattr(tuning, "free_memory", lambda: free)
+    monkeypatch.setattr(footprint, "free_memory", lambda: free)
     for unshuffle in (1, 2):
         config = MSRNConfig(4, 1, 64, unshuffle=unshuffle)
         assert automatic_tile(config, *size, torch.device("cpu"), Tuned(EAGER, FLAT, "")) >= 1

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests.tools import identity_weights, random_weights
 
-from msrn import engine, tuning
+from msrn import engine, footprint, planning
 from msrn.backends import Choice
 from msrn.color import luminance, rgb_to_ycbcr
 from msrn.degrade import resize
@@ -232,7 +232,7 @@ def test_other_runtime_errors_are_not_taken_for_lack_of_memory(monkeypatch):
 
 
 def test_the_forecast_is_what_the_timing_says(monkeypatch):
-    monkeypatch.setattr(tuning, "free_memory", lambda: 64 << 30)
+    monkeypatch.setattr(footprint, "free_memory", lambda: 64 << 30)
     tuned = Tuned(Choice("eager", "fp32"), {96: 2e-6, 384: 2e-6}, "")
     monkeypatch.setattr(engine, "tune", lambda *arguments, **options: tuned)
     config = MSRNConfig(1, 1, 4)
@@ -269,7 +269,7 @@ def test_a_gpu_gets_tiles_of_one_size_together(monkeypatch, unshuffle, free, mos
     expected = Restorer(weights, device="cpu", backend="eager", precision="fp32", tile=200).restore_planes(planes)
     restorer = Restorer(weights, device="cpu", backend="eager", precision="fp32", tile=16)
     restorer.device = Accelerator()
-    monkeypatch.setattr(tuning, "_free_memory", lambda device: free)
+    monkeypatch.setattr(planning, "free_on", lambda device: free)
     backend, seen = restorer._backend, []
 
     def noting(x):
@@ -295,7 +295,7 @@ def test_a_gpu_gives_what_the_processor_gives():
 @pytest.mark.skipif(not find_spec("openvino"), reason="shares out the cores")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_apart_and_together_give_the_same_to_the_bit(precision, monkeypatch):
-    monkeypatch.setattr(tuning, "cores", lambda: 2)
+    monkeypatch.setattr(planning, "cores", lambda: 2)
     restorer = Restorer("sr", device="cpu", backend="openvino", precision=precision)
     assert restorer.at_once == 2
     rng = np.random.default_rng(0)
@@ -308,12 +308,12 @@ def test_apart_and_together_give_the_same_to_the_bit(precision, monkeypatch):
 
 
 def test_few_pictures_at_once_where_memory_is_short(monkeypatch):
-    monkeypatch.setattr(tuning, "cores", lambda: 16)
-    each = tuning.pass_bytes(MSRNConfig(), 256, 256, 256, Choice("openvino", "fp32"))
+    monkeypatch.setattr(planning, "cores", lambda: 16)
+    each = footprint.pass_bytes(MSRNConfig(), 256, 256, 256, Choice("openvino", "fp32"))
     for free, most in ((each, 1), (20 * each, 5), (1000 * each, 16)):
-        monkeypatch.setattr(tuning, "free_memory", lambda free=free: free)
-        assert tuning.pictures_at_once(MSRNConfig(), Tuned(Choice("openvino", "fp32"), {}, "")) == most
-    assert tuning.pictures_at_once(MSRNConfig(), Tuned(Choice("eager", "fp32"), {}, "")) == 1
+        monkeypatch.setattr(footprint, "free_memory", lambda free=free: free)
+        assert planning.pictures_at_once(MSRNConfig(), Tuned(Choice("openvino", "fp32"), {}, "")) == most
+    assert planning.pictures_at_once(MSRNConfig(), Tuned(Choice("eager", "fp32"), {}, "")) == 1
 
 
 def test_alpha_is_enlarged_by_the_same_factor_as_the_colours():

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from msrn.machine import has_bf16
-from msrn.tuning import _BESIDES_PER_PIXEL
+from msrn.planning import _BESIDES_PER_PIXEL
 
 MEASURE = """
 import sys
@@ -63,7 +63,7 @@ import sys
 import numpy as np
 from msrn.backends import Choice
 from msrn.engine import Restorer
-from msrn.tuning import pass_bytes
+from msrn.footprint import pass_bytes
 sys.path.insert(0, {root!r})
 from tests.tools import peak
 

@@ -16,6 +16,7 @@ from msrn.fuse import fuse
 from msrn.machine import cache_folder
 from msrn.network import MSRNConfig
 from msrn.picture import Picture
+from msrn.planning import forecast
 from msrn.tuning import Tuned, tune
 
 CPU = torch.device("cpu")
@@ -191,7 +192,7 @@ def test_a_backend_that_fails_is_left_out(monkeypatch, caplog):
 def test_the_real_stopwatch():
     tuned = choose()
     assert 0 < tuned.rates[96] < 1
-    assert 0 < tuning.forecast(WEIGHTS.card.config, 200, 300, 96, tuned) < 60
+    assert 0 < forecast(WEIGHTS.card.config, 200, 300, 96, tuned) < 60
     assert tuned.rate(10) == tuned.rates[96]
 
 

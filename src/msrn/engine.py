@@ -37,10 +37,12 @@ from msrn.degrade import enlarged_size, resize
 from msrn.depth import in_turn, through
 from msrn.device import named
 from msrn.errors import MSRNError, UsageError
+from msrn.footprint import peak_bytes
 from msrn.picture import Picture, Size, Task, check_picture
+from msrn.planning import automatic_tile, forecast, pictures_at_once, tiles_at_once
 from msrn.tiling import Tile, plan
 from msrn.transparency import hide_invisible, restore_invisible
-from msrn.tuning import Tuned, automatic_tile, forecast, peak_bytes, pictures_at_once, tiles_at_once, tune
+from msrn.tuning import Tuned, tune
 
 if TYPE_CHECKING:  # an image that a kept model restores does not wait for torch
     from msrn.fuse import Fused
@@ -112,9 +114,7 @@ class Restorer:
         self.weights = loaded = weights if isinstance(weights, weights_module.Weights) else weights_module.load(weights)
         self._candidates = candidates(self.device, backend, precision, loaded.card.harmless)
         if "int8" in precision and not loaded.card.ranges:
-            raise UsageError(
-                f"{loaded.name} has no 8-bit ranges: publish it with --data-root, or use another precision"
-            )
+            raise UsageError(f"{loaded.name} has no 8-bit ranges: publish it with --data-root or use another precision")
         self.tile, self.tta, self.strength = tile, tta, strength
         if for_color is None and str(weights).lower() in get_args(Task) and weights_module.find(f"{weights}-color"):
             for_color = f"{weights}-color"
@@ -150,7 +150,7 @@ class Restorer:
 
     @cached_property
     def at_once(self) -> int:
-        """How many threads may restore small pictures (``tuning.SMALL``) ``apart`` and gain by it."""
+        """How many threads may restore small pictures (``planning.SMALL``) ``apart`` and gain by it."""
         return pictures_at_once(self.config, self.tuned)
 
     @property
@@ -230,7 +230,7 @@ class Restorer:
             passes = {"sr": 1.0, "denoise": 3.0, "jpeg": 1.5}[self.weights.card.task]
         tile = self.tile or automatic_tile(self.config, height, width, self.device, tuned)
         seconds = passes * (8 if self.tta else 1) * forecast(self.config, height, width, tile, tuned)
-        return seconds, peak_bytes(self.config, channels, height, width, tile, tuned)
+        return seconds, peak_bytes(self.config, channels, height, width, tile, tuned.choice)
 
     def __call__(
         self,

@@ -1,4 +1,4 @@
-"""Which backend, precision and tile are fastest on this machine: timed once, then remembered.
+"""Which backend and precision are fastest, and how fast on this machine: timed once, then remembered.
 
 The timing is kept in ``cache_folder()``, in a file of its own for each machine, set of package versions and weights. A
 file that is missing, damaged, from another machine or cannot be written costs a second timing and nothing else; what
@@ -11,9 +11,7 @@ import logging
 import math
 import os
 import platform
-import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -29,8 +27,8 @@ from msrn.backends import Backend, Choice, Device, Planes, create
 from msrn.config import MSRNConfig
 from msrn.depth import through
 from msrn.errors import OutputError, UsageError
-from msrn.machine import cache_folder, cores, free_memory, processor
-from msrn.tiling import plan
+from msrn.footprint import MEMORY_SHARE, free_on, pass_bytes
+from msrn.machine import cache_folder, cores, processor
 
 if TYPE_CHECKING:  # what is remembered needs no torch
     from msrn.fuse import Fused
@@ -40,9 +38,6 @@ logger = logging.getLogger(__name__)
 NOTICE = logging.INFO + 5
 """What the command line shows without being asked for more, and is no warning."""
 
-SMALL = 256 * 256
-"""Pixels of a result whose computing the cores had better not share: waiting for each other, they lose more than by
-smaller caches."""
 _SIDE = 96
 """Of the square that all candidates are timed on."""
 _ROUNDS = 4
@@ -55,32 +50,6 @@ _LARGER = (4, 2)
 """How many times as wide that larger one is: the first that takes a quarter of ``_PATIENCE`` at most, or the last."""
 _PATIENCE = 1.0
 """Seconds that one more side may take when the winner is timed."""
-_TILES = (64, 128, 192, 256, 320, 384, 448, 512, 640, 768, 1024)
-"""Sides that the automatic choice considers, beside equal parts of the picture's own."""
-_PARTS = 64
-"""In how many parts it cuts each side of a picture at most."""
-_MOST_TILE = 1024
-"""On a GPU, which computes several together."""
-_MEMORY_SHARE = 0.25
-"""Share of the free memory one pass of the network may take."""
-_TRIFLE = 32 << 20
-"""What one pass may take without asking how much memory there is."""
-_BATCHES = 4
-"""In how many batches a GPU should get an image's tiles at least: one is computed while others are on their way."""
-_MODEST_BYTES = 1 << 30
-"""What restoring on a CPU may take besides the picture and its result, unless more makes it much faster."""
-_BESIDES_PER_PIXEL = 5
-"""Bytes for each pixel of the result that the engine takes beyond it: one plane and what is converted at a time."""
-_FLOAT_COPIES = 2.5
-"""How many copies of the result's planes exist at the worst moment."""
-_MUCH = 1.15
-"""How many times as fast more memory than that must make it."""
-_ALIKE = 1.1
-"""Timings do not tell apart what differs by less: then the largest tile is taken, whose halos are surely the least."""
-_CACHED_BYTES = 6 << 20
-"""A feature map of this size still comes from the processor's caches; measured on an AVX2 processor."""
-_CACHE_GAIN = {"eager": 2.2}
-"""How much slower each pixel is beyond that, measured likewise (docs/log.md); not at all where layers are fused."""
 
 
 @dataclass(frozen=True)
@@ -132,97 +101,6 @@ def tune(
     return tuned
 
 
-def automatic_tile(config: MSRNConfig, height: int, width: int, device: Device, tuned: Tuned) -> int:
-    """Return the tile side that should be fastest, among those that fit the memory.
-
-    Small tiles stay in a processor's caches, large ones waste less on halos; which wins was timed, or is guessed. Where
-    a gibibyte besides picture and result makes tiles so small that their halos cost much, more is taken, if there is.
-    """
-    s, most_side = config.unshuffle, _MOST_TILE if device.type != "cpu" else math.inf
-    longest = -(-max(height, width) // s) * s
-    parts = {-(-side // (count * s)) * s for side in (height, width) for count in range(1, _PARTS + 1)}
-    tiles = sorted(side for side in {*parts, *_TILES} if _TILES[0] <= side <= min(longest, most_side)) or [longest]
-
-    def taken(tile: int) -> int:
-        return pass_bytes(config, height, width, tile, tuned.choice)
-
-    def cost(tile: int) -> float:
-        rows, columns = (_read_length(length, tile, config.halo) for length in (height, width))
-        area = rows * columns / (-(-height // tile) * -(-width // tile))
-        if tuned.rates:
-            return rows * columns * tuned.rate(math.sqrt(area))
-        cached = device.type != "cpu" or area * 4 * config.channels_per_pixel <= _CACHED_BYTES
-        return rows * columns * (1.0 if cached else _CACHE_GAIN.get(tuned.choice.backend, 1.0))
-
-    # Looking up the free memory takes longer than some small pictures' colours.
-    most = _TRIFLE if taken(tiles[-1]) <= _TRIFLE else _free_memory(device) * _MEMORY_SHARE
-    costs = {tile: cost(tile) for tile in tiles if taken(tile) <= most}
-    if not costs:  # the smallest, or the largest of those that take no more
-        return max(tile for tile in tiles if taken(tile) == taken(tiles[0]))
-    least = min(costs.values())
-    if device.type != "cpu":
-        return max(tile for tile in costs if costs[tile] <= _ALIKE * least)
-    room = _MODEST_BYTES - runtime_bytes(tuned.choice) - _BESIDES_PER_PIXEL * height * width
-    modest = {tile: costs[tile] for tile in costs if taken(tile) <= room}
-    enough = [tile for tile in modest if modest[tile] <= _ALIKE * min(modest.values())]
-    if enough and modest[max(enough)] <= _MUCH * least:
-        return max(enough)
-    return min(tile for tile in costs if costs[tile] <= _ALIKE * least)
-
-
-def forecast(config: MSRNConfig, height: int, width: int, tile: int, tuned: Tuned) -> float:
-    """Forecast the seconds that one plane of a size takes, from the timing."""
-    parts = plan(height, width, tile, config.halo, config.unshuffle)
-    areas = Counter((part.source.bottom - part.source.top) * (part.source.right - part.source.left) for part in parts)
-    return sum(count * area * tuned.rate(math.sqrt(area)) for area, count in areas.items())
-
-
-def pictures_at_once(config: MSRNConfig, tuned: Tuned) -> int:
-    """Return how many small pictures the processor should restore at once, each on its share of the cores.
-
-    Only OpenVINO's models share out the cores, and each picture takes memory of its own.
-    """
-    side = math.isqrt(SMALL)
-    fitting = int(free_memory() * _MEMORY_SHARE / pass_bytes(config, side, side, side, tuned.choice))
-    return max(1, min(cores(), fitting)) if tuned.choice.backend == "openvino" else 1
-
-
-def tiles_at_once(config: MSRNConfig, height: int, width: int, tile: int, device: Device, choice: Choice) -> int:
-    """Return how many tiles a GPU should compute together."""
-    fitting = int(_free_memory(device) * _MEMORY_SHARE / pass_bytes(config, height, width, tile, choice))
-    tiles = -(-height // tile) * -(-width // tile)
-    return max(1, min(fitting, -(-tiles // _BATCHES)))
-
-
-def pass_bytes(config: MSRNConfig, height: int, width: int, tile: int, choice: Choice) -> int:
-    """Estimate the memory of one pass of the network over a tile with its halo, as measured."""
-    # All memories are there at the end. Where nothing is rounded to 8 bit, so is what the last gate reads of each.
-    blocks, recursions, precision = config.memory_blocks, config.recursions, choice.precision
-    maps = blocks + recursions + {"int8": 3, "int8-bf16": 5}.get(precision, blocks + 3)
-    if choice.backend in ("eager", "compiled"):  # which keep no activations, but layers have copies of their own
-        maps = 2 * blocks + 10
-    side = tile + 2 * config.halo
-    size = 2 if "bf16" in precision else 4
-    return int(min(side, height) * min(side, width) * size * config.channels_per_pixel * maps)
-
-
-def peak_bytes(config: MSRNConfig, channels: int, height: int, width: int, tile: int, tuned: Tuned) -> int:
-    """Forecast the peak memory of restoring a picture whose result has a size."""
-    planes = int(_FLOAT_COPIES * channels * height * width * 4)
-    return planes + pass_bytes(config, height, width, tile, tuned.choice) + runtime_bytes(tuned.choice)
-
-
-def runtime_bytes(choice: Choice) -> int:
-    """What Python takes with the libraries that are needed, measured; a kept model of OpenVINO's needs no torch."""
-    return (160 if choice.backend == "openvino" and "torch" not in sys.modules else 320) << 20
-
-
-def _read_length(length: int, tile: int, halo: int) -> int:
-    """How many pixels all tiles of a line read together."""
-    count = -(-length // tile)
-    return min(length + 2 * halo * (count - 1), count * length)
-
-
 def _time(weights: "Weights", fused: "Fused", device: Device, found: Sequence[Choice]) -> Tuned:
     backends: dict[Choice, Backend] = {}
     times: dict[Choice, float] = {}
@@ -268,7 +146,7 @@ def _rates(backend: Backend, choice: Choice, config: MSRNConfig, device: Device,
         side = _SIDE
         while 4 * best[side] < _PATIENCE:
             side *= 2
-            if pass_bytes(config, side, side, side, choice) > _free_memory(device) * _MEMORY_SHARE:
+            if pass_bytes(config, side, side, side, choice) > free_on(device) * MEMORY_SHARE:
                 break
             try:
                 best[side] = min(best.get(side, math.inf), _seconds(backend, config, side))
@@ -314,14 +192,6 @@ def _name(device: Device) -> str:
     import torch
 
     return torch.cuda.get_device_name(str(device))
-
-
-def _free_memory(device: Device) -> int:
-    if device.type != "cuda":
-        return free_memory()
-    import torch
-
-    return torch.cuda.mem_get_info(str(device))[0]
 
 
 def _version(package: str) -> str | None:

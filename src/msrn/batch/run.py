@@ -25,7 +25,7 @@ from msrn.batch.reading import Limits, reading
 from msrn.errors import ImageError, MSRNError, OutputError
 from msrn.machine import cores
 from msrn.picture import Picture, Size
-from msrn.tuning import SMALL
+from msrn.planning import SMALL
 
 if TYPE_CHECKING:  # naming outputs needs no network
     from msrn.automatic import Automatic, Chain
