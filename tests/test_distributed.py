@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from msrn import checkpoint
+from msrn import checkpoint, distributed
 from msrn.data import PatchSampler
 from msrn.degrade import degradation_for
 from msrn.distributed import SharedBatchNorm, World, share_batchnorms, world
@@ -145,6 +145,24 @@ def test_an_incomplete_environment_is_refused(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(UsageError, match="torchrun"), world("cpu"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "backend"),
+    [("auto", True, "nccl"), ("cuda", True, "nccl"), ("auto", False, "gloo"), ("cpu", True, "gloo")],
+)
+def test_gpus_talk_by_nccl_and_processors_by_gloo(device, gpus, backend, monkeypatch):
+    asked = {}
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus)
+    monkeypatch.setattr(distributed, "rendezvous", lambda *_, **__: iter([(torch.distributed.HashStore(), 1, 2)]))
+    monkeypatch.setattr(distributed.dist, "init_process_group", lambda kind, **how: asked.update(how, kind=kind))
+    monkeypatch.setattr(distributed.dist, "destroy_process_group", asked.clear)
+    with world(device) as here:
+        assert (asked["kind"], asked["rank"], asked["world_size"]) == (backend, 1, 2)
+        assert here.local_rank == 1
+    assert not asked
 
 
 def test_alone_a_shared_batchnorm_is_the_usual_one():
