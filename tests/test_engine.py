@@ -293,7 +293,7 @@ def test_a_gpu_gives_what_the_processor_gives():
 
 
 @pytest.mark.skipif(not find_spec("openvino"), reason="shares out the cores")
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8", "int8-bf16"])
 def test_apart_and_together_give_the_same_to_the_bit(precision, monkeypatch):
     monkeypatch.setattr(planning, "cores", lambda: 2)
     restorer = Restorer("sr", device="cpu", backend="openvino", precision=precision)

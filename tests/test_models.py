@@ -30,7 +30,7 @@ def refuse(*arguments):
     raise AssertionError("compiled again")
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8", "int8-bf16"])
 def test_a_kept_model_computes_the_same_and_is_not_compiled(precision, cache, monkeypatch):
     first = restorer(precision).restore_planes(PLANES)
     assert [path.name.split("-")[0] for path in cache.iterdir()] == ["model"]
