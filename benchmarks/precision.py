@@ -3,7 +3,7 @@
     python benchmarks/precision.py DATA_ROOT [-w NAME ...]
 
 fp32 is eager torch, which ``msrn evaluate`` uses; the others are OpenVINO's, which the automatic choice takes where
-the weights' card allows it. Prints a Markdown table; docs/speed.md keeps it.
+the weights' card allows it. Prints a Markdown table; docs/log.md keeps it.
 """
 
 import argparse

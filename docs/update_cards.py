@@ -80,12 +80,18 @@ def page(entry: weights.Entry) -> str:
         _scores(entry),
     ]
     if card.losses:
-        lines += ["", "## In fewer bits", "", "Loss of PSNR in dB on training images that were held out:", ""]
+        lines += [
+            "",
+            "## In fewer bits",
+            "",
+            "Loss of PSNR in dB on training images that were held out (of int8-bf16, the sum of both):",
+            "",
+        ]
         levels = list(next(iter(card.losses.values())))
         lines += [f"| | {' | '.join(levels)} |", "|---|" + "---|" * len(levels)]
         lines += [
             f"| {name} | " + " | ".join(f"{loss[level]:+.4f}" for level in levels) + " |"
-            for name, loss in card.losses.items()
+            for name, loss in card.costs.items()
         ]
     timed = _timings().get(entry.sha256)
     if timed:

@@ -20,7 +20,7 @@ from msrn.network import MSRNConfig
 CPU = torch.device("cpu")
 CONFIG = MSRNConfig(2, 2, 8)
 SQUARES = MSRNConfig(1, 2, 8, unshuffle=2)
-EVERYTHING = ("fp32", "bf16", "int8")
+EVERYTHING = ("fp32", "bf16", "int8", "int8-bf16")
 
 
 def ranges_of(fused, top=4.0):
@@ -97,9 +97,10 @@ def test_a_compiled_graph_agrees_with_the_plain_network_at_every_size(tmp_path, 
     assert list(tmp_path.rglob("*.so"))  # it was compiled, not merely run
 
 
-def test_int8_is_refused_without_ranges():
+@pytest.mark.parametrize("precision", ["int8", "int8-bf16"])
+def test_8_bit_is_refused_without_ranges(precision):
     with pytest.raises(UsageError, match="ranges"):
-        create(Choice("openvino", "int8"), fuse(random_network(CONFIG)), {}, CPU)
+        create(Choice("openvino", precision), fuse(random_network(CONFIG)), {}, CPU)
 
 
 def test_only_the_memory_blocks_are_rounded():
@@ -111,12 +112,18 @@ def test_only_the_memory_blocks_are_rounded():
 
 def test_automatic_candidates_are_harmless_and_installed(monkeypatch):
     monkeypatch.setattr(backends, "_installed", lambda name: name != "onnx")
+    monkeypatch.setattr(backends, "has_bf16", lambda: True)
     assert candidates(CPU) == [("openvino", "fp32"), ("eager", "fp32")]
     assert candidates(CPU, harmless=("fp32", "int8"))[0] == ("openvino", "int8")
     assert candidates(torch.device("cuda"), harmless=EVERYTHING) == [("eager", "bf16"), ("eager", "fp32")]
+    assert candidates(CPU, harmless=EVERYTHING)[0] == ("openvino", "int8-bf16")
     assert candidates(CPU, "compiled") == [("compiled", "fp32")]
     monkeypatch.setattr(backends, "_installed", lambda name: name == "eager")
     assert candidates(CPU, harmless=EVERYTHING) == [("eager", "bf16"), ("eager", "fp32")]
+    monkeypatch.setattr(backends, "has_bf16", lambda: False)
+    assert candidates(CPU, harmless=EVERYTHING) == [("eager", "fp32")]
+    assert candidates(CPU, precision="bf16") == [("eager", "bf16")]
+    assert candidates(torch.device("cuda"), harmless=EVERYTHING) == [("eager", "bf16"), ("eager", "fp32")]
 
 
 @pytest.mark.parametrize(

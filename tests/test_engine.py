@@ -165,10 +165,11 @@ def test_bf16_stays_near_fp32():
     assert 0 < np.abs(exact - rough).max() < 0.05
 
 
-def test_int8_needs_ranges():
+@pytest.mark.parametrize("precision", ["int8", "int8-bf16"])
+def test_8_bit_needs_ranges(precision):
     weights = random_weights("sr", MSRNConfig(1, 1, 4))
     with pytest.raises(UsageError, match="8-bit ranges"):
-        Restorer(weights, device="cpu", backend="openvino", precision="int8")
+        Restorer(weights, device="cpu", backend="openvino", precision=precision)
 
 
 @pytest.mark.parametrize(

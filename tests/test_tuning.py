@@ -73,7 +73,16 @@ def test_what_is_close_on_a_small_square_is_compared_on_a_larger_one(monkeypatch
 
     monkeypatch.setattr(tuning, "_seconds", stopwatch)
     assert str(choose().choice) == "eager bf16"
-    assert calls.count(384) >= 2 * tuning._ROUNDS
+    assert calls.count(384) == 3 * tuning._ROUNDS  # each of both, and the winner for its rates
+
+
+@pytest.mark.parametrize(("factor", "chosen"), [(1.03, "eager bf16"), (1.08, "eager fp32")])
+def test_of_what_is_even_the_likely_fastest_is_taken(monkeypatch, factor, chosen):
+    def stopwatch(backend, config, side):
+        return side**2 * 1e-6 * (factor if backend.type == torch.bfloat16 else 1)
+
+    monkeypatch.setattr(tuning, "_seconds", stopwatch)
+    assert str(choose().choice) == chosen
 
 
 def test_no_candidate_is_slow_because_of_what_comes_before_it(monkeypatch):
@@ -89,16 +98,18 @@ def test_no_candidate_is_slow_because_of_what_comes_before_it(monkeypatch):
 
 
 def test_a_tile_that_takes_too_much_memory_after_all_ends_the_timing_not_the_run(monkeypatch):
-    calls = timed(monkeypatch)
+    calls, tried = timed(monkeypatch), []
     stopwatch = tuning._seconds
 
     def limited(backend, config, side):
+        tried.append(side)
         if side >= 512:
             raise RuntimeError("CUDA out of memory")
         return stopwatch(backend, config, side)
 
     monkeypatch.setattr(tuning, "_seconds", limited)
     assert max(choose().rates) == 384
+    assert tried.count(768) == 1
     assert max(calls) == 384
 
 

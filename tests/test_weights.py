@@ -169,6 +169,7 @@ def test_a_precision_is_harmless_when_its_worst_level_is():
         ({"2": 0.01, "4": 0.004}, {"2": -0.5, "4": 0.001}, 0.01),  # what one gains is no licence for the other
         ({"2": 0.01}, {"2": 0.012}, 0.022),
         ({"2": 0.01, "4": 0.004}, {"2": 0.0}, math.inf),
+        ({"2": 0.0}, {"2": 0.0, "4": 1.0}, math.inf),
         ({"2": 0.01}, {}, math.inf),
     ],
 )

@@ -94,6 +94,6 @@ def print_card(weights: "Weights") -> None:
                 f"  {data:<9}{level:>4}  {mean['psnr']:.2f} dB / {mean['ssim']:.4f}"
                 f"   (degraded {base['psnr']:.2f} / {base['ssim']:.4f})"
             )
-    for precision, losses in card.losses.items():
+    for precision, losses in card.costs.items():
         text = ", ".join(f"{loss:.4f} dB at {at}" for at, loss in losses.items())
-        typer.echo(f"  {precision:<8} costs {text} (images held out of training)")
+        typer.echo(f"  {precision:<9} costs {text} (images held out of training)")

@@ -42,7 +42,7 @@ def publish(
             weights file, whose card is then completed.
         folder: receives ``MSRN_<shape>_<task>-<data>-<hash>.safetensors``, ``<task>-color`` for three channels.
         data_root: where the recipe's images are; with it, the 8-bit ranges are chosen, and what bf16 and int8 cost is
-            measured, without which ``--precision auto`` takes neither.
+            measured, without which ``--precision auto`` takes none of them.
         data_name: what to call the training data in the file's name; by default the recipe's folders.
         licence: of the weights; Apache-2.0 by default, or what a weights file says.
         scores_on: folders of clean images to score on, one row each; R, G and B of networks with three channels.

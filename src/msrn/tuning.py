@@ -141,10 +141,10 @@ def _time(weights: "Weights", fused: "Fused", device: Device, found: Sequence[Ch
 
 def _rates(backend: Backend, choice: Choice, config: MSRNConfig, device: Device, shortest: float) -> dict[int, float]:
     """Seconds per pixel by side, from what the smallest takes."""
-    best = {_SIDE: shortest}
+    best, most = {_SIDE: shortest}, math.inf
     for _ in range(_ROUNDS):  # apart, so that a moment of other work on the machine does not meet all of one side's
         side = _SIDE
-        while 4 * best[side] < _PATIENCE:
+        while 4 * best[side] < _PATIENCE and 2 * side < most:
             side *= 2
             if pass_bytes(config, side, side, side, choice) > free_on(device) * MEMORY_SHARE:
                 break
@@ -152,6 +152,7 @@ def _rates(backend: Backend, choice: Choice, config: MSRNConfig, device: Device,
                 best[side] = min(best.get(side, math.inf), _seconds(backend, config, side))
             except (RuntimeError, MemoryError) as error:  # it took more than was foreseen: tiles stay smaller
                 logger.info("no tiles of %d: %s", side, reason(error))
+                most = side
                 break
     return {side: seconds / side**2 for side, seconds in best.items()}
 
@@ -173,7 +174,7 @@ def _seconds(backend: Backend, config: MSRNConfig, side: int) -> float:
 
 def _key(weights: "Weights", device: Device, found: Sequence[Choice]) -> dict[str, Any]:
     return {
-        "format": 2,
+        "format": 3,
         "processor": processor(),
         "system": platform.platform(),
         "cores": cores(),

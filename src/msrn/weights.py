@@ -59,28 +59,27 @@ class Card:
     commit: str = ""
     """Revision of this project that made it."""
     ranges: dict[str, float] = field(default_factory=dict[str, float])
-    """Largest value of each convolution's input that int8 rounds; none where they were not measured."""
+    """Largest value of each convolution's input that is rounded to 8 bit; none where they were not measured."""
     losses: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     """By precision and level, how many dB it costs on images held out of training."""
 
     @property
-    def harmless(self) -> tuple[str, ...]:
-        """Computing types that cost at most 0.02 dB at every level that was measured, in order; fp32 always."""
-        return tuple(name for name in ("fp32", "bf16", "int8", "int8-bf16") if self.cost(name) <= HARMLESS)
+    def costs(self) -> dict[str, dict[str, float]]:
+        """The losses that are known, and of int8-bf16 the sum of both: to first order, two roundings' errors add up."""
+        parts = [self.losses.get(part, {}) for part in ("int8", "bf16")]
+        if not all(parts) or parts[0].keys() != parts[1].keys():
+            return self.losses
+        # What one of them gains by chance is no licence for the other.
+        return self.losses | {"int8-bf16": {level: sum(max(0.0, part[level]) for part in parts) for level in parts[0]}}
 
     def cost(self, precision: str) -> float:
-        """Return how many dB a computing type costs at the level where it costs most; infinite if that is not known.
+        """Return how many dB a computing type costs at the level where it costs most; infinite if that is not known."""
+        return 0.0 if precision == "fp32" else max(self.costs.get(precision, {}).values(), default=math.inf)
 
-        int8-bf16 is not measured: to first order, what two independent roundings cost adds up.
-        """
-        if precision == "fp32":
-            return 0.0
-        parts = [self.losses.get(part, {}) for part in precision.split("-")]
-        if not all(parts):
-            return math.inf
-        if len(parts) == 1:
-            return max(parts[0].values())
-        return max(sum(max(0.0, part.get(level, math.inf)) for part in parts) for level in parts[0])
+    @property
+    def harmless(self) -> tuple[str, ...]:
+        """Computing types that cost at most 0.02 dB at every level that was measured; fp32 always."""
+        return tuple(name for name in ("fp32", *self.costs) if self.cost(name) <= HARMLESS)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msrn.errors import UsageError
+from msrn.machine import has_bf16
 
 if TYPE_CHECKING:
     from msrn.fuse import Fused
@@ -96,7 +97,8 @@ def candidates(
         device: anything but a CPU has torch only.
         backend: a name, or ``auto`` for all that are installed and start at once.
         precision: a name, or ``auto`` for those that are ``harmless``.
-        harmless: computing types that are known to cost this network no quality.
+        harmless: computing types that are known to cost this network no quality. A processor that does not multiply
+            bf16 itself gets none with bf16: it is emulated there, or silently replaced.
 
     Raises:
         UsageError: a name is unknown, or what was asked for is not installed or does not go together.
@@ -113,6 +115,8 @@ def candidates(
     named = (
         [backend] if backend != "auto" else [name for name in _PRECISIONS if name != "compiled" and _installed(name)]
     )
+    if device.type == "cpu" and not has_bf16():
+        harmless = tuple(kind for kind in harmless if "bf16" not in kind)
     found = [
         Choice(name, kind)
         for name in named

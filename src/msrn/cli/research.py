@@ -200,7 +200,7 @@ def publish(
     for name, levels in card.scores.items():
         for at, scores in levels.items():
             say(f"{name} {at}: {scores['mean']['psnr']:.2f} dB (degraded {scores['baseline']['psnr']:.2f})")
-    for precision, losses in card.losses.items():
+    for precision, losses in card.costs.items():
         say(f"{precision} costs " + ", ".join(f"{loss:.4f} dB at {at}" for at, loss in losses.items()))
 
 
