@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 from tests.tools import random_network
 
 from msrn import backends
-from msrn.backends import Choice, candidates, create
+from msrn.backends import Choice, candidates, create, native
 from msrn.depth import from_depth
 from msrn.errors import UsageError
 from msrn.fuse import TorchOperations, fuse
@@ -112,7 +112,6 @@ def test_only_the_memory_blocks_are_rounded():
 
 def test_automatic_candidates_are_harmless_and_installed(monkeypatch):
     monkeypatch.setattr(backends, "_installed", lambda name: name != "onnx")
-    monkeypatch.setattr(backends, "has_bf16", lambda: True)
     assert candidates(CPU) == [("openvino", "fp32"), ("eager", "fp32")]
     assert candidates(CPU, harmless=("fp32", "int8"))[0] == ("openvino", "int8")
     assert candidates(torch.device("cuda"), harmless=EVERYTHING) == [("eager", "bf16"), ("eager", "fp32")]
@@ -120,10 +119,14 @@ def test_automatic_candidates_are_harmless_and_installed(monkeypatch):
     assert candidates(CPU, "compiled") == [("compiled", "fp32")]
     monkeypatch.setattr(backends, "_installed", lambda name: name == "eager")
     assert candidates(CPU, harmless=EVERYTHING) == [("eager", "bf16"), ("eager", "fp32")]
+
+
+def test_bf16_is_not_automatic_where_it_is_emulated(monkeypatch):
     monkeypatch.setattr(backends, "has_bf16", lambda: False)
-    assert candidates(CPU, harmless=EVERYTHING) == [("eager", "fp32")]
-    assert candidates(CPU, precision="bf16") == [("eager", "bf16")]
-    assert candidates(torch.device("cuda"), harmless=EVERYTHING) == [("eager", "bf16"), ("eager", "fp32")]
+    assert native(CPU, EVERYTHING) == ("fp32", "int8")
+    assert native(torch.device("cuda"), EVERYTHING) == EVERYTHING
+    monkeypatch.setattr(backends, "has_bf16", lambda: True)
+    assert native(CPU, EVERYTHING) == EVERYTHING
 
 
 @pytest.mark.parametrize(

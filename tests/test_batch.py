@@ -101,6 +101,7 @@ def test_a_manifest_that_was_cut_off_or_scribbled_on_is_still_read(tmp_path, den
 
 
 def test_a_batch_goes_on_with_what_it_was_begun_with(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("msrn.backends.has_bf16", lambda: True)
     monkeypatch.setattr(logging.getLogger("msrn"), "propagate", True)  # whatever a command has set it to
     folder, out = album(tmp_path / "in", "a.png"), tmp_path / "out"
     weights = identity_weights("denoise")

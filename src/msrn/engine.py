@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from msrn import weights as weights_module
-from msrn.backends import Backend, BackendName, Choice, Planes, Precision, candidates, create, kept
+from msrn.backends import Backend, BackendName, Choice, Planes, Precision, candidates, create, kept, native
 from msrn.color import luminance, rgb_to_ycbcr, ycbcr_becomes_rgb
 from msrn.config import MSRNConfig
 from msrn.degrade import enlarged_size, resize
@@ -112,7 +112,7 @@ class Restorer:
             raise UsageError(f"the strength must be between 0 and 1, got {strength:g}")
         self.device = named(device)
         self.weights = loaded = weights if isinstance(weights, weights_module.Weights) else weights_module.load(weights)
-        self._candidates = candidates(self.device, backend, precision, loaded.card.harmless)
+        self._candidates = candidates(self.device, backend, precision, native(self.device, loaded.card.harmless))
         if "int8" in precision and not loaded.card.ranges:
             raise UsageError(f"{loaded.name} has no 8-bit ranges: publish it with --data-root or use another precision")
         self.tile, self.tta, self.strength = tile, tta, strength

@@ -97,8 +97,7 @@ def candidates(
         device: anything but a CPU has torch only.
         backend: a name, or ``auto`` for all that are installed and start at once.
         precision: a name, or ``auto`` for those that are ``harmless``.
-        harmless: computing types that are known to cost this network no quality. A processor that does not multiply
-            bf16 itself gets none with bf16: it is emulated there, or silently replaced.
+        harmless: computing types that are known to cost this network no quality.
 
     Raises:
         UsageError: a name is unknown, or what was asked for is not installed or does not go together.
@@ -115,8 +114,6 @@ def candidates(
     named = (
         [backend] if backend != "auto" else [name for name in _PRECISIONS if name != "compiled" and _installed(name)]
     )
-    if device.type == "cpu" and not has_bf16():
-        harmless = tuple(kind for kind in harmless if "bf16" not in kind)
     found = [
         Choice(name, kind)
         for name in named
@@ -129,6 +126,11 @@ def candidates(
         where = f"the {backend} backend" if backend != "auto" else f"any backend installed for {device}"
         raise UsageError(f"{precision} is not for {where}; it is for {', '.join(able)}")
     return found
+
+
+def native(device: Device, kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """Leave out bf16 where the processor does not multiply it: it would be emulated, or silently be fp32."""
+    return tuple(kind for kind in kinds if device.type != "cpu" or has_bf16() or "bf16" not in kind)
 
 
 def create(choice: Choice, fused: "Fused", ranges: dict[str, float], device: Device, apart: int = 1) -> Backend:
