@@ -19,6 +19,7 @@ from msrn.degrade import GaussianNoise, Jpeg
 from msrn.diagnose import Diagnosis
 from msrn.engine import Restorer
 from msrn.errors import UsageError
+from msrn.footprint import Needs
 from msrn.picture import Picture
 
 
@@ -74,6 +75,16 @@ def test_pictures_get_what_they_need(chooser, loaded, clean):  # noqa: F811
         assert shares[-1] == 1
         assert bigger.forecast(picture, 1.5)[0] > 0
     assert sorted(loaded) == ["denoise", "jpeg", "sr"]  # once each
+
+
+def test_what_one_step_keeps_is_there_while_the_next_computes():
+    class Step:
+        def __init__(self, *needs):
+            self.forecast = lambda *arguments: Needs(*needs)
+
+    picture = Picture(np.zeros((1, 1, 1), np.float32))
+    assert Chain([Step(1.0, 100, 40), Step(2.0, 90, 50)], "").forecast(picture) == (3.0, 150, 90)
+    assert Chain([], "").forecast(picture) == (0, 3 * picture.pixels.nbytes, 0)
 
 
 def test_nothing_to_do_returns_the_picture_itself(chooser, clean):  # noqa: F811

@@ -64,7 +64,18 @@ def test_an_image_that_fits_is_not_cut(monkeypatch):
     assert tile_of(MSRNConfig(), 500, FLAT) >= 500
 
 
+@pytest.mark.parametrize(
+    ("backend", "able", "sizes"), [("openvino", True, 4), ("openvino", False, 2), ("eager", False, 2)]
+)
+def test_where_bf16_is_missing_only_torch_still_saves_memory_by_it(monkeypatch, backend, able, sizes):
+    monkeypatch.setattr(footprint, "has_bf16", lambda: able)
+    precisions = ("fp32", "bf16", "int8", "int8-bf16") if backend == "openvino" else ("fp32", "bf16")
+    taken = {footprint.pass_bytes(MSRNConfig(), 99, 99, 99, Choice(backend, each)) for each in precisions}
+    assert len(taken) == sizes
+
+
 def test_a_lower_precision_leaves_room_for_larger_tiles(monkeypatch):
+    monkeypatch.setattr(footprint, "has_bf16", lambda: True)
     monkeypatch.setattr(footprint, "free_memory", lambda: 4 << 30)
     tiles = {
         precision: automatic_tile(

@@ -15,6 +15,7 @@ from msrn.degrade import enlarged_size
 from msrn.diagnose import Diagnosis, diagnose
 from msrn.engine import Restorer
 from msrn.errors import UsageError
+from msrn.footprint import Needs
 from msrn.picture import Picture, Size, Task, check_picture
 
 logger = logging.getLogger(__name__)
@@ -142,11 +143,13 @@ class Chain:
             return picture.height, picture.width
         return self.steps[-1].result_size(picture, scale, size)
 
-    def forecast(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> tuple[float, int]:
-        """Forecast seconds and peak bytes; see ``Restorer.forecast``."""
+    def forecast(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> Needs:
+        """Forecast seconds and memory; see ``Restorer.forecast``."""
         each = [step.forecast(picture, scale, size) for step in self.steps]
+        kept = sum(step.kept for step in each)  # while the others compute
         looking = _DIAGNOSIS_COPIES * picture.pixels.nbytes
-        return sum(seconds for seconds, _ in each), max(looking, *(needed for _, needed in each), 0)
+        peak = max([looking, *(step.peak + kept - step.kept for step in each)])
+        return Needs(sum(step.seconds for step in each), peak, kept)
 
 
 def tasks_for(found: Diagnosis) -> list[Task]:

@@ -37,7 +37,7 @@ from msrn.degrade import enlarged_size, resize
 from msrn.depth import in_turn, through
 from msrn.device import named
 from msrn.errors import MSRNError, UsageError
-from msrn.footprint import peak_bytes
+from msrn.footprint import Needs, needs
 from msrn.picture import Picture, Size, Task, check_picture
 from msrn.planning import automatic_tile, forecast, pictures_at_once, tiles_at_once
 from msrn.tiling import Tile, plan
@@ -219,8 +219,8 @@ class Restorer:
         """What restores this picture, or a whole video that begins with it."""
         return self if picture.is_gray else self.for_color
 
-    def forecast(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> tuple[float, int]:
-        """Forecast the seconds and the peak bytes that restoring will take, from the timing of this machine."""
+    def forecast(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> Needs:
+        """Forecast the seconds and the memory that restoring will take, from the timing of this machine."""
         if (chosen := self.settled(picture)) is not self:
             return chosen.forecast(picture, scale, size)
         channels, (height, width) = len(picture.pixels), self.result_size(picture, scale, size)
@@ -230,7 +230,7 @@ class Restorer:
             passes = {"sr": 1.0, "denoise": 3.0, "jpeg": 1.5}[self.weights.card.task]
         tile = self.tile or automatic_tile(self.config, height, width, self.device, tuned)
         seconds = passes * (8 if self.tta else 1) * forecast(self.config, height, width, tile, tuned)
-        return seconds, peak_bytes(self.config, channels, height, width, tile, tuned.choice)
+        return needs(self.config, channels, height, width, tile, tuned.choice, seconds)
 
     def __call__(
         self,

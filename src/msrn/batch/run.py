@@ -232,11 +232,11 @@ def forecast(
             result = chosen.result_size(picture, settings.scale, size)
             if not job.is_video:
                 files.check_output(job.target, width=result[1], height=result[0])
-            seconds, needed = chosen.forecast(picture, settings.scale, size)
+            needs = chosen.forecast(picture, settings.scale, size)
         except MSRNError as error:
             yield Forecast(job, error=error)
             continue
-        yield Forecast(job, _note(chosen, picture, size), frames * seconds, needed)
+        yield Forecast(job, _note(chosen, picture, size), frames * needs.seconds, needs.peak)
 
 
 def _note(chosen: "Restorer | Chain", picture: Picture, size: Size | None) -> str:
