@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from msrn.cli import benchmark, research, restore, training
+from msrn.cli import benchmark, evaluate, restore, training, weights
 from msrn.console import say
 from msrn.errors import MSRNError
 
@@ -30,14 +30,14 @@ for command in (
     restore.upscale,
     restore.denoise,
     restore.dejpeg,
-    research.evaluate,
+    evaluate.evaluate,
     training.train,
     training.prepare,
     training.pack,
     training.schema,
-    research.publish,
-    research.weights,
-    research.export,
+    weights.publish,
+    weights.weights,
+    weights.export,
     benchmark.benchmark,
 ):
     app.command()(command)
