@@ -13,7 +13,7 @@ from msrn.errors import UsageError, WeightsError
 from msrn.publish import publish
 from msrn.run import read_run
 from msrn.train import fit
-from msrn.weights import load
+from msrn.weights import halve, load
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,34 @@ def test_a_published_file_is_completed_and_keeps_its_name(run, data_folder, tmp_
     assert load(completed).card == fuller
     assert fuller.scores == card.scores
     assert fuller.training == card.training
+
+
+def test_half_as_large_a_file_holds_the_rounded_network_and_nothing_measured_before(run, data_folder, tmp_path):
+    whole, _ = publish(run, tmp_path, scores_on=[data_folder / "images"], levels=[15], data_root=data_folder)
+    halved, card = publish(whole, tmp_path, half=True)
+    assert (card.scores, card.losses, card.ranges) == ({}, {}, {})
+    before, after = (load(path).network.state_dict() for path in (whole, halved))
+    for key, tensor in after.items():
+        expected = before[key].half().float() if tensor.ndim == 4 else before[key]
+        assert torch.equal(tensor, expected), key
+    convolutions = sum(tensor.numel() for tensor in after.values() if tensor.ndim == 4)
+    assert sum(array.nbytes for array in load(whole)._arrays.values()) - sum(
+        array.nbytes for array in load(halved)._arrays.values()
+    ) == (2 * convolutions)
+    completed, fuller = publish(halved, tmp_path / "again", scores_on=[data_folder / "images"], levels=[15])
+    assert fuller.scores
+    assert load(completed)._arrays["extract.weight"].dtype == "float16"  # and is not asked for again
+    loaded = load(completed)
+    assert loaded.network
+    assert loaded.identity == loaded.sha256
+
+
+def test_weights_that_float16_cannot_hold_are_not_halved(run, tmp_path):
+    path, _ = publish(run, tmp_path)
+    network = load(path).network
+    network.extract.weight.data[0, 0, 0, 0] = 1e6
+    with pytest.raises(WeightsError, match=r"extract\.weight .*float16"):
+        halve(network)
 
 
 def test_a_run_that_has_not_grown_is_not_published(data_folder, tmp_path):

@@ -19,7 +19,7 @@ from msrn.network import MSRN
 from msrn.quantise import measure
 from msrn.recipe import Recipe, validate
 from msrn.run import Run, is_grown, read_run
-from msrn.weights import Card, Weights, load_file, save
+from msrn.weights import Card, Weights, halve, load_file, save
 
 _POINTS = 60
 """Of a curve."""
@@ -34,6 +34,7 @@ def publish(
     licence: str | None = None,
     scores_on: Sequence[Path] = (),
     levels: Sequence[float] = (),
+    half: bool = False,
 ) -> tuple[Path, Card]:
     """Write the averaged network of a run as a weights file.
 
@@ -47,6 +48,7 @@ def publish(
         licence: of the weights; Apache-2.0 by default, or what a weights file says.
         scores_on: folders of clean images to score on, one row each; R, G and B of networks with three channels.
         levels: at which levels.
+        half: round the convolutions' weights to float16, which halves the file. Everything is measured after that.
 
     Raises:
         UsageError: folders without levels or levels without folders, or a level that the task does not know.
@@ -56,6 +58,9 @@ def publish(
     if bool(scores_on) != bool(levels):
         raise UsageError("scores need folders of images and levels, both")
     network, card = _published(run) if run.suffix == ".safetensors" else _trained(run)
+    if half:
+        halve(network)
+        card = replace(card, ranges={}, losses={}, scores={})  # what was measured before is another network's
     if licence is not None:
         card = replace(card, licence=licence)
     recipe = validate(card.recipe, f"of {run}")

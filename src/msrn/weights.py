@@ -273,6 +273,8 @@ def load_file(path: Path) -> Weights:
 def save(network: "MSRN", card: Card, folder: Path, stem: str) -> Path:
     """Write ``folder/stem-<hash>.safetensors`` and return its path.
 
+    Where float16 holds all convolutions' weights exactly (see :func:`halve`), they are stored so.
+
     Raises:
         WeightsError: the network and the card disagree, or a tensor is not finite.
         OutputError: the file cannot be written.
@@ -286,12 +288,31 @@ def save(network: "MSRN", card: Card, folder: Path, stem: str) -> Path:
     broken = [key for key, tensor in state.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise WeightsError(f"not publishing: {broken[0]} holds values that are not finite")
+    halves = {key: tensor.half() for key, tensor in state.items() if tensor.ndim == 4}
+    if all(torch.equal(half.float(), state[key]) for key, half in halves.items()):
+        state |= halves
     # One key only: safetensors writes several in random order, and the same network must give the same hash.
     data = serialise(state, {"msrn": json.dumps({"format_version": FORMAT_VERSION, "card": asdict(card)})})
     path = folder / f"{stem}-{hashlib.sha256(data).hexdigest()[:8]}.safetensors"
     write: Callable[[Any], object] = lambda file: file.write(data)  # noqa: E731
     write_atomically(path, write)
     return path
+
+
+def halve(network: "MSRN") -> None:
+    """Round all convolutions' weights to what float16 holds, so that the file takes half as much.
+
+    Raises:
+        WeightsError: one is too large for that.
+    """
+    import torch
+
+    for name, weight in network.named_parameters():
+        if weight.ndim == 4:
+            rounded = weight.detach().half().float()
+            if not torch.isfinite(rounded).all():
+                raise WeightsError(f"{name} holds values that are too large for float16")
+            weight.data.copy_(rounded)
 
 
 def _parse(metadata: dict[str, str], path: Path) -> Card:

@@ -24,6 +24,7 @@ def publish(
     ] = None,
     data: Annotated[list[Path] | None, typer.Option("--data", help="Folder of clean images to score on.")] = None,
     level: Annotated[list[float] | None, typer.Option("--level", help="Level to score at; may be repeated.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Round weights to float16: half the file.")] = False,
 ) -> None:
     """Turn a run into a weights file with its card and scores."""
     from msrn.publish import publish as publish_run
@@ -36,6 +37,7 @@ def publish(
         licence=licence,
         scores_on=data or [],
         levels=level or [],
+        half=half,
     )
     typer.echo(str(path))
     if not card.scores:
