@@ -2,8 +2,9 @@
 
     python benchmarks/precision.py DATA_ROOT [-w NAME ...]
 
-fp32 is eager torch, which ``msrn evaluate`` uses; the others are OpenVINO's, which the automatic choice takes where
-the weights' card allows it. Prints a Markdown table; docs/log.md keeps it.
+fp32 is eager torch, which ``msrn evaluate`` uses; bf16 and int8 are OpenVINO's, which the automatic choice takes where
+the weights' card allows it; "float16 file" is fp32 with weights as ``msrn publish --half`` stores them. Prints a
+Markdown table; docs/log.md keeps it.
 """
 
 import argparse
@@ -30,14 +31,17 @@ def main() -> None:
     parser.add_argument("data_root", type=Path)
     parser.add_argument("-w", "--weights", nargs="+", help="names in the catalogue; all of them by default")
     options = parser.parse_args()
-    print("| weights | images | level | fp32 | bf16 | int8 | int8-bf16 | automatic here |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| weights | images | level | fp32 | bf16 | int8 | int8-bf16 | float16 file | automatic here |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for entry in weights.CATALOGUE:
         if options.weights and entry.name not in options.weights:
             continue
         loaded = weights.load(entry.name)
         automatic = Restorer(loaded, device="cpu").tuned.choice
         methods = [WeightsMethod(Restorer(loaded, device="cpu", backend=b, precision=p)) for b, p in COMPUTED]
+        halved = weights.load(entry.name)
+        weights.halve(halved.network)
+        methods.append(WeightsMethod(Restorer(halved, device="cpu", backend="eager", precision="fp32")))
         folder, levels = CASES[entry.kind]
         for level in levels:
             results = [evaluate(entry.task, level, options.data_root / folder, m, color=entry.color) for m in methods]
