@@ -82,9 +82,16 @@ def test_what_one_step_keeps_is_there_while_the_next_computes():
         def __init__(self, *needs):
             self.forecast = lambda *arguments: Needs(*needs)
 
+    def step(name, seconds, peak, kept):
+        return Step(seconds, peak, {name: kept})
+
     picture = Picture(np.zeros((1, 1, 1), np.float32))
-    assert Chain([Step(1.0, 100, 40), Step(2.0, 90, 50)], "").forecast(picture) == (3.0, 150, 90)
-    assert Chain([], "").forecast(picture) == (0, 3 * picture.pixels.nbytes, 0)
+    assert Chain([step("a", 1.0, 100, 40), step("b", 2.0, 90, 50)], "").forecast(picture) == (
+        3.0,
+        150,
+        {"a": 40, "b": 50},
+    )
+    assert Chain([], "").forecast(picture) == (0, 3 * picture.pixels.nbytes, {})
 
 
 def test_nothing_to_do_returns_the_picture_itself(chooser, clean):  # noqa: F811

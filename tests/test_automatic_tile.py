@@ -7,6 +7,7 @@ from msrn import footprint, planning
 from msrn.backends import Choice
 from msrn.network import MSRNConfig
 from msrn.planning import automatic_tile
+from msrn.tiling import plan
 from msrn.tuning import Tuned
 
 
@@ -65,17 +66,17 @@ def test_an_image_that_fits_is_not_cut(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("backend", "able", "sizes"), [("openvino", True, 4), ("openvino", False, 2), ("eager", False, 2)]
+    ("backend", "able", "sizes"), [("openvino", "avx512f", 4), ("openvino", "avx2", 2), ("eager", "avx2", 2)]
 )
-def test_where_bf16_is_missing_only_torch_still_saves_memory_by_it(monkeypatch, backend, able, sizes):
-    monkeypatch.setattr(footprint, "has_bf16", lambda: able)
+def test_where_bf16_is_not_even_emulated_only_torch_saves_memory_by_it(monkeypatch, backend, able, sizes):
+    monkeypatch.setattr(footprint, "instructions", lambda: {able})
     precisions = ("fp32", "bf16", "int8", "int8-bf16") if backend == "openvino" else ("fp32", "bf16")
     taken = {footprint.pass_bytes(MSRNConfig(), 99, 99, 99, Choice(backend, each)) for each in precisions}
     assert len(taken) == sizes
 
 
 def test_a_lower_precision_leaves_room_for_larger_tiles(monkeypatch):
-    monkeypatch.setattr(footprint, "has_bf16", lambda: True)
+    monkeypatch.setattr(footprint, "instructions", lambda: {"avx512f"})
     monkeypatch.setattr(footprint, "free_memory", lambda: 4 << 30)
     tiles = {
         precision: automatic_tile(
@@ -117,3 +118,14 @@ def test_any_picture_has_a_tile(monkeypatch, size, free):
     for unshuffle in (1, 2):
         config = MSRNConfig(4, 1, 64, unshuffle=unshuffle)
         assert automatic_tile(config, *size, torch.device("cpu"), Tuned(EAGER, FLAT, "")) >= 1
+
+
+@pytest.mark.parametrize(("side", "tile"), [(1024, 768), (1000, 64), (77, 512), (999, 500)])
+@pytest.mark.parametrize("unshuffle", [1, 2])
+def test_a_pass_takes_what_the_largest_tile_needs(side, tile, unshuffle):
+    config = MSRNConfig(4, 1, 64, unshuffle=unshuffle)
+    sources = [part.source for part in plan(side, side + 40, tile, config.halo, unshuffle)]
+    largest = max((part.bottom - part.top) * (part.right - part.left) for part in sources)
+    alone = footprint.pass_bytes(config, 10, 10, 10, EAGER) / 100
+    # Of two tiles, each has a halo on one side only.
+    assert 1 <= footprint.pass_bytes(config, side, side + 40, tile, EAGER) / (largest * alone) < 1.15

@@ -121,6 +121,14 @@ def test_automatic_candidates_are_harmless_and_installed(monkeypatch):
     assert candidates(CPU, harmless=EVERYTHING) == [("eager", "bf16"), ("eager", "fp32")]
 
 
+def test_torch_extracts_the_images_features_in_fp32_in_bf16_too():
+    fused = fuse(random_network(MSRNConfig(1, 1, 8)))
+    graph = create(Choice("eager", "bf16"), fused, {}, torch.device("cpu")).graph
+    for mine, exact in ((graph.fused.extract, fused.extract), (graph.fused.extract_norm, fused.extract_norm)):
+        assert all(torch.equal(tensor, exact.state_dict()[key]) for key, tensor in mine.state_dict().items())
+    assert graph.fused.reconstruct.weight.dtype == torch.bfloat16
+
+
 def test_bf16_is_not_automatic_where_it_is_emulated(monkeypatch):
     monkeypatch.setattr(backends, "has_bf16", lambda: False)
     assert native(CPU, EVERYTHING) == ("fp32", "int8")

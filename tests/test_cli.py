@@ -393,6 +393,11 @@ def test_train_publish_and_use(tmp_path):
     process = msrn("publish", run, "-o", tmp_path / "published", "--data", data, "--level", "2")
     assert process.returncode == 0, process.stderr
     published = Path(process.stdout.strip())
+    process = msrn("publish", published, "-o", tmp_path / "halved", "--half")
+    assert "--data-root" in process.stderr
+    halved = Path(process.stdout.strip())
+    assert halved.stat().st_size < published.stat().st_size
+    assert "float16" in msrn("weights", halved).stdout
     out = tmp_path / "big.png"
     assert msrn("upscale", data / "0.png", "-o", out, "-w", published, "-s", "2").returncode == 0
     assert size_of(out) == (192, 192)

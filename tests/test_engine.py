@@ -19,6 +19,7 @@ from msrn.engine import Restorer, apart
 from msrn.errors import MSRNError, UsageError
 from msrn.network import MSRNConfig
 from msrn.picture import Picture
+from msrn.planning import automatic_tile
 from msrn.tuning import Tuned
 
 
@@ -194,6 +195,26 @@ def test_a_tile_that_a_backend_spoils_is_repeated_in_fp32(value, words, caplog):
     assert [words in record.getMessage() for record in caplog.records] == [True]
 
 
+def test_only_the_spoilt_one_of_tiles_that_are_computed_together_is_repeated(caplog):
+    weights = random_weights("sr", MSRNConfig(1, 1, 4))
+    weights.network.reconstruct.weight *= 0.1
+    stack = np.random.default_rng(0).random((4, 1, 20, 20), dtype=np.float32)
+    expected = Restorer(weights, device="cpu", backend="eager", precision="fp32").restore_planes(stack)
+    restorer = Restorer(weights, device="cpu", backend="eager", precision="bf16")
+    good = restorer._backend
+
+    def spoil_the_third(x):
+        residual = good(x)
+        residual[2] = -5.0
+        return residual
+
+    restorer._backends[1] = spoil_the_third
+    (result,) = restorer._restored([stack])
+    np.testing.assert_allclose(result[2], expected[2], atol=1e-6)
+    assert all(np.abs(result[k] - expected[k]).max() > 1e-5 for k in (0, 1, 3))
+    assert len(caplog.records) == 1
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -243,6 +264,20 @@ def test_the_forecast_is_what_the_timing_says(monkeypatch):
     color = restorer.forecast(Picture(np.zeros((3, 1024, 1024), np.float32)))
     assert color.seconds == pytest.approx(3 * gray.seconds)
     assert color.peak > gray.peak
+
+
+def test_the_forecast_is_of_the_tiles_that_are_used(monkeypatch):
+    tiles = []
+    monkeypatch.setattr(engine, "automatic_tile", lambda *how: tiles.append(automatic_tile(*how)) or tiles[-1])
+    restorer = Restorer("msrn-m4r1s2-denoise", device="cpu", backend="eager", precision="fp32")
+    gray = Picture(np.zeros((1, 600, 600), np.float32))
+    timed = Tuned(Choice("eager", "fp32"), {96: 1e-6, 768: 1e-6}, "")
+    monkeypatch.setattr(engine, "tune", lambda *how, always: timed if always else Tuned(timed.choice, {}, ""))
+    needs = restorer.forecast(gray)
+    restorer(gray)
+    assert len(tiles) == 2
+    assert tiles[0] == tiles[1] < 600  # with the rates, which restoring does not have, it would be the whole
+    assert needs.kept == {restorer.weights.sha256: 0}  # torch frees what it took
 
 
 def test_progress_runs_to_one():

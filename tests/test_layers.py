@@ -9,7 +9,7 @@ import pytest
 
 SOURCES = Path(__file__).parents[1] / "src" / "msrn"
 LEVELS = [
-    ["errors"],
+    ["errors", "once"],
     ["picture", "atomic"],
     ["color", "transparency", "child", "config"],
     ["network", "metrics", "tiling", "files", "diagnose", "machine", "published", "bench_page"],

@@ -1,5 +1,6 @@
 """A run becomes a weights file: the averaged network, with a card that says where it comes from."""
 
+import json
 import math
 import shutil
 import subprocess
@@ -54,6 +55,7 @@ def test_a_published_file_is_completed_and_keeps_its_name(run, data_folder, tmp_
 def test_half_as_large_a_file_holds_the_rounded_network_and_nothing_measured_before(run, data_folder, tmp_path):
     whole, _ = publish(run, tmp_path, scores_on=[data_folder / "images"], levels=[15], data_root=data_folder)
     halved, card = publish(whole, tmp_path, half=True)
+    assert card.harmless == ("fp32",)
     assert (card.scores, card.losses, card.ranges) == ({}, {}, {})
     before, after = (load(path).network.state_dict() for path in (whole, halved))
     for key, tensor in after.items():
@@ -65,10 +67,21 @@ def test_half_as_large_a_file_holds_the_rounded_network_and_nothing_measured_bef
     ) == (2 * convolutions)
     completed, fuller = publish(halved, tmp_path / "again", scores_on=[data_folder / "images"], levels=[15])
     assert fuller.scores
-    assert load(completed)._arrays["extract.weight"].dtype == "float16"  # and is not asked for again
+    assert publish(completed, tmp_path / "third", half=True)[1] == fuller  # nothing is left to round
+    assert load(completed).storage == "float16"  # and is not asked for again
     loaded = load(completed)
     assert loaded.network
     assert loaded.identity == loaded.sha256
+
+
+def test_a_thinned_curve_ends_with_what_is_published(tmp_path):
+    for count in (1, 60, 62, 150):
+        rows = [{"step": 10 * k, "seconds": 1.0, "scores": {"2": 30.0}} for k in range(count + 5)]
+        (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        points = publishing._curve(tmp_path, 10 * (count - 1))
+        assert points[-1][0] == 10 * (count - 1)
+        assert len(points) <= 60
+        assert points == sorted(points)
 
 
 def test_weights_that_float16_cannot_hold_are_not_halved(run, tmp_path):

@@ -127,6 +127,7 @@ def test_a_single_candidate_is_not_timed(monkeypatch):
         lambda text: "",
         lambda text: text[: len(text) // 2],
         lambda text: "[]",
+        lambda text: "[" * 200_000,
         lambda text: '{"key": 1}',
         lambda text: text.replace('"fp32"', '"fp8"'),
         lambda text: text.replace("1e-06", "NaN"),

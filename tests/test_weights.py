@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import pickle
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -33,6 +33,19 @@ def rewrite(path, tensors=None, **metadata):
     target = path.with_name("changed.safetensors")
     save_file(load_file(path) if tensors is None else tensors, target, metadata or metadata_of(path))
     return target
+
+
+def changed(**card):
+    """Metadata whose card says something else."""
+    text = json.dumps({"format_version": 1, "card": json.loads(json.dumps(asdict(card_of("sr", CONFIG)))) | card})
+    return {"msrn": text}
+
+
+def test_what_a_program_changed_is_known_whatever_it_did(saved):
+    loaded = weights.load(saved)
+    assert loaded.identity == loaded.sha256
+    loaded.network.bfloat16()
+    assert loaded.identity == ""
 
 
 def test_a_file_rebuilds_the_same_network(saved):
@@ -88,6 +101,16 @@ def test_loading_is_strict(saved):
         weights.load(rewrite(saved, tensors | {"ensemble": torch.zeros(2), "extract.bias": torch.zeros(2)}))
     with pytest.raises(WeightsError, match="not finite"):
         weights.load(rewrite(saved, tensors | {"ensemble": torch.tensor([1.0, float("nan")])}))
+    variance = "blocks.0.norm1.0.running_var"
+    with pytest.raises(WeightsError, match="below zero"):
+        weights.load(rewrite(saved, tensors | {variance: -tensors[variance]}))
+    for dtype, words in (
+        (torch.float64, "float64, expected"),
+        (torch.int32, "int32, expected"),
+        (torch.bfloat16, "read"),
+    ):
+        with pytest.raises(WeightsError, match=words):
+            weights.load(rewrite(saved, tensors | {"ensemble": tensors["ensemble"].to(dtype)}))
 
 
 @pytest.mark.parametrize(
@@ -96,6 +119,13 @@ def test_loading_is_strict(saved):
         ({"format": "pt"}, "not published by this program"),
         ({"msrn": json.dumps({"format_version": 99, "card": {}})}, "format version 99"),
         ({"msrn": "{"}, "damaged card"),
+        ({"msrn": "[" * 200_000}, "damaged card"),
+        (changed(task="cooking"), "damaged card"),
+        (changed(losses={"int8": {"2": "a little"}}), "damaged card"),
+        (changed(losses=None), "damaged card"),
+        (changed(ranges={"0.first.0": float("nan")}), "damaged card"),
+        (changed(config=asdict(CONFIG) | {"channels": 10**7}), "has shape"),
+        (changed(config=asdict(CONFIG) | {"memory_blocks": 10**7}), "too few"),
         ({"msrn": "[]"}, "damaged card"),
         ({"msrn": json.dumps({"format_version": 1, "card": {}})}, "damaged card"),
         ({"msrn": json.dumps({"format_version": 1, "card": {"config": {"memory_blocks": 0}}})}, "damaged card"),

@@ -144,11 +144,14 @@ class Chain:
         return self.steps[-1].result_size(picture, scale, size)
 
     def forecast(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> Needs:
-        """Forecast seconds and memory; see ``Restorer.forecast``."""
+        """Forecast seconds and memory; see ``Restorer.forecast``.
+
+        Each step computes beside what the others hold on to, from the second such picture on even the first.
+        """
         each = [step.forecast(picture, scale, size) for step in self.steps]
-        kept = sum(step.kept for step in each)  # while the others compute
+        kept = {weights: held for step in each for weights, held in step.kept.items()}
         looking = _DIAGNOSIS_COPIES * picture.pixels.nbytes
-        peak = max([looking, *(step.peak + kept - step.kept for step in each)])
+        peak = max([looking, *(step.beside(kept) for step in each)])
         return Needs(sum(step.seconds for step in each), peak, kept)
 
 

@@ -229,7 +229,7 @@ def _rows(weights: Weights, side: int, rounds: int, peers: bool, limits: _Limits
     def restorer(**how: Any) -> Run:
         made = Restorer(weights, device=str(device), **how)
         if not how:
-            made.tuned = tuned  # where it cannot be kept, it is not timed again
+            vars(made)["tuned"] = tuned  # where it cannot be kept, it is not timed again
         return made.restore_planes
 
     entries = [Entry(f"automatic: {tuned.choice}", tuned.choice.precision, restorer)]

@@ -84,6 +84,7 @@ def print_card(weights: "Weights") -> None:
     parts += [f"on squares of {network.unshuffle}×{network.unshuffle} pixels"] if network.unshuffle > 1 else []
     parts += [] if network.multi_supervised else ["one image only supervised"]
     typer.echo(f"  network  {', '.join(parts)}; {network.multiply_adds_per_pixel:,} multiply-adds per pixel")
+    typer.echo(f"  storage  {weights.storage}")
     typer.echo(f"  levels   {', '.join(dict.fromkeys(f'{level:g}' for level in card.levels))}")
     training = ", ".join(f"{key} {value}" for key, value in card.training.items() if key != "curve")
     typer.echo(f"  data     {card.data}\n  training {training or 'unknown'}\n  licence  {card.licence}")

@@ -23,7 +23,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -37,10 +37,10 @@ from msrn.degrade import enlarged_size, resize
 from msrn.depth import in_turn, through
 from msrn.device import named
 from msrn.errors import MSRNError, UsageError
-from msrn.footprint import Needs, needs
+from msrn.footprint import Needs, memory
+from msrn.once import once
 from msrn.picture import Picture, Size, Task, check_picture
-from msrn.planning import automatic_tile, forecast, pictures_at_once, tiles_at_once
-from msrn.tiling import Tile, plan
+from msrn.planning import Piece, automatic_tile, batches_of, forecast, pictures_at_once
 from msrn.transparency import hide_invisible, restore_invisible
 from msrn.tuning import Tuned, tune
 
@@ -136,19 +136,19 @@ class Restorer:
         """The network's configuration."""
         return self.weights.card.config
 
-    @cached_property
+    @once
     def fused(self) -> "Fused":
         """The inference graph, on the CPU."""
         from msrn.fuse import fuse
 
         return fuse(self.weights.network)
 
-    @cached_property
+    @once
     def tuned(self) -> Tuned:
         """Backend and precision; timed here and now if this machine does not know these weights yet."""
         return tune(self.weights, lambda: self.fused, self.device, self._candidates, always=self._timed)
 
-    @cached_property
+    @once
     def at_once(self) -> int:
         """How many threads may restore small pictures (``planning.SMALL``) ``apart`` and gain by it."""
         return pictures_at_once(self.config, self.tuned)
@@ -167,15 +167,15 @@ class Restorer:
                 )
         return self._backends[number]
 
-    @cached_property
+    @once
     def _skip(self) -> float:
         return self.weights.skip
 
-    @cached_property
+    @once
     def _exact(self) -> Backend:
         return create(_EXACT, self.fused, {}, self.device)
 
-    @cached_property
+    @once
     def for_color(self) -> "Restorer":
         """What restores pictures with colours: this one, or another that sees R, G and B together."""
         return self._colored()
@@ -224,13 +224,14 @@ class Restorer:
         if (chosen := self.settled(picture)) is not self:
             return chosen.forecast(picture, scale, size)
         channels, (height, width) = len(picture.pixels), self.result_size(picture, scale, size)
-        tuned = tune(self.weights, lambda: self.fused, self.device, self._candidates, always=True)
+        timed = tune(self.weights, lambda: self.fused, self.device, self._candidates, always=True)
         passes = 1.0
         if self.config.in_channels == 1 and channels == 3:
             passes = {"sr": 1.0, "denoise": 3.0, "jpeg": 1.5}[self.weights.card.task]
-        tile = self.tile or automatic_tile(self.config, height, width, self.device, tuned)
-        seconds = passes * (8 if self.tta else 1) * forecast(self.config, height, width, tile, tuned)
-        return needs(self.config, channels, height, width, tile, tuned.choice, seconds)
+        tile = self.tile or automatic_tile(self.config, height, width, self.device, self.tuned)
+        seconds = passes * (8 if self.tta else 1) * forecast(self.config, height, width, tile, timed)
+        peak, kept = memory(self.config, channels, height, width, tile, timed.choice)
+        return Needs(seconds, peak, {self.weights.sha256 or self.weights.name: kept})
 
     def __call__(
         self,
@@ -340,7 +341,7 @@ class Restorer:
         out = np.empty_like(planes)
         while True:
             try:
-                batches = self._batches(len(planes), height, width, tile)
+                batches = batches_of(self.config, len(planes), height, width, tile, self.device, self.tuned.choice)
                 sources = (_cut(planes, batch) for batch in batches)
                 for done, (batch, results) in enumerate(zip(batches, self._restored(sources), strict=True), start=1):
                     for (number, part), result in zip(batch, results, strict=True):
@@ -355,23 +356,6 @@ class Restorer:
                 tile = max(_SMALLEST_TILE, tile // 2)
                 logger.warning("out of memory: going on with tiles of %d", tile)
 
-    def _batches(self, count: int, height: int, width: int, tile: int) -> list[list[tuple[int, Tile]]]:
-        """Which tiles of which planes are computed together.
-
-        A processor keeps one plane's tile in its caches, but no more; a GPU would rather have many at once.
-        """
-        on_gpu = self.device.type != "cpu"
-        parts = plan(height, width, tile, self.config.halo, self.config.unshuffle, uniform=on_gpu)
-        pieces = [(number, part) for number in range(count) for part in parts]
-        if not on_gpu:
-            return [[piece] for piece in pieces]
-        alike: dict[tuple[int, int], list[tuple[int, Tile]]] = {}
-        for number, part in pieces:
-            source = part.source
-            alike.setdefault((source.bottom - source.top, source.right - source.left), []).append((number, part))
-        most = tiles_at_once(self.config, height, width, tile, self.device, self.tuned.choice)
-        return [group[k : k + most] for group in alike.values() for k in range(0, len(group), most)]
-
     def _restored(self, sources: Iterable[Planes]) -> Iterator[Planes]:
         """Run the network over one batch after the other; what a fast backend spoils is repeated in fp32."""
         seen: deque[Planes] = deque()
@@ -385,18 +369,19 @@ class Restorer:
             x = seen.popleft()
             base = x * np.float32(self._skip)
             result = base + residual
-            spoilt = _spoilt(result, x) or ("" if residual.any() else "the picture as it came")
-            if spoilt and self.tuned.choice != _EXACT:
-                exact = through(self._exact, x, self.config.unshuffle)
-                if not np.array_equal(exact, residual):
-                    logger.warning("%s gave %s: this tile is repeated in fp32", self.tuned.choice, spoilt)
-                result = base + exact
+            for tile in (slice(k, k + 1) for k in range(len(x))):
+                spoilt = _spoilt(result[tile], x[tile]) or ("" if residual[tile].any() else "the picture as it came")
+                if spoilt and self.tuned.choice != _EXACT:
+                    exact = through(self._exact, x[tile], self.config.unshuffle)
+                    if not np.array_equal(exact, residual[tile]):
+                        logger.warning("%s gave %s: this tile is repeated in fp32", self.tuned.choice, spoilt)
+                    result[tile] = base[tile] + exact
             if not np.isfinite(result).all():
                 raise MSRNError("the network gave values that are not finite; is the input finite?")
             yield result if self.strength == 1 else x + np.float32(self.strength) * (result - x)
 
 
-def _cut(planes: Planes, batch: list[tuple[int, Tile]]) -> Planes:
+def _cut(planes: Planes, batch: list[Piece]) -> Planes:
     """The sources of tiles of one size, ``(tiles, C, h, w)``."""
     first, part = batch[0]
     if len(batch) == 1:

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from msrn.backends import Choice, Device
 from msrn.config import MSRNConfig
-from msrn.machine import free_memory, has_bf16
+from msrn.machine import free_memory, instructions
+from msrn.tiling import longest_source
 
 MEMORY_SHARE = 0.25
 """Share of the free memory that one pass of the network may take."""
@@ -19,33 +20,35 @@ class Needs(NamedTuple):
     seconds: float
     peak: int
     """Bytes at the worst moment, with Python and all libraries."""
-    kept: int
-    """Of these, what the backend holds on to for the next picture."""
+    kept: dict[str, int]
+    """Of these, what each network holds on to for the next picture, by the SHA-256 of its weights."""
+
+    def beside(self, kept: dict[str, int]) -> int:
+        """The peak, where these networks, itself perhaps among them, hold on to something."""
+        return self.peak + sum(held for weights, held in kept.items() if weights not in self.kept)
 
 
 def pass_bytes(config: MSRNConfig, height: int, width: int, tile: int, choice: Choice) -> int:
-    """Estimate the memory of one pass of the network over a tile with its halo, as measured."""
+    """Estimate the memory of one pass of the network over the largest tile with its halo, as measured."""
     # All memories are there at the end. Where nothing is rounded to 8 bit, so is what the last gate reads of each.
     blocks, recursions, precision = config.memory_blocks, config.recursions, choice.precision
-    half = "bf16" in precision and (choice.backend != "openvino" or has_bf16())  # without, it computes in fp32
+    half = "bf16" in precision and (choice.backend != "openvino" or "avx512f" in instructions())
+    # With AVX-512, OpenVINO emulates bf16; with less, it computes in fp32.
     precision = precision if half else precision.removesuffix("-bf16")
     maps = blocks + recursions + {"int8": 3, "int8-bf16": 5}.get(precision, blocks + 3)
     if choice.backend in ("eager", "compiled"):  # which keep no activations, but layers have copies of their own
         maps = 2 * blocks + 10
-    side = tile + 2 * config.halo
+    rows, columns = (longest_source(length, tile, config.halo, config.unshuffle) for length in (height, width))
     size = 2 if half else 4
-    return int(min(side, height) * min(side, width) * size * config.channels_per_pixel * maps)
+    return int(rows * columns * size * config.channels_per_pixel * maps)
 
 
-def needs(
-    config: MSRNConfig, channels: int, height: int, width: int, tile: int, choice: Choice, seconds: float
-) -> Needs:
-    """Forecast what restoring a picture whose result has a size takes, as far as it is not the seconds."""
+def memory(config: MSRNConfig, channels: int, height: int, width: int, tile: int, choice: Choice) -> tuple[int, int]:
+    """Forecast the bytes that restoring a picture whose result has a size takes at most, and keeps."""
     planes = int(_FLOAT_COPIES * channels * height * width * 4)
     one_pass = pass_bytes(config, height, width, tile, choice)
-    return Needs(
-        seconds, planes + one_pass + runtime_bytes(choice), one_pass if choice.backend in ("openvino", "onnx") else 0
-    )
+    kept = one_pass if choice.backend in ("openvino", "onnx") else 0  # torch frees it
+    return planes + one_pass + runtime_bytes(choice), kept
 
 
 def runtime_bytes(choice: Choice) -> int:

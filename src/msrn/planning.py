@@ -7,9 +7,11 @@ from msrn.backends import Choice, Device, Processor
 from msrn.config import MSRNConfig
 from msrn.footprint import MEMORY_SHARE, free_on, pass_bytes, runtime_bytes
 from msrn.machine import cores
-from msrn.tiling import plan
+from msrn.tiling import Tile, plan
 from msrn.tuning import Tuned
 
+Piece = tuple[int, Tile]
+"""A plane's number and one of its tiles."""
 SMALL = 256 * 256
 """Pixels of a result whose computing the cores had better not share: waiting for each other, they lose more than by
 smaller caches."""
@@ -92,8 +94,27 @@ def pictures_at_once(config: MSRNConfig, tuned: Tuned) -> int:
     return max(1, min(cores(), fitting)) if tuned.choice.backend == "openvino" else 1
 
 
-def tiles_at_once(config: MSRNConfig, height: int, width: int, tile: int, device: Device, choice: Choice) -> int:
-    """Return how many tiles a GPU should compute together."""
+def batches_of(
+    config: MSRNConfig, count: int, height: int, width: int, tile: int, device: Device, choice: Choice
+) -> list[list[Piece]]:
+    """Return which tiles of ``count`` planes are computed together.
+
+    A processor keeps one plane's tile in its caches, but no more; a GPU would rather have many at once.
+    """
+    on_gpu = device.type != "cpu"
+    parts = plan(height, width, tile, config.halo, config.unshuffle, uniform=on_gpu)
+    pieces = [(number, part) for number in range(count) for part in parts]
+    if not on_gpu:
+        return [[piece] for piece in pieces]
+    alike: dict[tuple[int, int], list[Piece]] = {}
+    for number, part in pieces:
+        source = part.source
+        alike.setdefault((source.bottom - source.top, source.right - source.left), []).append((number, part))
+    most = _tiles_at_once(config, height, width, tile, device, choice)
+    return [group[k : k + most] for group in alike.values() for k in range(0, len(group), most)]
+
+
+def _tiles_at_once(config: MSRNConfig, height: int, width: int, tile: int, device: Device, choice: Choice) -> int:
     fitting = int(free_on(device) * MEMORY_SHARE / pass_bytes(config, height, width, tile, choice))
     tiles = -(-height // tile) * -(-width // tile)
     return max(1, min(fitting, -(-tiles // _BATCHES)))

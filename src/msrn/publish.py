@@ -58,8 +58,7 @@ def publish(
     if bool(scores_on) != bool(levels):
         raise UsageError("scores need folders of images and levels, both")
     network, card = _published(run) if run.suffix == ".safetensors" else _trained(run)
-    if half:
-        halve(network)
+    if half and halve(network):
         card = replace(card, ranges={}, losses={}, scores={})  # what was measured before is another network's
     if licence is not None:
         card = replace(card, licence=licence)
@@ -135,7 +134,8 @@ def _curve(run: Path, last: int) -> list[list[Any]]:
                 scores = {level: round(value, 3) for level, value in row["scores"].items()}
                 points.append([row["step"], round(row["seconds"] / 3600, 4), scores])
     points = [point for point in points if point[0] <= last]
-    return points[:: -(-len(points) // _POINTS)] if len(points) > _POINTS else points
+    # Thinned from the end, which is the step that is published.
+    return points[:: -max(1, -(-len(points) // _POINTS))][::-1]
 
 
 def _commit() -> str:

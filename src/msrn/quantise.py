@@ -72,7 +72,7 @@ def measure(network: MSRN, recipe: Recipe, data_root: Path) -> LowerPrecision:
         ranges = {place: top for place, top in ranges.items() if ".gate." not in place}
         int8 = losses(Rounded(fused, ranges))
     bf16 = losses(create(Choice("eager", "bf16"), fused, {}, _CPU))
-    return LowerPrecision({place: round(top, 5) for place, top in ranges.items()}, {"int8": int8, "bf16": bf16})
+    return LowerPrecision(ranges, {"int8": int8, "bf16": bf16})
 
 
 def _worst(result: tuple[dict[str, float], dict[str, float]]) -> float:
@@ -117,7 +117,7 @@ class _Recording(TorchOperations):
             ordered = x.flatten().sort().values
             for ranges, quantile in zip(self.ranges, _QUANTILES, strict=True):
                 top = float(ordered[int(quantile * (len(ordered) - 1))])
-                ranges[place] = max(top, 1e-6)  # an input that is always zero needs some range
+                ranges[place] = max(round(top, 5), 1e-5)  # an input that is always zero needs some range
         return convolution(x)
 
 

@@ -69,12 +69,21 @@ def plan(height: int, width: int, tile: int, halo: int, multiple: int = 1, unifo
     ]
 
 
+def longest_source(length: int, tile: int, halo: int, multiple: int = 1) -> int:
+    """Return how far the largest source of :func:`plan` reaches along an axis at most."""
+    return min(length, _step(length, tile, multiple) + 2 * halo)
+
+
+def _step(length: int, tile: int, multiple: int) -> int:
+    squares, most = -(-length // multiple), max(1, tile // multiple)
+    return -(-squares // -(-squares // most)) * multiple
+
+
 def _spans(
     length: int, tile: int, halo: int, multiple: int, uniform: bool
 ) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """First and last pixel (exclusive) of each core and of its source, along one axis."""
-    squares, most = -(-length // multiple), max(1, tile // multiple)
-    step = -(-squares // -(-squares // most)) * multiple
+    step = _step(length, tile, multiple)
     reach = step + 2 * halo if uniform else 0
     spans: list[tuple[tuple[int, int], tuple[int, int]]] = []
     for first, last in pairwise([*range(0, length, step), length]):

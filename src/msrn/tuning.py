@@ -216,6 +216,6 @@ def _read(path: Path, key: dict[str, Any], found: Sequence[Choice]) -> Tuned | N
         return Tuned(choice, rates, str(kept["why"]))
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         logger.info("%s cannot be used (%s): timing again", path, reason(error))
     return None

@@ -183,10 +183,14 @@ class Weights:
     @cached_property
     def network(self) -> "MSRN":
         """The network itself; changing its tensors is allowed."""
+        import torch
+
         from msrn.network import MSRN
 
+        arrays = self._arrays
+        _check(arrays, self.card.config, self.name)
         network = MSRN(self.card.config)
-        _fill(network, self._arrays, self.name)
+        network.load_state_dict({key: torch.from_numpy(array.copy()) for key, array in arrays.items()})
         return network.eval().requires_grad_(False)
 
     @property
@@ -198,20 +202,29 @@ class Weights:
         return sum(ensemble)
 
     @property
+    def storage(self) -> str:
+        """The type that the file stores convolutions' weights in; fp32 is computed with either."""
+        return "float32" if self._data is None else str(self._arrays["extract.weight"].dtype)
+
+    @property
     def identity(self) -> str:
         """The SHA-256 where it says what the network computes: not of one made or changed by a program."""
         if self._data is None:
             return ""
         if "network" in vars(self):
             state = self.network.state_dict()
-            if any(not np.array_equal(state[key].numpy(), array) for key, array in self._arrays.items()):
-                return ""
+            for key, array in self._arrays.items():
+                if not np.array_equal(state[key].detach().cpu().double().numpy(), array):
+                    return ""
         return self.sha256
 
     @property
     def _arrays(self) -> dict[str, NDArray[Any]]:
         assert self._data is not None
-        return read_arrays(self._data)
+        try:
+            return read_arrays(self._data)
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:  # such as types that numpy does not have
+            raise WeightsError(f"{self.name} holds tensors that cannot be read: {error!r}") from error
 
 
 def load(name_or_path: str | Path) -> Weights:
@@ -299,20 +312,26 @@ def save(network: "MSRN", card: Card, folder: Path, stem: str) -> Path:
     return path
 
 
-def halve(network: "MSRN") -> None:
+def halve(network: "MSRN") -> bool:
     """Round all convolutions' weights to what float16 holds, so that the file takes half as much.
+
+    Returns:
+        Whether that changed anything.
 
     Raises:
         WeightsError: one is too large for that.
     """
     import torch
 
+    changed = False
     for name, weight in network.named_parameters():
         if weight.ndim == 4:
             rounded = weight.detach().half().float()
-            if not torch.isfinite(rounded).all():
+            if bool((torch.isinf(rounded) & ~torch.isinf(weight)).any()):
                 raise WeightsError(f"{name} holds values that are too large for float16")
+            changed = changed or not torch.equal(rounded, weight)
             weight.data.copy_(rounded)
+    return changed
 
 
 def _parse(metadata: dict[str, str], path: Path) -> Card:
@@ -324,26 +343,41 @@ def _parse(metadata: dict[str, str], path: Path) -> Card:
         if version != FORMAT_VERSION:
             raise WeightsError(f"{path} has format version {version}; this program reads {FORMAT_VERSION}")
         card = cast(dict[str, Any], values["card"])
-        return Card(config=MSRNConfig(**card.pop("config")), levels=tuple(card.pop("levels")), **card)
-    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        found = Card(config=MSRNConfig(**card.pop("config")), levels=tuple(card.pop("levels")), **card)
+        numbers = [*found.ranges.values(), *(loss for each in found.losses.values() for loss in each.values())]
+        if found.task not in get_args(Task) or not all(math.isfinite(number) for number in numbers):
+            raise ValueError("no such task, or a loss or range that is no number")
+        return found
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, UsageError) as error:
         raise WeightsError(f"{path} has a damaged card: {error!r}") from error
 
 
-def _fill(network: "MSRN", arrays: dict[str, NDArray[Any]], name: str) -> None:
-    """Give a network its tensors, all of them and nothing else."""
+def _check(arrays: dict[str, NDArray[Any]], config: MSRNConfig, name: str) -> None:
+    """Raise :class:`WeightsError` unless these are a network's tensors, all of them and nothing else."""
     import torch
 
-    expected = network.state_dict()
+    from msrn.network import MSRN
+
+    # Before anything of the size that a file claims is made.
+    if config.memory_blocks * config.recursions > len(arrays):
+        raise WeightsError(f"{name} lacks tensors: {len(arrays)} are too few for {config.shape}")
+    with torch.device("meta"):
+        expected = MSRN(config).state_dict()
     for key in sorted(expected.keys() | arrays.keys()):
         if key not in arrays:
             raise WeightsError(f"{name} lacks the tensor {key}")
         if key not in expected:
             raise WeightsError(f"{name} has a tensor {key} that its network does not")
-        if arrays[key].shape != expected[key].shape:
-            raise WeightsError(f"{name}: {key} has shape {arrays[key].shape}, expected {tuple(expected[key].shape)}")
-        if not np.isfinite(arrays[key]).all():
+        array = arrays[key]
+        if array.shape != expected[key].shape:
+            raise WeightsError(f"{name}: {key} has shape {array.shape}, expected {tuple(expected[key].shape)}")
+        types = ("float16", "float32") if expected[key].is_floating_point() else ("int64",)
+        if array.dtype not in types:
+            raise WeightsError(f"{name}: {key} is {array.dtype}, expected {' or '.join(types)}")
+        if not np.isfinite(array).all():
             raise WeightsError(f"{name}: {key} holds values that are not finite")
-    network.load_state_dict({key: torch.from_numpy(array.copy()) for key, array in arrays.items()})
+        if key.endswith("running_var") and (array < 0).any():
+            raise WeightsError(f"{name}: {key} holds variances below zero")
 
 
 def _canonical(name: str) -> str:

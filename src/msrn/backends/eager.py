@@ -29,8 +29,11 @@ class Torch:
         last = precision == "bf16" or self.device.type == "cuda" or wide
         self.layout = torch.channels_last if last else torch.contiguous_format
         graph = _Residual(copy.deepcopy(fused), self.type).to(self.device, self.type)
-        graph.fused.extract_norm.float()
-        graph.fused.extract.float()
+        for exact, rounded in (
+            (fused.extract_norm, graph.fused.extract_norm),
+            (fused.extract, graph.fused.extract),
+        ):
+            rounded.float().load_state_dict(exact.state_dict())
         graph.to(memory_format=self.layout)  # pyright: ignore[reportCallIssue]
         self.graph = cast(nn.Module, torch.compile(graph, dynamic=True)) if compiled else graph
         if self.device.type == "cuda" and precision == "fp32":

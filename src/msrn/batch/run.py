@@ -215,6 +215,7 @@ def forecast(
     Standard input is not looked at.
     """
     limits = limits or Limits()
+    kept: dict[str, int] = {}  # by the networks of the jobs before
     for job in jobs:
         frames = 1
         if job.source == STDIO:
@@ -236,7 +237,8 @@ def forecast(
         except MSRNError as error:
             yield Forecast(job, error=error)
             continue
-        yield Forecast(job, _note(chosen, picture, size), frames * needs.seconds, needs.peak)
+        yield Forecast(job, _note(chosen, picture, size), frames * needs.seconds, needs.beside(kept))
+        kept |= {weights: max(held, kept.get(weights, 0)) for weights, held in needs.kept.items()}
 
 
 def _note(chosen: "Restorer | Chain", picture: Picture, size: Size | None) -> str:

@@ -139,7 +139,10 @@ class _Scoring(NamedTuple):
     quiet: bool
 
     def run(self, cases: Sequence[_Case], bar: Bar) -> "tuple[list[Result], list[MSRNError]]":
-        """Score the cases; one that fails is an error that is said and returned, and the others are still scored."""
+        """Score the cases; one that fails is an error that is said and returned.
+
+        The others are still scored, unless images can no longer be saved.
+        """
         results: list[Result] = []
         lost: list[MSRNError] = []
         several = len({id(case.method) for case in cases}) > 1

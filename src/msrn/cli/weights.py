@@ -24,7 +24,9 @@ def publish(
     ] = None,
     data: Annotated[list[Path] | None, typer.Option("--data", help="Folder of clean images to score on.")] = None,
     level: Annotated[list[float] | None, typer.Option("--level", help="Level to score at; may be repeated.")] = None,
-    half: Annotated[bool, typer.Option("--half", help="Round weights to float16: half the file.")] = False,
+    half: Annotated[
+        bool, typer.Option("--half", help="Round weights to float16: half the file, to be measured anew.")
+    ] = False,
 ) -> None:
     """Turn a run into a weights file with its card and scores."""
     from msrn.publish import publish as publish_run
@@ -42,6 +44,10 @@ def publish(
     typer.echo(str(path))
     if not card.scores:
         say("msrn: note: its card has no scores; --data and --level measure them")
+    if not card.costs:
+        say(
+            "msrn: note: its card does not say what int8 and bf16 cost, so only fp32 is chosen; --data-root measures it"
+        )
     for name, levels in card.scores.items():
         for at, scores in levels.items():
             say(f"{name} {at}: {scores['mean']['psnr']:.2f} dB (degraded {scores['baseline']['psnr']:.2f})")
