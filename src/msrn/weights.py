@@ -108,7 +108,7 @@ CATALOGUE: tuple[Entry, ...] = (
         task="sr",
         file="MSRN_M4R1C64S2_sr-291-d532353c.safetensors",
         sha256="d532353cdd1d08153436e88d785c41e56478513ab9a6c0737acc8ac8777ea23f",
-        summary="enlarging by any factor from 1 to 4; 0.089 M multiply-adds per pixel",
+        summary="enlarging by any factor up to 4; 0.089 M multiply-adds per pixel",
     ),
     Entry(
         name="msrn-m6r1s2-sr",
