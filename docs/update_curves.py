@@ -15,7 +15,10 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 KEPT, PICTURE = ROOT / "docs" / "results" / "curves.json", ROOT / "docs" / "images" / "curves.svg"
 SHOWN = {"sr": ("super-resolution ×3", "3"), "denoise": ("noise σ 50", "50"), "jpeg": ("JPEG quality 10", "10")}
-COLOURS = ("#1769aa", "#b3541e", "#2e7d32", "#6a1b9a", "#455a64", "#ad1457", "#00838f")
+COLOURS = (
+    *("#1769aa", "#b3541e", "#2e7d32", "#6a1b9a", "#455a64", "#ad1457", "#00838f"),
+    *("#9e9d24", "#5d4037", "#212121", "#e65100"),
+)
 WIDTH, HEIGHT = 700, 290
 Lines = dict[str, list[tuple[float, float]]]
 

@@ -138,6 +138,18 @@ def test_evaluations_add_up_and_are_what_the_cards_say():
                 assert value == pytest.approx(card["mean"][key], abs=6e-5)
 
 
+def test_files_on_the_way_to_the_papers_size_score_what_their_page_says():
+    page = (ROOT / "weights" / "README.md").read_text(encoding="utf-8")
+    found = re.findall(r"^\| (MSRN_\S+) \| (\w+) [^|]*\| ([^|]*) \| ([^|]*) \|", page, flags=re.MULTILINE)
+    assert {name for name, *_ in found} == {path.stem for path in (ROOT / "weights").glob("*.safetensors")}
+    for name, data, degraded, restored in found:
+        loaded = weights.load(ROOT / "weights" / f"{name}.safetensors")  # which compares the hash
+        for said, kind in ((degraded, "baseline"), (restored, "mean")):
+            scores = [f"{level[kind]['psnr']:.2f}" for level in loaded.card.scores[data].values()]
+            assert said == " / ".join(scores), name
+        assert loaded.storage == "float16"
+
+
 def test_costs_beside_the_papers_are_those_of_the_networks():
     found = re.findall(r"(\d+) times as\s+costly\s+as\s+`(\w+)`", README)
     assert {name for _, name in found} == {entry.name.split("-")[1] for entry in weights.CATALOGUE}
