@@ -19,7 +19,6 @@ from msrn.engine import Restorer, apart
 from msrn.errors import MSRNError, UsageError
 from msrn.network import MSRNConfig
 from msrn.picture import Picture
-from msrn.planning import automatic_tile
 from msrn.tuning import Tuned
 
 
@@ -253,33 +252,6 @@ def test_other_runtime_errors_are_not_taken_for_lack_of_memory(monkeypatch):
         Restorer(identity_weights("sr"), device="cpu").restore_planes(np.zeros((1, 1, 8, 8), np.float32))
 
 
-def test_the_forecast_is_what_the_timing_says(monkeypatch):
-    monkeypatch.setattr(footprint, "free_memory", lambda: 64 << 30)
-    tuned = Tuned(Choice("eager", "fp32"), {96: 2e-6, 384: 2e-6}, "")
-    monkeypatch.setattr(engine, "tune", lambda *arguments, **options: tuned)
-    config = MSRNConfig(1, 1, 4)
-    restorer = Restorer(random_weights("denoise", config), device="cpu", tile=512)
-    gray = restorer.forecast(Picture(np.zeros((1, 1024, 1024), np.float32)))
-    assert gray.seconds == pytest.approx(2e-6 * (1024 + 2 * config.halo) ** 2)
-    color = restorer.forecast(Picture(np.zeros((3, 1024, 1024), np.float32)))
-    assert color.seconds == pytest.approx(3 * gray.seconds)
-    assert color.peak > gray.peak
-
-
-def test_the_forecast_is_of_the_tiles_that_are_used(monkeypatch):
-    tiles = []
-    monkeypatch.setattr(engine, "automatic_tile", lambda *how: tiles.append(automatic_tile(*how)) or tiles[-1])
-    restorer = Restorer("msrn-m4r1s2-denoise", device="cpu", backend="eager", precision="fp32")
-    gray = Picture(np.zeros((1, 600, 600), np.float32))
-    timed = Tuned(Choice("eager", "fp32"), {96: 1e-6, 768: 1e-6}, "")
-    monkeypatch.setattr(engine, "tune", lambda *how, always: timed if always else Tuned(timed.choice, {}, ""))
-    needs = restorer.forecast(gray)
-    restorer(gray)
-    assert len(tiles) == 2
-    assert tiles[0] == tiles[1] < 600  # with the rates, which restoring does not have, it would be the whole
-    assert needs.kept == {restorer.weights.sha256: 0}  # torch frees what it took
-
-
 def test_progress_runs_to_one():
     shares: list[float] = []
     Restorer(identity_weights("sr"), device="cpu", tile=16)(picture(), scale=2, progress=shares.append)
@@ -356,15 +328,6 @@ def test_alpha_is_enlarged_by_the_same_factor_as_the_colours():
     alpha = (0.2 + 0.6 * np.random.default_rng(0).random((1, 21, 17))).astype(np.float32)
     result = Restorer(identity_weights("sr"), device="cpu")(Picture(np.repeat(alpha, 3, axis=0), alpha), scale=1.37)
     np.testing.assert_allclose(result.alpha, resize(alpha, 1.37).clip(0, 1), atol=1e-6)
-
-
-def test_self_ensemble_is_forecast_to_take_eight_times_as_long(monkeypatch):
-    monkeypatch.setattr(engine, "tune", lambda *a, **o: Tuned(Choice("eager", "fp32"), {96: 2e-6}, ""))
-    image = Picture(np.zeros((1, 64, 64), np.float32))
-    one, eight = (
-        Restorer(identity_weights("denoise"), device="cpu", tta=tta).forecast(image)[0] for tta in (False, True)
-    )
-    assert eight == pytest.approx(8 * one)
 
 
 @pytest.mark.parametrize("task", ["sr", "denoise", "jpeg"])
