@@ -46,16 +46,17 @@ restorer(Picture(np.zeros((3, 160, 160), np.float32)))  # everything is imported
 picture = Picture(np.full((3, {side}, {side}), 0.5, np.float32))
 before = peak()
 result = restorer(picture)
-print((peak() - before - result.pixels.nbytes) / result.pixels[0].size)
+print(peak() - before - result.pixels.nbytes)
 """
 
 
-@pytest.mark.parametrize(("task", "side"), [("sr", 1024), ("denoise", 2048), ("jpeg", 2048)])
+@pytest.mark.parametrize(("task", "side"), [("sr", 2048), ("denoise", 4096), ("jpeg", 4096)])
 def test_bytes_per_pixel_beyond_the_picture_and_its_result(task, side, request):
     code = BEYOND.format(root=str(request.config.rootpath), task=task, side=side)
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    # The automatic tile counts on it; a small tile's pass takes 16 MiB.
-    assert float(process.stdout) < _BESIDES_PER_PIXEL + 2**24 / 2048**2
+    # The automatic tile counts on it. 32 MiB are for a small tile's pass and for what the allocator does not give back,
+    # which differs from run to run; a second plane would be 64 MiB.
+    assert int(process.stdout) < _BESIDES_PER_PIXEL * 4096**2 + 2**25
 
 
 PASS = """

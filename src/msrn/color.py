@@ -66,9 +66,16 @@ def ycbcr_becomes_rgb(planes: FloatArray, color_range: Range) -> None:
 
 def luminance(rgb: FloatArray, color_range: Range = "studio") -> FloatArray:
     """Return only Y of RGB: ``(3, H, W)`` to ``(1, H, W)``."""
-    matrix, offset = _FORWARD[color_range]
+    return plane_of_ycbcr(rgb, 0, color_range)
+
+
+def plane_of_ycbcr(rgb: FloatArray, index: int, color_range: Range = "studio") -> FloatArray:
+    """Return Y, Cb or Cr alone: ``(3, H, W)`` to ``(1, H, W)``."""
+    matrix, offset = (of_all[index : index + 1] for of_all in _FORWARD[color_range])
     _check(rgb)
-    return _mix(rgb, matrix[:1]) + offset.astype(rgb.dtype)[:1, None, None]
+    out = _mix(rgb, matrix)
+    out += offset.astype(rgb.dtype)[:, None, None]
+    return out
 
 
 def luminance_uint8(rgb: NDArray[np.uint8], color_range: Range = "studio") -> NDArray[np.uint8]:

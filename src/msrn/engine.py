@@ -31,7 +31,7 @@ import numpy as np
 
 from msrn import weights as weights_module
 from msrn.backends import Backend, BackendName, Choice, Planes, Precision, candidates, create, kept, native
-from msrn.color import luminance, rgb_to_ycbcr, ycbcr_becomes_rgb
+from msrn.color import luminance, plane_of_ycbcr, rgb_to_ycbcr, ycbcr_becomes_rgb
 from msrn.config import MSRNConfig
 from msrn.degrade import enlarged_size, resize
 from msrn.depth import in_turn, through
@@ -305,9 +305,8 @@ class Restorer:
         # Of everything as large as the result there is the result itself and one plane, never more.
         pixels = np.zeros((3, *target), dtype=np.float32)
         pixels[:1] = self.restore_planes(resize(luminance(picture.pixels), **how)[None], report)[0]
-        ycbcr = rgb_to_ycbcr(picture.pixels)
-        for plane in (1, 2):
-            resize(ycbcr[plane], **how, onto=pixels[plane])
+        for k in (1, 2):
+            resize(plane_of_ycbcr(picture.pixels, k), **how, onto=pixels[k : k + 1])
         ycbcr_becomes_rgb(pixels, "studio")
         return picture.with_pixels(pixels, alpha)
 
