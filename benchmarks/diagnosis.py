@@ -3,7 +3,8 @@
     python benchmarks/diagnosis.py FOLDER [--every 10]
 
 Noise is added to every n-th image of the folder, or it is compressed, at several levels; each row says what was found
-and the gain in colour PSNR of removing it whatever the rules say: the median, and the worst image's.
+and the gain in colour PSNR of removing it whatever the rules say: the median, and the worst image's. The images are cut
+so that no JPEG lies on the grid of an earlier one.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from msrn import Restorer, files
-from msrn.data import list_images
+from msrn.data import list_images, off_grid
 from msrn.degrade import GaussianNoise, Jpeg
 from msrn.diagnose import Diagnosis, diagnose
 from msrn.metrics import psnr
@@ -43,7 +44,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=10)
     options = parser.parse_args()
 
-    clean = [files.read(path) for path in list_images([options.folder])[:: options.every]]
+    paths = list_images([options.folder])[:: options.every]
+    clean = [Picture(off_grid(files.read(path).pixels, number)) for number, path in enumerate(paths)]
     print(f"{len(clean)} images")
     print("| damage | found σ, 10 % / 50 % / 90 % | found quality | median gain, dB | worst |\n|---|---|---|---|---|")
     denoiser, deblocker = Restorer("denoise"), Restorer("jpeg")
@@ -51,7 +53,7 @@ def main() -> None:
     for sigma in (0.5, 2, 4, 8, 15, 30, 60):
         text = row(clean, lambda pixels, sigma=sigma: GaussianNoise().apply(pixels, sigma, rng), denoiser)
         print(f"| noise σ {sigma:g} | {text} |", flush=True)
-    for quality in (10, 30, 50, 70, 80, 85, 90):
+    for quality in (10, 30, 50, 70, 80, 85, 90, 92, 95):
         text = row(clean, lambda pixels, quality=quality: Jpeg().apply(pixels, quality), deblocker)
         print(f"| JPEG quality {quality} | {text} |", flush=True)
 

@@ -5,8 +5,19 @@ import pytest
 import torch
 from PIL import Image
 
-from msrn.data import Pack, PatchSampler, digest_of, list_images, load_pack, load_plane, read_folders, save_pack, split
-from msrn.degrade import Bicubic, GaussianNoise, Jpeg
+from msrn.data import (
+    Pack,
+    PatchSampler,
+    digest_of,
+    list_images,
+    load_pack,
+    load_plane,
+    off_grid,
+    read_folders,
+    save_pack,
+    split,
+)
+from msrn.degrade import Bicubic, GaussianNoise, Jpeg, resize, to_uint8
 from msrn.errors import ImageError, UsageError
 from msrn.feed import load_material
 from msrn.recipe import validate
@@ -169,6 +180,36 @@ def test_jpeg_grids_come_at_every_phase():
         jumps = np.abs(np.diff(sampler.sample(index)[0][0], axis=1)).sum(0)
         borders.add(int(np.argmax([jumps[k::8].mean() for k in range(8)])))
     assert len(borders) == 8
+
+
+def test_a_jpeg_is_not_compressed_again_block_by_block(tmp_path):
+    rng = np.random.default_rng(0)
+    texture = to_uint8(resize(rng.random((1, 40, 48)), 2))
+    once = to_uint8(Jpeg().apply(texture / np.float32(255), 90))
+    first = float(np.abs(once / 255 - texture / 255).mean())
+    for index in range(4):
+        Image.fromarray(once[0]).save(tmp_path / f"{index}.png")
+    values = {
+        "name": "tiny",
+        "task": "jpeg",
+        "data": {"folders": ["."], "patch": 32, "resident": True, "levels": [90], "validation_levels": [90]},
+        "optimiser": {"steps": 1},
+    }
+    material = load_material(validate(values, "test"), tmp_path, torch.device("cpu"))
+    degraded, clean = material.sampler.batch(0, 30)
+    assert float((degraded - clean).abs().mean()) > first / 2
+    held_out = material.held_out[0] / np.float32(255)
+    assert float(np.abs(Jpeg().apply(held_out, 90) - held_out).mean()) > first / 2
+    again = once / np.float32(255)
+    assert float(np.abs(Jpeg().apply(again, 90) - again).mean()) < first / 5  # as it would have been
+
+
+@pytest.mark.parametrize("number", range(20))
+def test_no_block_stays_where_it_was(number):
+    rows, columns = np.indices((40, 50))
+    top, left = (int(off_grid(plane[None], number)[0, 0, 0]) for plane in (rows, columns))
+    assert 1 <= top <= 7
+    assert 1 <= left <= 7
 
 
 def test_images_smaller_than_patch_and_context_are_left_out_or_refused():

@@ -202,9 +202,18 @@ def test_the_usual_levels_are_drawn_in_full():
     sigmas = [GaussianNoise().sample(rng) for _ in range(2000)]
     assert min(sigmas) < 1
     assert 74 < max(sigmas) <= 75
-    qualities = [Jpeg().sample(rng) for _ in range(4000)]
-    assert (min(qualities), max(qualities)) == (5, 95)
-    assert float(np.median(qualities)) == pytest.approx(math.sqrt(5 * 95), rel=0.1)  # log-uniform
+    qualities = np.array([Jpeg().sample(rng) for _ in range(4000)])
+    assert (min(qualities), max(qualities)) == (5, 98)
+    # Steps of quality 5, 10, 95 and 98 are 10, 5, 0.1 and 0.04 times the table: log-uniform in these.
+    whole = math.log(10 / 0.04)
+    assert (qualities <= 10).mean() == pytest.approx(math.log(10 / 5) / whole, abs=0.03)
+    assert (qualities >= 95).mean() == pytest.approx(math.log(0.1 / 0.04) / whole, abs=0.03)
+
+
+@pytest.mark.parametrize("quality", [1, 7, 49, 50, 51, 75, 99, 100])
+def test_the_ends_of_a_range_of_qualities_are_drawn_exactly(quality):
+    other = Jpeg((quality, 100)), Jpeg((1, quality))
+    assert (other[0].at(0), other[1].at(1)) == (quality, quality)
 
 
 def test_bicubic_is_reduction_and_enlargement():

@@ -113,7 +113,7 @@ class GaussianNoise:
 class Jpeg:
     """Compression to JPEG and back through libjpeg (level: the quality, 1 to 100)."""
 
-    quality: tuple[int, int] = (5, 95)
+    quality: tuple[int, int] = (5, 98)
     subsampling: tuple[Subsampling, ...] = ("4:2:0",)
     """Of colours; where there are several, one is drawn. Gray images need none."""
     context: int = 0
@@ -127,10 +127,18 @@ class Jpeg:
         """Any size will do: libjpeg completes the last blocks."""
         return 1
 
+    def at(self, share: float) -> float:
+        """Return the quality at a share (0 to 1) of the range, spread evenly over the logarithm of quantisation's step.
+
+        Quality 10 and 20 are as far from each other as 90 and 95: by a step of half the size.
+        """
+        low, high = (math.log(_percent(quality)) for quality in self.quality)
+        percent = math.exp(low + share * (high - low))
+        return float(round(5000 / percent if percent > 100 else 100 - percent / 2))
+
     def sample(self, rng: np.random.Generator) -> float:
-        """Draw a quality, log-uniform: low qualities differ more from each other than high ones."""
-        low, high = self.quality
-        return float(round(math.exp(rng.uniform(math.log(low), math.log(high)))))
+        """Draw a quality, log-uniform in quantisation's step."""
+        return self.at(rng.random())
 
     def apply(self, clean: FloatArray, level: float, rng: np.random.Generator | None = None) -> FloatArray:
         """Encode ``(1, H, W)`` as a gray JPEG or ``(3, H, W)`` as a colour one, and decode it."""
@@ -144,6 +152,11 @@ class Jpeg:
             compressed = Image.open(file)
         decoded = np.asarray(compressed, dtype=clean.dtype) / clean.dtype.type(255)
         return decoded[None] if decoded.ndim == 2 else np.ascontiguousarray(np.moveaxis(decoded, -1, 0))
+
+
+def _percent(quality: float) -> float:
+    """What libjpeg multiplies the steps of its tables by."""
+    return 5000 / quality if quality < 50 else max(1.0, 200 - 2 * quality)
 
 
 def to_uint8(image: FloatArray) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from msrn.data import PatchSampler, digest_of, load_pack, read_folders, split
+from msrn.data import PatchSampler, digest_of, load_pack, off_grid, read_folders, split
 from msrn.degrade import degradation_for
 from msrn.distributed import World
 from msrn.errors import UsageError
@@ -51,6 +51,8 @@ def load_material(recipe: Recipe, data_root: Path, device: torch.device) -> Mate
     """
     images, data = _read_images(recipe, data_root), recipe.data
     training, held_out = split(images, data.validation_every)
+    if recipe.task == "jpeg":
+        held_out = [off_grid(image, number) for number, image in enumerate(held_out)]
     crops = [_centre(image, data.validation_crop) for image in held_out]
     large = [crop for crop in crops if min(crop.shape[1:]) >= _SMALLEST]
     if not large:

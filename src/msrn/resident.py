@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from msrn.data import shapes_of
+from msrn.data import off_grid, shapes_of
 from msrn.degrade import Degradation, GaussianNoise, Jpeg, multiple_of, resize
 from msrn.errors import UsageError
 from msrn.machine import free_memory
@@ -31,7 +31,8 @@ class ResidentSampler:
 
     Args:
         images: uint8 ``(C, H, W)`` each.
-        degradation: its levels are fixed here: each scale, or 24 qualities spread over the range; σ stays continuous.
+        degradation: its levels are fixed here: each scale, or 24 qualities spread over the range (no JPEG on an
+            earlier one's grid); σ stays continuous.
         patch: side of the patches in pixels.
         seed: the run's.
         device: where everything lives.
@@ -61,6 +62,8 @@ class ResidentSampler:
         samples = sum(map(math.prod, shapes_of(images))) * (1 + sum(factor**2 for factor in reduced))
         _check_memory(round(samples), len(levels), decoded_here or bool(reduced), device)
         cropped = [multiple_of(image, whole) for image in _with_reduced(images, reduced)]
+        if isinstance(degradation, Jpeg):
+            cropped = [off_grid(image, number) for number, image in enumerate(cropped)]
         kept = [image for image in cropped if min(image.shape[1:]) >= patch]
         if not kept:
             raise UsageError(f"no training image has at least {patch}×{patch} pixels")
@@ -152,8 +155,7 @@ def _levels(degradation: Degradation) -> list[float]:
     if isinstance(degradation, GaussianNoise):
         return []
     if isinstance(degradation, Jpeg):
-        low, high = degradation.quality
-        return sorted({round(float(quality)) for quality in np.geomspace(low, high, 24)})
+        return [degradation.at(k / 23) for k in range(24)]
     return [float(scale) for scale in getattr(degradation, "scales", ())]
 
 
