@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 _AREA = 64**2
 """Pixels per grating: two fifths of an image are covered."""
 _RADIUS = 6.0, 40.0
-_CONTRAST = 4.0, 100.0
+_LOG_CONTRAST = math.log(4), math.log(100)
 """Amplitudes in grey levels, drawn log-uniform."""
 
 
@@ -41,7 +41,7 @@ def painted(image: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
         wave = np.cos(2 * math.pi * (down * y + right * x + rng.random()))
         if rng.random() < 1 / 3:
             wave = np.sign(wave)
-        contrast = math.exp(rng.uniform(*map(math.log, _CONTRAST)))
+        contrast = math.exp(rng.uniform(*_LOG_CONTRAST))
         wave *= contrast * np.exp(-(((y**2 + x**2) / radius**2) ** 2))
         colour = np.ones(channels) if channels == 1 or rng.random() < 0.5 else rng.uniform(-1, 1, size=channels)
         canvas[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] += colour[:, None, None] * wave
