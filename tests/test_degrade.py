@@ -202,6 +202,7 @@ def test_the_usual_levels_are_drawn_in_full():
     sigmas = [GaussianNoise().sample(rng) for _ in range(2000)]
     assert min(sigmas) < 1
     assert 74 < max(sigmas) <= 75
+    assert np.mean(np.array(sigmas) < 5) == pytest.approx(1 / 6, abs=0.03)
     qualities = np.array([Jpeg().sample(rng) for _ in range(4000)])
     assert (min(qualities), max(qualities)) == (5, 98)
     # Steps of quality 5, 10, 95 and 98 are 10, 5, 0.1 and 0.04 times the table: log-uniform in these.

@@ -108,8 +108,7 @@ class ResidentSampler:
         where = where.to(self.device)
         clean = self.clean[:, where].transpose(0, 1).float() / 255
         if self.noise is not None:
-            low, high = self.noise.sigma
-            sigma = (low + (high - low) * draw[6]).float()[:, None, None, None] / 255
+            sigma = self.noise.at(draw[6]).float()[:, None, None, None] / 255
             noise = torch.randn(size, *clean.shape[1:], generator=generator, device=self.drawing)
             if self.noise.common:
                 share = torch.rand(size, 1, 1, 1, generator=generator, device=self.drawing)
