@@ -16,19 +16,13 @@ from PIL import Image
 
 from msrn import Restorer, weights
 from msrn.degrade import degradation_for, to_uint8
+from msrn.gratings import zone_plate
 from msrn.metrics import psnr
 from msrn.picture import FloatArray, Picture
 
 SIDE = 512
 LEVELS: dict[str, tuple[float, ...]] = {"denoise": (0, 5, 15, 30, 50), "jpeg": (10, 20, 40, 80, 90, 95)}
 SHOWN = {"denoise": 15, "jpeg": 90}
-
-
-def zone_plate(contrast: float) -> FloatArray:
-    """``(1, SIDE, SIDE)`` float32 in [0, 1]; contrast is the amplitude in grey levels."""
-    y, x = np.mgrid[:SIDE, :SIDE] - SIDE // 2
-    wave = np.cos(np.pi * (x**2 + y**2) / SIDE)
-    return np.rint(128 + contrast * wave)[None].astype(np.float32) / np.float32(255)
 
 
 def main() -> None:
@@ -43,7 +37,7 @@ def main() -> None:
     for name in options.weights:
         restorer = Restorer(name)
         task = restorer.weights.card.task
-        plate = zone_plate(options.contrast).repeat(restorer.config.in_channels, axis=0)
+        plate = zone_plate(SIDE, options.contrast).repeat(restorer.config.in_channels, axis=0)
         cells: list[str] = []
         for level in LEVELS[task]:
             damaged = degradation_for(task).apply(plate, level, np.random.default_rng(0))

@@ -46,3 +46,13 @@ def painted(image: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
         colour = np.ones(channels) if channels == 1 or rng.random() < 0.5 else rng.uniform(-1, 1, size=channels)
         canvas[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] += colour[:, None, None] * wave
     return np.rint(canvas).clip(0, 255).astype(np.uint8)
+
+
+def zone_plate(side: int, contrast: float) -> NDArray[np.float32]:
+    """Rings around the centre of ``(1, side, side)``, values in [0, 1], as fine as pixels can show at the edges.
+
+    The usual chart of what a system does to each frequency and direction; ``contrast`` is the amplitude in grey levels.
+    """
+    y, x = np.mgrid[:side, :side] - side // 2
+    rings = np.cos(np.pi * (x**2 + y**2) / side)
+    return np.rint(128 + contrast * rings)[None].astype(np.float32) / np.float32(255)
