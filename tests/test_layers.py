@@ -10,7 +10,7 @@ import pytest
 SOURCES = Path(__file__).parents[1] / "src" / "msrn"
 LEVELS = [
     ["errors", "once"],
-    ["picture", "atomic", "gratings"],
+    ["picture", "atomic", "graphics"],
     ["color", "transparency", "child", "config"],
     ["network", "metrics", "tiling", "files", "diagnose", "machine", "published", "bench_page"],
     ["degrade", "kernels"],

@@ -63,7 +63,7 @@ def load_material(recipe: Recipe, data_root: Path, device: torch.device) -> Mate
     subsampling = data.subsampling if recipe.network.in_channels == 3 else ()
     degradation = degradation_for(recipe.task, data.levels, data.common_noise, subsampling)
     if data.resident:
-        more = data.reduced, data.gratings
+        more = data.reduced, data.graphics
         sampler = ResidentSampler(training, degradation, data.patch, recipe.seed, device, *more)
     else:
         sampler = PatchSampler(training, degradation, data.patch, recipe.seed)

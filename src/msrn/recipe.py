@@ -99,9 +99,9 @@ class DataRecipe(_Strict):
     reduced: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     """Factors by which every training image of a resident set is kept once more: smaller, so sharper pixel by pixel.
     Held-out images stay as they are."""
-    gratings: float = Field(default=0, ge=0, le=1)
-    """Share of a resident set's images that have stripes painted into them, fine ones too, as cloth, fences and print
-    have them: sets have few, and what a network has never seen it takes for noise. Held-out images stay as they are."""
+    graphics: float = Field(default=0, ge=0, le=1)
+    """Share of a resident set's images that have figures painted into them: stripes down to one pixel, lines, dots and
+    letters. Sets have few, and what a network has never seen it takes for damage. Held-out images stay as they are."""
     luminance: Range = "studio"
     levels: tuple[float, ...] = ()
     """Scales for super-resolution; lowest and highest σ or quality for the others. Empty: the task's usual."""
@@ -224,7 +224,7 @@ class Recipe(_Strict):
             )
         if o.batch % o.accumulate:
             raise ValueError(f"optimiser.batch ({o.batch}) must be a multiple of optimiser.accumulate ({o.accumulate})")
-        for key in ("reduced", "gratings"):
+        for key in ("reduced", "graphics"):
             if getattr(self.data, key) and not self.data.resident:
                 raise ValueError(f"data.{key} needs data.resident = true")
         if self.growth and self.growth.start > self.network.recursions:

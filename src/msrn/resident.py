@@ -21,7 +21,7 @@ from torch import Tensor
 from msrn.data import off_grid, shapes_of
 from msrn.degrade import Degradation, GaussianNoise, Jpeg, multiple_of, resize
 from msrn.errors import UsageError
-from msrn.gratings import chosen, painted
+from msrn.graphics import chosen, painted
 from msrn.machine import free_memory
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class ResidentSampler:
         seed: the run's.
         device: where everything lives.
         reduced: factors below 1 by which every image is kept once more, reduced by MATLAB's bicubic.
-        gratings: share of the images, at every size, that have stripes painted into them.
+        graphics: share of the images, at every size, that have figures painted into them; see ``graphics.py``.
 
     Raises:
         UsageError: no image is as large as the patch, or together they are too large for the memory.
@@ -52,7 +52,7 @@ class ResidentSampler:
         seed: int,
         device: torch.device,
         reduced: Sequence[float] = (),
-        gratings: float = 0,
+        graphics: float = 0,
     ) -> None:
         self.patch, self.seed, self.device = patch, seed, device
         # Apple's GPUs have no double precision, so that what is drawn is drawn beside them.
@@ -67,7 +67,7 @@ class ResidentSampler:
         cropped = [multiple_of(image, whole) for image in _with_reduced(images, reduced)]
         if isinstance(degradation, Jpeg):
             cropped = [off_grid(image, number) for number, image in enumerate(cropped)]
-        cropped = [painted(image, k) if chosen(k, gratings) else image for k, image in enumerate(cropped)]
+        cropped = [painted(image, k) if chosen(k, graphics) else image for k, image in enumerate(cropped)]
         kept = [image for image in cropped if min(image.shape[1:]) >= patch]
         if not kept:
             raise UsageError(f"no training image has at least {patch}×{patch} pixels")
