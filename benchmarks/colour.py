@@ -14,7 +14,7 @@ import numpy as np
 import msrn
 from msrn import degrade
 from msrn.color import Range, rgb_to_ycbcr, ycbcr_to_rgb
-from msrn.data import list_images, load_plane, split
+from msrn.data import list_images, load_plane, off_grid, split
 from msrn.metrics import psnr
 
 Image = np.ndarray
@@ -92,6 +92,8 @@ def main() -> None:
         scores: dict[str, list[float]] = {name: [] for name in table}
         for index, path in enumerate(held_out):
             clean = load_plane(path, 3, "full").astype(np.float32) / np.float32(255)
+            if task == "jpeg":
+                clean = off_grid(clean, index)
             top, left = (max(0, (length - SIDE) // 2) for length in clean.shape[1:])
             clean = degrade.multiple_of(clean[:, top : top + SIDE, left : left + SIDE], 4)
             bad = degraded(task, clean, level, np.random.default_rng(index))

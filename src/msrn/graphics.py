@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-_AREA = 64**2
-"""Pixels per figure: half of an image is covered."""
+_AREA = 56**2
+"""Pixels per figure: half of an image or more is covered."""
 _RADIUS = 6.0, 40.0
 _LOG_CONTRAST = math.log(4), math.log(100)
 """Of stripes, amplitudes in grey levels."""
@@ -29,7 +29,7 @@ def chosen(number: int, share: float) -> bool:
 def painted(image: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
     """Paint figures into an image ``(C, H, W)``: others for every number, always the same for one.
 
-    Half are stripes of any frequency that pixels can show, in round regions with soft edges; others are lines, dots
+    Most are stripes of any frequency that pixels can show, in round regions with soft edges; others are lines, dots
     and letters in squares, of which half are flat otherwise. In colours, half of all are coloured.
     """
     rng = np.random.default_rng((number, 2))
@@ -44,7 +44,7 @@ def painted(image: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
             for at, length in zip(centre, (height, width), strict=True)
         )
         region = canvas[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        kind = rng.choice(["stripes", "lines", "dots", "letters"], p=[0.5, 0.15, 0.1, 0.25])
+        kind = rng.choice(["stripes", "lines", "dots", "letters"], p=[0.6, 0.1, 0.1, 0.2])
         if kind == "stripes":
             y, x = np.meshgrid(rows - centre[0], columns - centre[1], indexing="ij")
             region += _colour(rng, channels, 1, -1) * _stripes(rng, y, x, radius)
