@@ -31,7 +31,8 @@ them; `msrn restore -s 2` removes the latter two first. Nothing is invented: wha
 appear.""",
     "denoise": """\
 Made for white Gaussian noise. What a camera's own noise reduction or compression has smeared is no longer white, and is
-partly taken for texture. A picture without noise loses a little; `msrn restore` leaves such pictures alone.""",
+partly taken for texture. A picture without noise loses a little, most where stripes are about a pixel wide;
+`msrn restore` leaves such pictures alone.""",
     "jpeg": """\
 Made for one compression, with its grid anywhere. Above quality 90 there is little to gain, and the finest texture is
 softened; `msrn restore` leaves such pictures alone.""",
@@ -52,8 +53,8 @@ def page(entry: weights.Entry) -> str:
         f"{network.multiply_adds_per_pixel / 1e6:.3f} × 10¹² per megapixel",
         "Recipe": f"`{card.recipe.get('name')}`, in [recipes](../../recipes); the resolved one is in the file",
         "Trained on": f"{card.data}; every {_nth(card)}th image held out",
-        "Training": f"{training['steps']:,} steps, {training['patches']:,} patches, {training['hours']} hours on two "
-        f"cores ({training['processor']}), other work beside it",
+        "Training": f"{training['steps']:,} steps, {training['patches']:,} patches, {training['hours']} hours on one "
+        f"or two cores ({training['processor']}), other work beside it; earlier runs are in the [log](../log.md)",
         "Licence": card.licence,
         "File": f"`{entry.file}`, SHA-256 `{entry.sha256}`",
         "Made by revision": f"`{card.commit}`",

@@ -144,7 +144,7 @@ CATALOGUE: tuple[Entry, ...] = (
         task="jpeg",
         file="MSRN_M4R1C64S2_jpeg-291-5f125b94.safetensors",
         sha256="5f125b944ddca6b6712dd8335612a13f89c3edaaa349f1dcde0221fe60095633",
-        summary="JPEG artifacts, blind, quality 5 to 95; 0.089 M multiply-adds per pixel",
+        summary="JPEG artifacts, blind, quality 5 to 98; 0.089 M multiply-adds per pixel",
     ),
     Entry(
         name="msrn-m6r1s2-jpeg",
