@@ -120,8 +120,8 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry(
         name="msrn-m4r1s2-denoise",
         task="denoise",
-        file="MSRN_M4R1C64S2_denoise-291-93ca86aa.safetensors",
-        sha256="93ca86aa45cb5e8221fc5b4906a82602de75987676ab5ccf13c2aa49f3950d1f",
+        file="MSRN_M4R1C64S2_denoise-291-e47eadc2.safetensors",
+        sha256="e47eadc2495b58ba5cdb4c5c78c82554683809f28dfff86fa28971d555af77b9",
         summary="Gaussian noise, blind, σ up to 75; 0.089 M multiply-adds per pixel",
     ),
     Entry(
@@ -134,16 +134,16 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry(
         name="msrn-m4r1s2-denoise-color",
         task="denoise",
-        file="MSRN_M4R1C64S2_denoise-color-291-37049466.safetensors",
-        sha256="37049466364823ed17e279fda6481db1f6bddf31181ead19f88d7853ba15712a",
+        file="MSRN_M4R1C64S2_denoise-color-291-3750aa07.safetensors",
+        sha256="3750aa0708dbb4aa50bd2b2326758afd5da71570b24a9249552658f338c68d80",
         summary="noise in colours, R, G and B at once; 0.092 M multiply-adds per pixel",
         color=True,
     ),
     Entry(
         name="msrn-m4r1s2-jpeg",
         task="jpeg",
-        file="MSRN_M4R1C64S2_jpeg-291-5f125b94.safetensors",
-        sha256="5f125b944ddca6b6712dd8335612a13f89c3edaaa349f1dcde0221fe60095633",
+        file="MSRN_M4R1C64S2_jpeg-291-56672e0f.safetensors",
+        sha256="56672e0f4331b054d035eca809b6a5b439843e12522e398f0bbbcf6b462103af",
         summary="JPEG artifacts, blind, quality 5 to 98; 0.089 M multiply-adds per pixel",
     ),
     Entry(
@@ -156,8 +156,8 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry(
         name="msrn-m4r1s2-jpeg-color",
         task="jpeg",
-        file="MSRN_M4R1C64S2_jpeg-color-291-07ef53fe.safetensors",
-        sha256="07ef53fe026673a2f05ef23650a7f43d68fbe0a3c766c25aa4711813db7b2e88",
+        file="MSRN_M4R1C64S2_jpeg-color-291-ccb02a6c.safetensors",
+        sha256="ccb02a6c237ef2e199b1a7b7668f6427603265f4e77cf715d8dcdd0d31257238",
         summary="JPEG artifacts in colours, R, G and B at once; 0.092 M multiply-adds per pixel",
         color=True,
     ),
