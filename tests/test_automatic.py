@@ -43,11 +43,11 @@ def chooser(loaded):
         (0, None, []),
         (4.9, None, []),
         (5, None, ["denoise"]),
-        (0, 85, ["jpeg"]),
-        (0, 86, []),
+        (0, 92, ["jpeg"]),
+        (0, 93, []),
         (4.9, 50, ["jpeg"]),
         (5, 50, ["jpeg", "denoise"]),
-        (5, 90, ["denoise"]),
+        (5, 95, ["denoise"]),
     ],
 )
 def test_the_rules(sigma, quality, expected):

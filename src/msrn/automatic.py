@@ -2,7 +2,7 @@
 
 The rules, in the order they are applied (``benchmarks/diagnosis.py`` shows what each threshold gains and costs):
 
-* JPEG traces of quality 85 or less: remove the artifacts. Beyond, they cost less than removing them may.
+* JPEG traces of quality 92 or less: remove the artifacts. Beyond, no traces are found, and there is little to gain.
 * Noise of σ 5 or more in luminance or chroma: remove it. Less may as well be texture.
 * Enlarge last, and only if asked to.
 """
@@ -19,7 +19,7 @@ from msrn.footprint import Needs
 from msrn.picture import Picture, Size, Task, check_picture
 
 logger = logging.getLogger(__name__)
-JPEG_QUALITY = 85
+JPEG_QUALITY = 92
 """Highest quality whose artifacts are removed."""
 NOISE = 5.0
 """Lowest σ that is removed, on the scale of 0 to 255."""
