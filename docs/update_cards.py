@@ -34,8 +34,8 @@ Made for white Gaussian noise. What a camera's own noise reduction or compressio
 partly taken for texture. A picture without noise loses a little, most where stripes are about a pixel wide;
 `msrn restore` leaves such pictures alone.""",
     "jpeg": """\
-Made for one compression, with its grid anywhere. Above quality 95 there is nothing to gain, and letters of full contrast
-lose a little; a strong halftone loses much. `msrn restore` leaves such pictures alone.""",
+Made for one compression, with its grid anywhere. Above quality 95 there is nothing to gain, and letters of full
+contrast lose a little; a strong halftone loses much. `msrn restore` leaves such pictures alone.""",
 }
 
 

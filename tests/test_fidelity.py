@@ -16,8 +16,12 @@ def scores(name, chart, level):
     return [psnr(image, CHARTS[chart], data_range=1) for image in restored(restorer, CHARTS[chart], level)]
 
 
+BEFORE_FIGURES = "msrn-m6r1s2-denoise"
+"""Trained before figures were painted; weights/README.md says why it stays, and where one is that was not."""
+
+
 def names(task):
-    return [entry.name for entry in weights.CATALOGUE if entry.task == task]
+    return [entry.name for entry in weights.CATALOGUE if entry.task == task and entry.name != BEFORE_FIGURES]
 
 
 @pytest.mark.parametrize("chart", [STRIPES, LETTERS])
