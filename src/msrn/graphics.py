@@ -1,7 +1,7 @@
 """What photographs for training show too seldom: fine stripes, thin lines, dots and letters on flat ground.
 
-A network that has seen few takes them for noise, or for the traces of a JPEG, and removes them. Painted into clean
-images they cost nothing to learn: unlike noise they have a structure, and unlike a JPEG's artifacts no 8×8 grid.
+A network that has seen few takes them for noise, or for the traces of a JPEG, and removes them. It can tell: unlike
+noise they have a structure, and unlike a JPEG's artifacts no 8×8 grid.
 """
 
 import math
@@ -30,7 +30,7 @@ def painted(image: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
     """Paint figures into an image ``(C, H, W)``: others for every number, always the same for one.
 
     Most are stripes of any frequency that pixels can show, in round regions with soft edges; others are lines, dots
-    and letters in squares, of which half are flat otherwise. In colours, half of all are coloured.
+    and letters in squares, of which half are flat otherwise. In colours, some are coloured.
     """
     rng = np.random.default_rng((number, 2))
     channels, height, width = image.shape
