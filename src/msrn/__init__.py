@@ -11,27 +11,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from msrn.automatic import Automatic
-    from msrn.config import MSRNConfig
-    from msrn.engine import Restorer
     from msrn.errors import MSRNError
-    from msrn.files import read, write
-    from msrn.network import MSRN
-    from msrn.picture import Picture
+    from msrn.images import read, write
+    from msrn.images.picture import Picture
+    from msrn.network.config import MSRNConfig
+    from msrn.network.memnet import MSRN
+    from msrn.restoration.automatic import Automatic
+    from msrn.restoration.restorer import Restorer
 
 __version__ = "0.1.0"
 
 __all__ = ["MSRN", "Automatic", "MSRNConfig", "MSRNError", "Picture", "Restorer", "__version__", "read", "write"]
 
 _HOMES = {
-    "Automatic": "automatic",
-    "MSRN": "network",
-    "MSRNConfig": "config",
+    "Automatic": "restoration.automatic",
+    "MSRN": "network.memnet",
+    "MSRNConfig": "network.config",
     "MSRNError": "errors",
-    "Picture": "picture",
-    "Restorer": "engine",
-    "read": "files",
-    "write": "files",
+    "Picture": "images.picture",
+    "Restorer": "restoration.restorer",
+    "read": "images",
+    "write": "images",
 }
 
 

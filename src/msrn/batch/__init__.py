@@ -1,14 +1,14 @@
-"""Many files through one :class:`~msrn.engine.Restorer`, and nothing lost, whatever happens.
+"""Many files through one :class:`~msrn.restoration.restorer.Restorer`, and nothing lost, whatever happens.
 
 :func:`plan_outputs` settles every name before the first pixel is read; :func:`claim` takes possession of the output
 folder before the weights are loaded; :func:`restore_files` works through the plan, records what fails and goes on. A
 manifest in the output folder says what each output was made from, so that a second run does only what is missing.
 """
 
-from msrn.batch.output import Output, claim
+from msrn.batch.output_folder import Output, claim
 from msrn.batch.plan import STDIO, Job, Plan, plan_outputs
-from msrn.batch.reading import Limits
-from msrn.batch.run import Existing, Forecast, Outcome, Settings, forecast, restore_files
+from msrn.batch.read_ahead import Limits
+from msrn.batch.restore import Existing, Forecast, Outcome, Settings, forecast, restore_files
 
 __all__ = [
     "STDIO",

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from msrn import files, video
-from msrn.atomic import reason
+from msrn import images, video
 from msrn.batch.manifest import FAILURES, MANIFEST, outputs_in
 from msrn.errors import UsageError
+from msrn.system.atomic import reason
 
 _NOT_READ = (
     *(".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".exr", ".hdr", ".svg"),
@@ -99,7 +99,7 @@ def plan_outputs(
     """
     if extension is not None:
         extension = "." + extension.lower().removeprefix(".")
-        known = (*files.FORMATS, *video.CONTAINERS)
+        known = (*images.FORMATS, *video.CONTAINERS)
         if extension not in known:
             raise UsageError(f"the extension {extension!r} names no format written here ({', '.join(known)})")
     if any(separator in suffix for separator in ("/", os.sep, "\0")):
@@ -115,7 +115,7 @@ def plan_outputs(
         return Plan((Job(given[0], Path(name), to_stdout=True),), None)
     a_folder = _is_folder(output)
     single = one and output.suffix.lower() in _formats(given[0]) and not a_folder
-    if one and not single and not a_folder and output.suffix.lower() in (*files.FORMATS, *video.SUFFIXES):
+    if one and not single and not a_folder and output.suffix.lower() in (*images.FORMATS, *video.SUFFIXES):
         kind = ", ".join(_formats(given[0]))
         raise UsageError(f"{given[0]} cannot be written as {output.suffix}, but as {kind}")
     if one and not a_folder and output.suffix.lower() in _NOT_READ:
@@ -214,7 +214,7 @@ def _walk(folder: Path, recursive: bool, left_out: Path | None, notes: _Notes) -
         for name in sorted(names):
             path = here / name
             # A link that leads nowhere is a failure to report; a pipe, a device or a link to one is no image.
-            known = path.suffix.lower() in (*files.FORMATS, *video.SUFFIXES_IN_FOLDERS, *_NOT_READ)
+            known = path.suffix.lower() in (*images.FORMATS, *video.SUFFIXES_IN_FOLDERS, *_NOT_READ)
             known = known and not name.startswith("._")  # what macOS keeps beside a file on other systems' disks
             # Not Path's own: these say no where nothing can be said, as of a link to a name that is too long.
             if known and (os.path.isfile(path) or not os.path.exists(path)):  # noqa: PTH110, PTH113
@@ -226,7 +226,7 @@ def _is_video(path: Path) -> bool:
 
 
 def _formats(source: Path) -> dict[str, str]:
-    return video.CONTAINERS if _is_video(source) else files.FORMATS
+    return video.CONTAINERS if _is_video(source) else images.FORMATS
 
 
 def _extension(source: Path, wanted: str | None, default: str = "") -> str:

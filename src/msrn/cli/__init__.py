@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from msrn.cli import benchmark, evaluate, restore, training, weights
-from msrn.console import say
+from msrn.cli.console import say
 from msrn.errors import MSRNError
 
 app = typer.Typer(

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from msrn.cli.console import Bar, say, show_log
 from msrn.cli.options import AsJSON, Quiet, Verbose
-from msrn.console import Bar, say, show_log
 
 
 def benchmark(
@@ -25,8 +25,8 @@ def benchmark(
     verbose: Verbose = False,
 ) -> None:
     """Measure every backend and precision here: speed and memory."""
-    from msrn import bench_page
-    from msrn.benchmark import benchmark as measure
+    from msrn.evaluation import speed_page
+    from msrn.evaluation.speed import benchmark as measure
 
     show_log(verbose, quiet)
     with Bar(quiet) as bar:
@@ -38,7 +38,7 @@ def benchmark(
             lambda share: bar.show("benchmark", share),
             device,
         )
-    typer.echo(json.dumps(result, indent=2, ensure_ascii=False) if as_json else bench_page.text(result))
+    typer.echo(json.dumps(result, indent=2, ensure_ascii=False) if as_json else speed_page.text(result))
     if page is not None:
-        bench_page.write(result, page)
+        speed_page.write(result, page)
         say(f"page: {page}")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
+from msrn.cli.console import Bar, say, show_log
 from msrn.cli.options import TTA, AsJSON, BackendOption, Device, PrecisionOption, Quiet, Task, Tile, Verbose
-from msrn.console import Bar, say, show_log
 from msrn.errors import ImageError, MSRNError, OutputError, UsageError
 
 if TYPE_CHECKING:
-    from msrn.evaluate import Protocol, Result
-    from msrn.report import Gallery
+    from msrn.evaluation.protocol import Protocol, Result
+    from msrn.evaluation.report import Gallery
 
 
 def evaluate(
@@ -51,9 +51,9 @@ def evaluate(
         raise UsageError("give only one of --weights, --baseline, --restored and --callable")
     if tta and (baseline or restored or function or any(name.endswith(".onnx") for name in weights or [])):
         raise UsageError("--tta is for weights; what else is scored restores as it does")
-    from msrn import evaluate as evaluation
-    from msrn import methods as known
-    from msrn import report, tables
+    from msrn.evaluation import methods as known
+    from msrn.evaluation import protocol as evaluation
+    from msrn.evaluation import report, tables
 
     for each in level:
         evaluation.check_level(task, each)
@@ -167,14 +167,14 @@ class _Scoring(NamedTuple):
         return results, lost
 
     def _score(self, case: _Case, advance: Callable[[int, int], None]) -> "Result":
-        from msrn import evaluate as evaluation
-        from msrn import files
-        from msrn.methods import FolderMethod
+        from msrn import images
+        from msrn.evaluation import protocol as evaluation
+        from msrn.evaluation.methods import FolderMethod
 
         def observe(path: Path, *planes: Any) -> None:
             if self.save_to is not None:
                 target = self.save_to / case.subfolder / f"{path.stem}.png"
-                files.write(evaluation.as_picture(planes[1], self.task), target)
+                images.write(evaluation.as_picture(planes[1], self.task), target)
             if self.gallery is not None:
                 self.gallery.add(path.name, *planes)
 
@@ -195,7 +195,7 @@ class _Scoring(NamedTuple):
 
 
 def _speed(result: "Result", case: _Case, several: bool) -> str:
-    from msrn import tables
+    from msrn.evaluation import tables
 
     whose = f"{tables.method_name(result)}, " if several else ""
     speed = f"{result['seconds']:.1f} s, {result['megapixels_per_second']:.2f} megapixels per second"
@@ -209,7 +209,7 @@ def _check_targets(saved: Sequence[tuple[Path, Path]], restored: Sequence[Path])
         saved: folders to save to, and the folder of originals of each.
         restored: folders of restored images that are read.
     """
-    from msrn.data import list_images
+    from msrn.images.folder import list_images
 
     read = {path.resolve() for folder in {clean for _, clean in saved} for path in list_images([folder])}
     read |= {path.resolve() for folder in restored if folder.is_dir() for path in folder.iterdir()}

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from msrn.cli import options as given
-from msrn.console import Bar, printable, say, show_log
+from msrn.cli.console import Bar, printable, say, show_log
 from msrn.errors import ImageError, MSRNError, UsageError
 
 if TYPE_CHECKING:
-    from msrn.automatic import Automatic
     from msrn.batch import Forecast, Job, Outcome, Plan
-    from msrn.engine import Restorer
-    from msrn.picture import Size, Task
+    from msrn.restoration.automatic import Automatic
+    from msrn.restoration.restorer import Restorer
+    from msrn.types import Size, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ def restore(
     ] = None,
 ) -> None:
     """Find out what each picture needs, restore that, and say why."""
-    from msrn.automatic import Automatic
+    from msrn.restoration.automatic import Automatic
 
     size = _checked(common, scale, to)
     enlarging = scale is not None or size is not None
@@ -253,7 +253,7 @@ def _exit_code(errors: "Sequence[MSRNError]", count: int) -> int:
 
 def _by_kind(names: Sequence[str]) -> dict[str, str]:
     """Which weights are for which task; those for colours for ``TASK-color``."""
-    from msrn.weights import load
+    from msrn.network.weights import load
 
     chosen: dict[str, str] = {}
     for name in names:
@@ -267,7 +267,7 @@ def _by_kind(names: Sequence[str]) -> dict[str, str]:
 
 def _of_color(task: str, names: Mapping[str, str]) -> str | None:
     """The weights for pictures with colours: those named, otherwise the task's own, whatever is named for planes."""
-    from msrn.weights import find
+    from msrn.network.catalogue import find
 
     return names.get(f"{task}-color") or (f"{task}-color" if find(f"{task}-color") else None)
 
@@ -287,7 +287,7 @@ def _loader(task: "Task", common: Common, weights: str) -> "Callable[[Mapping[st
 def _restorer(
     task: "Task", common: Common, weights: str, begun_with: Mapping[str, str], for_color: str | None = None
 ) -> "Restorer":
-    from msrn.engine import Restorer
+    from msrn.restoration.restorer import Restorer
 
     restorer = Restorer(
         weights,

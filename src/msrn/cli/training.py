@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from msrn.cli.console import Bar, say, show_log
 from msrn.cli.options import AsJSON, DataRoot, Device, MaxPixels, Quiet
-from msrn.console import Bar, say, show_log
 from msrn.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
-    from msrn.recipe import Recipe
+    from msrn.training.recipe import Recipe
 
 _SILENCE = 60.0
 """Seconds after which a run whose bar nobody sees says where it is."""
@@ -57,7 +57,7 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a recipe; interrupt it whenever you like, and go on."""
-    from msrn import recipe as recipes
+    from msrn.training import recipe as recipes
 
     if resume is not None and (output is not None or init_from is not None):
         raise UsageError("--resume continues a run as it is: it takes neither --output nor --init-from")
@@ -69,10 +69,11 @@ def train(
 
     import torch
 
-    from msrn import journal, weights
-    from msrn.train import Progress, fit
+    from msrn.network import weights
+    from msrn.training import log
+    from msrn.training.trainer import Progress, fit
 
-    data_root = data_root or (journal.data_root_of(run) if resume else None) or Path("data")
+    data_root = data_root or (log.data_root_of(run) if resume else None) or Path("data")
 
     if threads:
         torch.set_num_threads(threads)
@@ -126,7 +127,7 @@ def train(
 
 
 def _say_how_to_go_on(why: str, run: Path, options: list[str]) -> None:
-    from msrn import checkpoint
+    from msrn.training import checkpoint
 
     newest = checkpoint.latest(run)
     if os.environ.get("RANK", "0") != "0":
@@ -154,19 +155,20 @@ def _recipe_of(run: Path | None) -> Path:
 
 
 def _forecast(recipe: "Recipe", data_root: Path, run: Path, device: str, precision: str) -> None:
-    from msrn import files, preview
-    from msrn.device import choose_device
-    from msrn.feed import load_material
-    from msrn.picture import Picture
-    from msrn.run import Setting, choose_training_precision
+    from msrn import images
+    from msrn.images.picture import Picture
+    from msrn.restoration.device import choose_device
+    from msrn.training import dry_run
+    from msrn.training.loader import load_material
+    from msrn.training.state import Setting, choose_training_precision
 
     target = choose_device(device)
     setting = Setting(target, choose_training_precision(target, precision))
     material = load_material(recipe, data_root, target)
     run = run.resolve()  # "." has no name
-    path = run.with_name(f"{run.name}-preview.png")
-    files.write(Picture(preview.sheet(material, recipe.optimiser.batch)), path)
-    expected = preview.forecast(recipe, material, setting)
+    path = run.with_name(f"{run.name}-dry_run.png")
+    images.write(Picture(dry_run.sheet(material, recipe.optimiser.batch)), path)
+    expected = dry_run.forecast(recipe, material, setting)
     epochs = f", {expected.epochs:.1f} epochs" if expected.epochs else ""
     memory = f"; {expected.peak_bytes / 2**30:.2f} GiB" if expected.peak_bytes else ""
     typer.echo(f"{recipe.name}: {expected.parameters:,} parameters, {recipe.optimiser.steps:,} steps{epochs}")
@@ -196,7 +198,7 @@ def prepare(
     import json
     from dataclasses import asdict
 
-    from msrn import datasets, shards
+    from msrn.training import known_sets, shards
 
     if only_verify:
         wrong = shards.verify(output)
@@ -209,10 +211,10 @@ def prepare(
     if not sources:
         raise UsageError("name the folders or known sets to take images from")
     for source in sources:
-        known = datasets.DATASETS.get(source.lower())
+        known = known_sets.DATASETS.get(source.lower())
         if known and known.evaluation and not Path(source).is_dir():
             say(f"msrn: warning: {source} is what the field scores on; do not train on it")
-    found = [datasets.find(source, data_root) for source in sources]
+    found = [known_sets.find(source, data_root) for source in sources]
     with Bar(quiet) as bar:
         done = shards.prepare(
             found,
@@ -239,9 +241,9 @@ def pack(
     settings: Settings = None,
 ) -> None:
     """Put a recipe's training images into one file, ready to carry."""
-    from msrn import recipe as recipes
-    from msrn.data import read_folders, save_pack
-    from msrn.feed import sources_of
+    from msrn.training import recipe as recipes
+    from msrn.training.loader import sources_of
+    from msrn.training.patches import read_folders, save_pack
 
     wanted = recipes.load(recipe, settings or [])
     folders = [Path(source) for source in sources_of(wanted, data_root)]
@@ -254,6 +256,6 @@ def schema() -> None:
     """Print the JSON schema of recipes, for editors."""
     import json
 
-    from msrn import recipe as recipes
+    from msrn.training import recipe as recipes
 
     typer.echo(json.dumps(recipes.schema(), indent=2, ensure_ascii=False))

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from msrn.cli.console import print_card, say
 from msrn.cli.options import AsJSON, Overwrite
-from msrn.console import print_card, say
 from msrn.errors import OutputError
 
 
@@ -29,7 +29,7 @@ def publish(
     ] = False,
 ) -> None:
     """Turn a run into a weights file with its card and scores."""
-    from msrn.publish import publish as publish_run
+    from msrn.training.publish import publish as publish_run
 
     path, card = publish_run(
         run,
@@ -62,8 +62,8 @@ def weights(
     """List the weights that come with the package, or describe one."""
     from dataclasses import asdict
 
-    from msrn import weights as catalogue
-    from msrn.tables import align
+    from msrn.evaluation.tables import align
+    from msrn.network import weights as catalogue
 
     if name is None:
         kinds = [entry.kind for entry in catalogue.CATALOGUE]
@@ -86,8 +86,8 @@ def export(
     overwrite: Overwrite = False,
 ) -> None:
     """Write weights as an ONNX file for other programs, and check it."""
-    from msrn import weights as catalogue
-    from msrn.export import export_onnx
+    from msrn.network import weights as catalogue
+    from msrn.restoration.export import export_onnx
 
     if output.exists() and not overwrite:
         raise OutputError(f"{output} exists; use --overwrite")

@@ -6,7 +6,7 @@ but restores only what is not. Only a process of its own opens the source (``sou
 ``video``).
 """
 
-from msrn.video.formats import CONTAINERS, MAX_FRAMES, SUFFIXES, SUFFIXES_IN_FOLDERS
+from msrn.video.formats import CONTAINERS, SUFFIXES, SUFFIXES_IN_FOLDERS
 from msrn.video.restore import Source, restore_video
 
-__all__ = ["CONTAINERS", "MAX_FRAMES", "SUFFIXES", "SUFFIXES_IN_FOLDERS", "Source", "restore_video"]
+__all__ = ["CONTAINERS", "SUFFIXES", "SUFFIXES_IN_FOLDERS", "Source", "restore_video"]

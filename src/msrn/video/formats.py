@@ -16,8 +16,6 @@ SUFFIXES_IN_FOLDERS = (*CONTAINERS, ".webm", ".avi", ".mts", ".m2ts")
 SUFFIXES = (*SUFFIXES_IN_FOLDERS, ".ts")
 """Suffixes that make a named file a video; in folders, ``.ts`` is more often a program's source."""
 
-MAX_FRAMES = 1_000_000
-"""Longer videos are refused unless asked for."""
 
 TAGS = ("color_range", "colorspace", "color_primaries", "color_trc")
 

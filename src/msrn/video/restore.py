@@ -14,11 +14,13 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from msrn import atomic, files
-from msrn.child import SECONDS, Child, EndedError, Reader, encode_path
+from msrn import images
 from msrn.errors import ImageError, MSRNError, OutputError, UsageError
-from msrn.picture import Metadata, Picture
-from msrn.video.formats import CONTAINERS, MAX_FRAMES, SCALER, TAGS, Frame, Stream, pyav
+from msrn.images.picture import Metadata, Picture
+from msrn.system import atomic
+from msrn.system.guarded_process import Child, EndedError, Reader, encode_path
+from msrn.types import MAX_FRAMES, MAX_SECONDS
+from msrn.video.formats import CONTAINERS, SCALER, TAGS, Frame, Stream, pyav
 
 SEGMENT = 48
 """Frames that an interruption may cost."""
@@ -38,9 +40,9 @@ def restore_video(
     restore: Callable[[Picture], Picture],
     key: str,
     *,
-    max_pixels: int = files.MAX_PIXELS,
+    max_pixels: int = images.MAX_PIXELS,
     max_frames: int = MAX_FRAMES,
-    max_seconds: float = SECONDS,
+    max_seconds: float = MAX_SECONDS,
     strip_metadata: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
     before_rename: Callable[[BinaryIO, str], object] = lambda made, source: None,
@@ -131,14 +133,14 @@ class Source:
     def __init__(
         self,
         path: Path,
-        max_pixels: int = files.MAX_PIXELS,
+        max_pixels: int = images.MAX_PIXELS,
         max_frames: int = MAX_FRAMES,
-        max_seconds: float = SECONDS,
+        max_seconds: float = MAX_SECONDS,
         suffix: str = "",
     ) -> None:
         pyav()
         self.path = path
-        self._child = Child("msrn.video.source", seconds=max_seconds)
+        self._child = Child("msrn.video.decoder", seconds=max_seconds)
         limits = {"max_pixels": max_pixels, "max_frames": max_frames}
         self._child.ask(path, {"do": "open", "path": encode_path(path), "suffix": suffix, **limits})
         try:

@@ -1,0 +1,93 @@
+"""What is left of test charts: stripes down to one pixel, lines, dots and letters, as screens, print and cloth have.
+
+    python scripts/benchmarks/charts.py [-w NAME ...] [--picture FILE]
+
+Each chart is degraded at several levels and restored: PSNR before and after in dB, and after alone at σ 0, where
+nothing is to be done. Prints a Markdown table for each weights file; docs/log.md keeps them. The letters are of another
+typeface than those that training paints. With ``--picture``, results at σ 15 or quality 90 are drawn below what came
+in.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from msrn import Restorer
+from msrn.evaluation.metrics import psnr
+from msrn.images.degradations import degradation_for
+from msrn.images.picture import FloatArray, Picture, to_uint8
+from msrn.network import weights
+
+SIDE = 256
+LEVELS: dict[str, tuple[float, ...]] = {"denoise": (0, 5, 15, 30), "jpeg": (20, 60, 90, 95)}
+SHOWN = {"denoise": 15, "jpeg": 90}
+
+
+def charts() -> dict[str, FloatArray]:
+    """Each ``(1, SIDE, SIDE)`` float32 in [0, 1], whole grey levels."""
+    y, x = np.mgrid[:SIDE, :SIDE]
+    rings = np.cos(np.pi * ((x - SIDE // 2) ** 2 + (y - SIDE // 2) ** 2) / SIDE)  # as fine as pixels show at the edges
+    rng = np.random.default_rng(0)
+    stars = np.full((SIDE, SIDE), 10.0)
+    stars[rng.integers(0, SIDE, 300), rng.integers(0, SIDE, 300)] = rng.uniform(60, 255, size=300)
+    drawn = {
+        "zone plate, ±30 grey levels": 128 + 30 * rings,
+        "zone plate, ±90 grey levels": 128 + 90 * rings,
+        "letters, black on white": _page("The quick brown fox jumps over the lazy dog 0123", 255, 0),
+        "letters, light on dark": _page("def main(argv): return 0  # {x}[y] == z or (a, b)", 40, 170),
+        "thin lines": np.where((x + 2 * y) % 17 == 0, 0, 230),
+        "stars": stars,
+        "chequered, 1 pixel": 128 + 40 * (-1.0) ** (x + y),
+        "chequered, 4 pixels": 128 + 60 * (-1.0) ** (x // 4 + y // 4),
+        "halftone": 128 + 100 * np.cos(2 * np.pi * (x + y) / 5) * np.cos(2 * np.pi * (x - y) / 5),
+        "gradient": 255 * x / (SIDE - 1),
+    }
+    return {name: np.rint(chart)[None].astype(np.float32) / np.float32(255) for name, chart in drawn.items()}
+
+
+def _page(line: str, ground: int, ink: int) -> FloatArray:
+    image = Image.new("L", (SIDE, SIDE), ground)
+    pen = ImageDraw.Draw(image)
+    for row in range(20):
+        pen.text((4, 4 + 12 * row), line, fill=ink, font=ImageFont.load_default_imagefont())
+    return np.asarray(image, np.float64)
+
+
+def restored(restorer: Restorer, chart: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
+    """A chart degraded at a level and what becomes of it, ``(1, H, W)`` each."""
+    planes = chart.repeat(restorer.config.in_channels, axis=0)
+    degraded = degradation_for(restorer.weights.card.task).apply(planes, level, np.random.default_rng(0))
+    return degraded[:1], restorer(Picture(degraded)).pixels[:1]
+
+
+def main() -> None:
+    """Print a table for each weights file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [entry.name for entry in weights.CATALOGUE if entry.task in LEVELS]
+    parser.add_argument("-w", "--weights", nargs="+", default=names, help="names or files; the catalogue's by default")
+    parser.add_argument("--picture", type=Path)
+    options = parser.parse_args()
+    strips: list[FloatArray] = []
+    for name in options.weights:
+        restorer = Restorer(name)
+        task = restorer.weights.card.task
+        symbol = {"denoise": "σ ", "jpeg": "quality "}[task]
+        print(f"\n| {restorer.weights.name} | " + " | ".join(f"{symbol}{level:g}" for level in LEVELS[task]) + " |")
+        print("|---" * (1 + len(LEVELS[task])) + "|")
+        for title, chart in charts().items():
+            cells: list[str] = []
+            for level in LEVELS[task]:
+                before, after = restored(restorer, chart, level)
+                scores = [f"{psnr(image, chart, data_range=1):.1f}" for image in (before, after)]
+                cells.append(scores[1] if level == 0 else " → ".join(scores))
+                if level == SHOWN[task]:
+                    strips.append(np.concatenate([before, after], axis=1))
+            print(f"| {title} | " + " | ".join(cells) + " |", flush=True)
+    if options.picture:
+        Image.fromarray(to_uint8(np.concatenate(strips, axis=2))[0]).save(options.picture)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""Write a page for each weights file of the package, docs/weights/NAME.md, with a picture and its curve.
+
+python scripts/documentation/update_cards.py             the pages, from cards and docs/results
+python scripts/documentation/update_cards.py --time      time the weights here first
+python scripts/documentation/update_cards.py --check     only compare the pages: exit code 1 if one is out of date
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from demo import run as demo  # noqa: E402
+from scripts.documentation.update_curves import panel, svg  # noqa: E402
+
+from msrn.evaluation import tables  # noqa: E402
+from msrn.network import weights  # noqa: E402
+from msrn.types import Task  # noqa: E402
+
+PAGES, RESULTS = ROOT / "docs" / "weights", ROOT / "docs" / "results"
+LEVELS: dict[Task, str] = {"sr": "factors", "denoise": "σ", "jpeg": "quality"}
+LIMITS: dict[Task, str] = {
+    "sr": """\
+Made for images that were reduced by bicubic interpolation, or look so: blur, noise and JPEG artifacts are enlarged with
+them; `msrn restore -s 2` removes the latter two first. Nothing is invented: what the small image does not hold does not
+appear.""",
+    "denoise": """\
+Made for white Gaussian noise. What a camera's own noise reduction or compression has smeared is no longer white, and is
+partly taken for texture. A picture without noise loses a little, most where stripes are about a pixel wide;
+`msrn restore` leaves such pictures alone.""",
+    "jpeg": """\
+Made for one compression, with its grid anywhere. Above quality 95 there is nothing to gain, and letters of full
+contrast lose a little; a strong halftone loses much. `msrn restore` leaves such pictures alone.""",
+}
+
+
+def page(entry: weights.Entry) -> str:
+    """One page in Markdown."""
+    loaded = weights.load(entry.name)
+    card, network = loaded.card, loaded.card.config
+    parameters = sum(parameter.numel() for parameter in loaded.network.parameters())
+    training = card.training
+    facts = {
+        "Task": f"{entry.task}, {LEVELS[entry.task]} {_levels(card)}",
+        "Network": f"{network.name}, {network.channels} channels{_squares(network.unshuffle)}: {parameters:,} "
+        f"parameters, receptive radius {network.receptive_radius} pixels",
+        "Cost": f"{network.multiply_adds_per_pixel:,} multiply-adds per pixel of the result, "
+        f"{network.multiply_adds_per_pixel / 1e6:.3f} × 10¹² per megapixel",
+        "Recipe": f"`{card.recipe.get('name')}`, in [recipes](../../recipes); the resolved one is in the file",
+        "Trained on": f"{card.data}; every {_nth(card)}th image held out",
+        "Training": f"{training['steps']:,} steps, {training['patches']:,} patches, {training['hours']} hours on one "
+        f"or two cores ({training['processor']}), other work beside it; earlier runs are in the [log](../log.md)",
+        "Licence": card.licence,
+        "File": f"`{entry.file}`, SHA-256 `{entry.sha256}`",
+        "Made by revision": f"`{card.commit}`",
+    }
+    lines = [
+        f"# {entry.name}",
+        "",
+        f"{entry.summary[0].upper()}{entry.summary[1:]}.",
+        "",
+        f"![Degraded, restored, original]({entry.name}.png)",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {key} | {value} |" for key, value in facts.items()),
+        "",
+        "## Scores",
+        "",
+        "PSNR in dB / SSIM by the [literature's protocol](../protocol.md); `msrn evaluate -w "
+        + entry.name
+        + ("" if not entry.color else " --color")
+        + "` prints the "
+        "same.",
+        "",
+        _scores(entry),
+    ]
+    if card.losses:
+        lines += [
+            "",
+            "## In fewer bits",
+            "",
+            "Loss of PSNR in dB on training images that were held out (of int8-bf16, the sum of both):",
+            "",
+        ]
+        levels = list(next(iter(card.losses.values())))
+        lines += [f"| | {' | '.join(levels)} |", "|---|" + "---|" * len(levels)]
+        lines += [
+            f"| {name} | " + " | ".join(f"{loss[level]:+.4f}" for level in levels) + " |"
+            for name, loss in card.costs.items()
+        ]
+    timed = _timings().get(entry.sha256)
+    if timed:
+        lines += ["", "## Speed", "", f"On {timed['kind']}, {timed['cores']} cores: {timed['why']}."]
+    if training.get("curve"):
+        lines += ["", "## Curve", "", f"![PSNR on held-out images while training]({entry.name}.svg)"]
+        lines += ["", "PSNR in dB on crops of the training images that were held out, by hours of training."]
+    return "\n".join([*lines, "", "## Limits", "", LIMITS[entry.task], ""])
+
+
+def _squares(side: int) -> str:
+    return f", on squares of {side}×{side} pixels" if side > 1 else ""
+
+
+def _levels(card: weights.Card) -> str:
+    levels = sorted(set(card.levels))
+    return ", ".join(f"{level:g}" for level in levels) if card.task == "sr" else f"{levels[0]:g} to {levels[-1]:g}"
+
+
+def _nth(card: weights.Card) -> int:
+    return card.recipe.get("data", {}).get("validation_every", 20)
+
+
+def _scores(entry: weights.Entry) -> str:
+    results = json.loads((RESULTS / f"{entry.name}.json").read_text(encoding="utf-8"))
+    return tables.markdown([{**result, "weights": entry.name} for result in results])
+
+
+def _timings() -> dict[str, Any]:
+    path = RESULTS / "speed.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def time_all() -> None:
+    """Keep what the automatic choice's timing says of each file on this machine, timed anew."""
+    from msrn.evaluation.speed import machine
+    from msrn.restoration.restorer import Restorer
+
+    about = machine()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["MSRN_CACHE"] = folder  # what is known already may be from a busier day
+        known = {
+            entry.sha256: {
+                "kind": about["kind"],
+                "cores": about["cores"],
+                "why": Restorer(entry.name, device="cpu").tuned.why,
+            }
+            for entry in weights.CATALOGUE
+        }
+    del os.environ["MSRN_CACHE"]
+    (RESULTS / "speed.json").write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def picture(entry: weights.Entry) -> None:
+    """The demonstration's photograph of the task, restored by these weights."""
+    case = next(case for case in demo.CASES if case[1] == entry.task)
+    with tempfile.TemporaryDirectory() as folder:
+        demo.sheet([demo.restore(Path(folder), case, entry.name)]).save(PAGES / f"{entry.name}.png", optimize=True)
+
+
+def curve(points: list[Any]) -> str:
+    """Held-out scores over hours as SVG, a line for each level."""
+    levels = points[-1][2]
+    return svg([panel({level: [(p[1], p[2][level]) for p in points if level in p[2]] for level in levels})])
+
+
+def main() -> None:
+    """Write or compare."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true", help="only compare")
+    what.add_argument("--time", action="store_true", help="time the weights on this machine first")
+    arguments = parser.parse_args()
+    if arguments.check:
+        stale = [entry.name for entry in weights.CATALOGUE if not is_current(entry)]
+        sys.exit(f"out of date: {', '.join(stale)}: run python scripts/documentation/update_cards.py" if stale else 0)
+    if arguments.time:
+        time_all()
+    PAGES.mkdir(exist_ok=True)
+    for known in PAGES.iterdir():
+        known.unlink()
+    for entry in weights.CATALOGUE:
+        (PAGES / f"{entry.name}.md").write_text(page(entry), encoding="utf-8")
+        points = weights.load(entry.name).card.training.get("curve")
+        if points:
+            (PAGES / f"{entry.name}.svg").write_text(curve(points), encoding="utf-8")
+        picture(entry)
+
+
+def is_current(entry: weights.Entry) -> bool:
+    """Whether a page says what it should."""
+    path = PAGES / f"{entry.name}.md"
+    return path.is_file() and path.read_text(encoding="utf-8") == page(entry)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Scores by the literature's protocols, and the speed of this machine, as types, tables and pages."""

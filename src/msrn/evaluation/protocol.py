@@ -1,0 +1,259 @@
+"""Scores on a folder of clean images, by the exact protocols of the literature (``docs/protocol.md``).
+
+========  ======================================================================================================
+sr        Luminance (studio, ``uint8``) cropped to a multiple of the scale, reduced and enlarged by MATLAB's
+          bicubic ``imresize`` in double; output and truth rounded to ``uint8``; ``scale`` pixels shaved off.
+denoise   Gray; seeded noise added, neither clipped nor rounded; scored unrounded.
+jpeg      Luminance (studio), a gray JPEG of the given quality; scored unrounded, PSNR-B as well.
+========  ======================================================================================================
+
+On request colour is scored instead: R, G and B together, the JPEG with 4:2:0.
+"""
+
+import hashlib
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from msrn import images
+from msrn.errors import ImageError, MSRNError, OutputError, UsageError
+from msrn.evaluation.methods import FolderMethod, Method, TiledMethod, WeightsMethod, check_output
+from msrn.evaluation.metrics import psnr, psnr_b, ssim
+from msrn.images.degradations import Bicubic, GaussianNoise, Jpeg
+from msrn.images.folder import as_plane, list_images
+from msrn.images.picture import FloatArray, Metadata, Picture, to_uint8
+from msrn.images.resize import multiple_of
+from msrn.types import Range, Task
+
+Result = dict[str, Any]
+Protocol = Literal["matlab", "authors-tiles"]
+"""Whether a method sees the whole image or, as in the authors' scripts, tiles with little context."""
+
+AUTHORS_TILE: dict[Task, int] = {"sr": 166, "denoise": 136, "jpeg": 166}
+"""Largest side of the tiles: the scripts' threshold (150, for noise 120) plus their context."""
+AUTHORS_HALO = 16
+
+_PROTOCOL: dict[Task, str] = {
+    "sr": "MATLAB bicubic in double, uint8 {planes}, border of `scale` pixels shaved",
+    "denoise": "{planes}, unclipped Gaussian noise seeded by image name, unrounded",
+    "jpeg": "uint8 {planes} as JPEG, unrounded",
+}
+
+
+_CELL = ("task", "level", "data", "protocol")
+"""What makes two results comparable."""
+
+
+class Pair(NamedTuple):
+    """One test case: both float64 ``(C, H, W)`` in [0, 1], C = 1 or, for colour, 3."""
+
+    degraded: FloatArray
+    clean: FloatArray
+
+
+def data_name(folder: Path) -> str:
+    """What tables call the images of a folder: its name, or ``Set5`` for ``Set5/HR``."""
+    folder = folder.resolve()
+    inside = folder.name.lower() in ("hr", "gt", "gtmod12", "original")
+    return folder.parent.name if inside and folder.parent.name else folder.name
+
+
+def check_level(task: Task, level: float) -> None:
+    """Raise :class:`UsageError` unless ``level`` is a scale, σ or quality the task's protocol knows."""
+    whole = math.isfinite(level) and level == int(level)
+    if task == "sr" and not (whole and level >= 2):
+        raise UsageError(f"the scale must be a whole number of at least 2, got {level:g}")
+    if task == "denoise" and not (math.isfinite(level) and level >= 0):
+        raise UsageError(f"the noise level σ must be at least 0, got {level:g}")
+    if task == "jpeg" and not (whole and 1 <= level <= 100):
+        raise UsageError(f"the JPEG quality must be a whole number from 1 to 100, got {level:g}")
+
+
+def color_range(task: Task) -> Range:
+    """Range of the luminance that colour images are scored on."""
+    return "full" if task == "denoise" else "studio"
+
+
+def load_pair(path: Path, task: Task, level: float, *, color: bool = False) -> Pair:
+    """Read a clean image and degrade it as the task's protocol says; gray images stay gray."""
+    picture = images.read(path)
+    plane = as_plane(picture, 3 if color and not picture.is_gray else 1, color_range(task))
+    if task == "sr":
+        clean = multiple_of(plane, int(level)).astype(np.float64) / 255
+        return Pair(Bicubic().apply(clean, level), clean)
+    clean = plane.astype(np.float64) / 255
+    if task == "jpeg":
+        return Pair(Jpeg().apply(clean, level), clean)
+    seed = int.from_bytes(hashlib.sha256(os.fsencode(path.stem)).digest()[:8], "big")
+    return Pair(GaussianNoise().apply(clean, level, np.random.default_rng(seed)), clean)
+
+
+def score(image: FloatArray, clean: FloatArray, task: Task, level: float) -> dict[str, float]:
+    """Compare two ``(C, H, W)`` images in [0, 1] as the task's protocol says."""
+    if task == "sr":
+        border = int(level)
+        inside = (..., slice(border, -border), slice(border, -border))
+        image8, clean8 = to_uint8(image)[inside], to_uint8(clean)[inside]
+        return {"psnr": psnr(image8, clean8), "ssim": ssim(image8, clean8)}
+    image, clean = image * 255, clean * 255
+    scores = {"psnr": psnr(image, clean), "ssim": ssim(image, clean)}
+    if task == "jpeg":
+        scores["psnr_b"] = psnr_b(image, clean)
+    return scores
+
+
+def as_picture(restored: FloatArray, task: Task) -> Picture:
+    """A restored image as it is kept: rounded to 8 bits where the protocol rounds, so that the file has exactly the
+    printed score, else with 16 bits, which change nothing but values outside [0, 1]."""
+    if task == "sr":
+        restored = to_uint8(restored) / np.float32(255)
+    return Picture(restored.astype(np.float32), metadata=Metadata(bits=8 if task == "sr" else 16))
+
+
+def evaluate(
+    task: Task,
+    level: float,
+    folder: Path,
+    method: Method | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    observe: Callable[[Path, FloatArray, FloatArray, FloatArray], None] | None = None,
+    *,
+    protocol: Protocol = "matlab",
+    color: bool = False,
+) -> Result:
+    """Score a method (or, without one, the degraded input itself) on all images of a folder.
+
+    Args:
+        task: which degradation and protocol.
+        level: scale, σ or quality.
+        folder: clean images.
+        method: what restores; weights must be for the task.
+        progress: called with (images done, images in all).
+        observe: called with (path, degraded, restored, clean) of each image that was scored.
+        protocol: ``matlab`` shows the method whole images, ``authors-tiles`` the tiles of the authors' scripts.
+        color: score R, G and B instead of luminance.
+
+    Returns:
+        ``{"task", "level", "data", "images": [{"name", "psnr", "ssim", …}], "mean": {…}, "baseline": {…},
+        "protocol", "color", "weights", "failures": [{"name", "error"}], "seconds", "megapixels_per_second"}``;
+        ``baseline`` is the mean of the degraded input, ``seconds`` what restoring alone took. An image that cannot be
+        scored is a failure; the means are over the others.
+
+    Raises:
+        UsageError: the level, the weights, the protocol or the folder does not fit.
+        ImageError: not one image could be scored.
+        OutputError: what ``observe`` raises.
+    """
+    check_level(task, level)
+    check_method(task, method, protocol)
+    shown = method
+    if method is not None and protocol == "authors-tiles":
+        shown = TiledMethod(method, AUTHORS_TILE[task], AUTHORS_HALO)
+    images: list[dict[str, Any]] = []
+    failures: list[dict[str, str]] = []
+    seconds, pixels = 0.0, 0
+    paths = list_images([folder])
+    for done, path in enumerate(paths, start=1):
+        try:
+            degraded, clean = load_pair(path, task, level, color=color)
+            restored = degraded
+            if shown is not None:
+                started = time.perf_counter()
+                restored = shown(degraded, path.name)
+                seconds += time.perf_counter() - started
+                pixels += degraded[0].size
+                if task == "sr" and restored.ndim == 3:  # files may be as large as the original
+                    cropped = multiple_of(restored, int(level))
+                    restored = cropped if cropped.shape == degraded.shape else restored
+                check_output(restored, degraded, shown)
+            baseline = score(degraded, clean, task, level)
+            scores = baseline if shown is None else score(restored, clean, task, level)
+            if observe is not None:
+                observe(path, degraded, restored, clean)
+            images.append({"name": path.name, **scores, "baseline": baseline})
+        except OutputError:
+            raise
+        except MSRNError as error:
+            failures.append({"name": path.name, "error": str(error)})
+        if progress:
+            progress(done, len(paths))
+    if not images:
+        raise ImageError(f"no image of {folder} could be scored: {failures[0]['name']}: {failures[0]['error']}")
+    return {
+        "task": task,
+        "level": level,
+        "data": data_name(folder),
+        "images": images,
+        "mean": _mean(images),
+        "baseline": _mean([row["baseline"] for row in images]),
+        "protocol": describe(task, protocol, color=color),
+        "color": color,
+        "weights": None if method is None else method.name,
+        "failures": failures,
+        "seconds": seconds,
+        "megapixels_per_second": pixels / 1e6 / seconds if seconds else None,
+    }
+
+
+def check_method(task: Task, method: Method | None, protocol: Protocol) -> None:
+    """Raise :class:`UsageError` for weights of another task, or tiles of what is restored already."""
+    if isinstance(method, WeightsMethod) and method.restorer.weights.card.task != task:
+        raise UsageError(f"these weights are for {method.restorer.weights.card.task!r}, not for {task!r}")
+    if protocol == "authors-tiles" and isinstance(method, FolderMethod):
+        raise UsageError("the protocol authors-tiles restores by itself; images that are restored need matlab")
+
+
+def describe(task: Task, protocol: Protocol, *, color: bool) -> str:
+    """What was done, in words, for tables and JSON."""
+    planes = "R, G and B" if color else "gray" if task == "denoise" else "luminance"
+    words = _PROTOCOL[task].format(planes=planes)
+    if protocol == "authors-tiles":
+        words += f"; tiles of at most {AUTHORS_TILE[task]} pixels with {AUTHORS_HALO} of context"
+    return words
+
+
+def compare(first: Result, second: Result, draws: int = 10_000) -> dict[str, dict[str, float]]:
+    """Mean difference (first minus second) of every score, with its 95 % bootstrap interval over the images both have.
+
+    Returns:
+        ``{"psnr": {"difference", "low", "high"}, …}``; the interval is of the mean over images drawn with replacement.
+
+    Raises:
+        UsageError: the results are not of one task, level, data set and protocol, or share no image.
+    """
+    if any(first[key] != second[key] for key in _CELL):
+        raise UsageError("only results of one task, level, data set and protocol can be compared")
+    other = {row["name"]: row for row in second["images"]}
+    pairs = [(row, other[row["name"]]) for row in first["images"] if row["name"] in other]
+    if not pairs:
+        raise UsageError("the results have no image in common")
+    chosen = np.random.default_rng(0).integers(len(pairs), size=(draws, len(pairs)))
+    verdict: dict[str, dict[str, float]] = {}
+    for key in first["mean"]:
+        # Two perfect scores are infinite and do not differ.
+        differences = np.array([0.0 if a[key] == b[key] else a[key] - b[key] for a, b in pairs])
+        low, high = np.quantile(differences[chosen].mean(axis=1), [0.025, 0.975])
+        verdict[key] = {"difference": float(differences.mean()), "low": float(low), "high": float(high)}
+    return verdict
+
+
+def compare_with_first(results: Sequence[Result]) -> None:
+    """Add ``"difference": {"against", "scores"}`` to each result of a method other than the first of its table cell."""
+    firsts: dict[tuple[Any, ...], Result] = {}
+    for result in results:
+        first = firsts.setdefault(tuple(result[key] for key in _CELL), result)
+        if first is not result and any(row["name"] in _names(first) for row in result["images"]):
+            result["difference"] = {"against": first["weights"], "scores": compare(result, first)}
+
+
+def _names(result: Result) -> set[str]:
+    return {row["name"] for row in result["images"]}
+
+
+def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key not in ("name", "baseline")}

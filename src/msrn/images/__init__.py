@@ -1,0 +1,28 @@
+"""An image file becomes a :class:`~msrn.images.picture.Picture` once, and a picture becomes a file once.
+
+Read: PNG, JPEG, WebP, BMP and TIFF, recognised by content, never by name; gray, RGB, palette, with alpha; 8 or
+16 bits per sample (TIFF: floating point as well). EXIF orientation is applied to the pixels.
+
+Written: the same formats, chosen by suffix, rounded and clipped once, under a temporary name that is renamed when
+everything is on disk. PNG and TIFF keep 16 bits; JPEG is 4:4:4 unless told otherwise.
+"""
+
+from msrn.images.decode import decode, read, read_bytes, read_stream
+from msrn.images.encode import SUBSAMPLINGS, check_output, get_ready, prepare, write
+from msrn.images.formats import FORMATS
+from msrn.types import MAX_BYTES, MAX_PIXELS
+
+__all__ = [
+    "FORMATS",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "SUBSAMPLINGS",
+    "check_output",
+    "decode",
+    "get_ready",
+    "prepare",
+    "read",
+    "read_bytes",
+    "read_stream",
+    "write",
+]

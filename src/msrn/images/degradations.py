@@ -1,0 +1,180 @@
+"""The three degradations, as value objects, and the resize they and the engine share.
+
+A degradation knows how to draw a level (``sample``) and how to apply it (``apply``), always from an explicit
+random generator. Images are floating point in [0, 1], channel-first ``(C, H, W)``; computing keeps the type
+that comes in, so float64 gives what MATLAB's double gives.
+"""
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from msrn.images.formats import limited
+from msrn.images.picture import FloatArray, to_uint8
+from msrn.images.resize import resize
+from msrn.types import Subsampling, Task
+
+
+class Degradation(Protocol):
+    """What training and evaluation need to know of a degradation."""
+
+    @property
+    def context(self) -> int:
+        """Pixels a training patch needs on each side, to be degraded as inside a whole image."""
+        ...
+
+    @property
+    def period(self) -> int:
+        """Side of the grid the degradation is tied to; patches are cut at every phase of it."""
+        ...
+
+    def multiple(self, level: float) -> int:
+        """What the sides of an image must be multiples of, to be degraded at exactly ``level``."""
+        ...
+
+    def sample(self, rng: np.random.Generator) -> float:
+        """Draw a level: the scale, the σ or the quality."""
+        ...
+
+    def apply(self, clean: FloatArray, level: float, rng: np.random.Generator) -> FloatArray:
+        """Return the degraded image, same shape and type as ``clean`` ``(C, H, W)``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Bicubic:
+    """Reduction by MATLAB's bicubic ``imresize`` and enlargement back to the same size (level: the scale)."""
+
+    scales: tuple[float, ...] = (2, 3, 4)
+
+    @property
+    def context(self) -> int:
+        """Half the support of reduction plus that of enlargement: 2 low-resolution pixels each."""
+        return 4 * self.period
+
+    @property
+    def period(self) -> int:
+        """One low-resolution pixel."""
+        return math.ceil(max(self.scales))
+
+    def multiple(self, level: float) -> int:
+        """Whole scales divide the sides; other scales are rounded to whole sizes anyway."""
+        return int(level) if level == int(level) else 1
+
+    def sample(self, rng: np.random.Generator) -> float:
+        """Draw one of the scales, all equally likely."""
+        return self.scales[rng.integers(len(self.scales))]
+
+    def apply(self, clean: FloatArray, level: float, rng: np.random.Generator | None = None) -> FloatArray:
+        """Reduce and enlarge; for an exact protocol the sides must be multiples of the scale."""
+        height, width = clean.shape[-2:]
+        reduced = resize(clean, size=(max(1, round(height / level)), max(1, round(width / level))))
+        return resize(reduced, size=(height, width))
+
+
+@dataclass(frozen=True)
+class GaussianNoise:
+    """Additive white Gaussian noise, neither clipped nor rounded (level: σ on the scale of 0 to 255).
+
+    For training on colours, half of the draws may have part of their variance in common to R, G and B, up to
+    ``common``: what a camera's processing leaves is seldom independent in all three.
+    """
+
+    sigma: tuple[float, float] = (0, 75)
+    common: float = 0
+    context: int = 0
+    period: int = 1
+
+    def multiple(self, level: float) -> int:
+        """Any size will do."""
+        return 1
+
+    def at(self, share: Any) -> Any:
+        """Return σ at a share (0 to 1, a number or a tensor) of the range; a sixth of 0 to 75 are below 5.
+
+        Little noise needs its share: what is nearly clean must not be harmed, and asks for more exactness.
+        """
+        low, high = self.sigma
+        return low + (high - low) * share**1.5
+
+    def sample(self, rng: np.random.Generator) -> float:
+        """Draw σ, low ones more often."""
+        return self.at(rng.random())
+
+    def apply(self, clean: FloatArray, level: float, rng: np.random.Generator) -> FloatArray:
+        """Add noise drawn from ``rng``."""
+        noise = rng.standard_normal(clean.shape, dtype=np.float64)
+        if self.common:
+            share = self.common * max(0.0, 2 * rng.random() - 1)
+            noise *= math.sqrt(1 - share)
+            noise += math.sqrt(share) * rng.standard_normal((1, *clean.shape[1:]))
+        return (clean + noise * (level / 255)).astype(clean.dtype)
+
+
+@dataclass(frozen=True)
+class Jpeg:
+    """Compression to JPEG and back through libjpeg (level: the quality, 1 to 100)."""
+
+    quality: tuple[int, int] = (5, 98)
+    subsampling: tuple[Subsampling, ...] = ("4:2:0",)
+    """Of colours; where there are several, one is drawn. Gray images need none."""
+    context: int = 0
+
+    @property
+    def period(self) -> int:
+        """One coding block, of chroma where that is subsampled."""
+        return 16 if any(mode != "4:4:4" for mode in self.subsampling) else 8
+
+    def multiple(self, level: float) -> int:
+        """Any size will do: libjpeg completes the last blocks."""
+        return 1
+
+    def at(self, share: float) -> float:
+        """Return the quality at a share (0 to 1) of the range, spread evenly over the logarithm of quantisation's step.
+
+        Quality 10 and 20 are as far from each other as 90 and 95: by a step of half the size.
+        """
+        low, high = (math.log(_percent(quality)) for quality in self.quality)
+        percent = math.exp(low + share * (high - low))
+        return float(round(5000 / percent if percent > 100 else 100 - percent / 2))
+
+    def sample(self, rng: np.random.Generator) -> float:
+        """Draw a quality, log-uniform in quantisation's step."""
+        return self.at(rng.random())
+
+    def apply(self, clean: FloatArray, level: float, rng: np.random.Generator | None = None) -> FloatArray:
+        """Encode ``(1, H, W)`` as a gray JPEG or ``(3, H, W)`` as a colour one, and decode it."""
+        pixels = to_uint8(clean)
+        image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1))
+        file = io.BytesIO()
+        drawn = int(rng.integers(len(self.subsampling))) if rng is not None and len(self.subsampling) > 1 else 0
+        options: dict[str, Any] = {} if len(pixels) == 1 else {"subsampling": self.subsampling[drawn]}
+        image.save(file, "JPEG", quality=round(level), **options)
+        with limited(None):  # it is our own
+            compressed = Image.open(file)
+        decoded = np.asarray(compressed, dtype=clean.dtype) / clean.dtype.type(255)
+        return decoded[None] if decoded.ndim == 2 else np.ascontiguousarray(np.moveaxis(decoded, -1, 0))
+
+
+def _percent(quality: float) -> float:
+    """What libjpeg multiplies the steps of its tables by."""
+    return 5000 / quality if quality < 50 else max(1.0, 200 - 2 * quality)
+
+
+def degradation_for(
+    task: Task,
+    levels: Sequence[float] = (),
+    common_noise: float = 0,
+    subsampling: tuple[Subsampling, ...] = Jpeg.subsampling,
+) -> Degradation:
+    """Return the task's degradation with its usual range, or restricted to ``levels``."""
+    if task == "sr":
+        return Bicubic(tuple(levels)) if levels else Bicubic()
+    if task == "denoise":
+        return GaussianNoise((min(levels), max(levels)) if levels else GaussianNoise.sigma, common_noise)
+    return Jpeg((int(min(levels)), int(max(levels))) if levels else Jpeg.quality, subsampling)

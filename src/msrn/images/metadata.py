@@ -1,0 +1,267 @@
+"""What a file says besides its pixels: EXIF, XMP, IPTC, ICC profile, resolution, PNG's texts and colours."""
+
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from PIL import ExifTags, Image
+
+from msrn.images.formats import MAX_METADATA, limited
+from msrn.images.picture import Metadata
+
+# Of a TIFF's own directory, only these describe the photograph rather than the file.
+_NESTED = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+_PHOTOGRAPH = (
+    *("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "Copyright", "HostComputer"),
+    *("DocumentName", "PageName", "XPTitle", "XPComment", "XPAuthor", "XPKeywords", "XPSubject"),
+    *("Rating", "RatingPercent"),
+)
+_PHOTOGRAPH_TAGS = {*(int(ExifTags.Base[name]) for name in _PHOTOGRAPH), *map(int, _NESTED)}
+XMP_TAG = 700
+"""Where TIFF keeps its XMP packet."""
+IPTC_TAG = 33723
+"""Where TIFF keeps IPTC-IIM."""
+_IPTC_RESOURCE = 0x0404
+"""Its number among Photoshop's resources, where JPEG keeps it."""
+_IPTC_KEYWORD = b"Raw profile type iptc"
+"""The PNG text that holds it in hexadecimal digits, an agreement of ImageMagick and ExifTool."""
+_IPTC_START = b"\x1c"
+_COLOR_CHUNKS = {b"cHRM": 32, b"gAMA": 4, b"sRGB": 1, b"cICP": 4, b"mDCV": 24, b"cLLI": 8}
+"""And their lengths."""
+_SRGB_CODES = b"\1\x0d"
+_GAMMA = 45_455  # 1 / 2.2 in PNG's units
+_TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
+_PROFILES = (b"XML:com.adobe.xmp", b"Raw profile type ")  # for programs, and of other pixels' orientation
+_PROFILE = re.compile(r"\n?[^\n]*\n *\d+ *\n([0-9a-fA-F\s]*)")  # no two ways to match: texts may be hostile
+_XMP_ORIENTATION = re.compile(rb"""(<tiff:Orientation>|tiff:Orientation=["'])[2-8]""")
+
+
+def read_exif(image: Image.Image) -> tuple[int, bytes | None]:
+    """The orientation, and the EXIF block with the orientation reset; a damaged block counts as none."""
+    orientation = 1
+    with suppress(Exception):  # no reason to refuse the pixels
+        exif = image.getexif()
+        orientation = int(exif.get(ExifTags.Base.Orientation, 1))
+        if image.format == "TIFF":
+            return orientation, _photograph(exif)
+        stored = image.info.get("exif") or _in_digits(image, "exif")
+        if stored and len(exif) and orientation == 1:
+            # As it came: maker notes point to places in it.
+            return orientation, b"Exif\0\0" + stored.removeprefix(b"Exif\0\0")
+        if len(exif):
+            upright = _upright(stored) if stored else None
+            if upright is None:
+                exif[ExifTags.Base.Orientation] = 1
+                upright = exif.tobytes()
+            return orientation, upright
+    return orientation, None
+
+
+def _upright(exif: bytes) -> bytes | None:
+    """An EXIF block with the orientation in its first directory set to 1 and all else as it came, or None.
+
+    Written anew, texts that are not ASCII would become question marks, and maker notes would point elsewhere.
+    """
+    block = bytearray(exif.removeprefix(b"Exif\0\0"))
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(block[:4]))
+    if order is None:
+        return None
+    with suppress(struct.error):  # it ends too early
+        (start,) = struct.unpack_from(f"{order}I", block, 4)
+        (count,) = struct.unpack_from(f"{order}H", block, start)
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            if struct.unpack_from(f"{order}HHI", block, entry) == (ExifTags.Base.Orientation, 3, 1):
+                struct.pack_into(f"{order}H", block, entry + 8, 1)
+                return b"Exif\0\0" + bytes(block)
+    return None
+
+
+def read_xmp(image: Image.Image) -> bytes | None:
+    """The XMP packet of an opened image, with the orientation reset, as EXIF's is."""
+    xmp = image.info.get("xmp")
+    if not xmp and image.format == "PNG":
+        with suppress(Exception):
+            xmp = _in_digits(image, "xmp")
+    return upright_xmp(xmp)
+
+
+def upright_xmp(xmp: object) -> bytes | None:
+    """The XMP packet with the orientation reset; None unless it is one."""
+    return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp) if isinstance(xmp, bytes) and xmp else None
+
+
+def read_iptc(image: Image.Image, data: bytes) -> bytes | None:
+    """IPTC-IIM of an opened JPEG, PNG or TIFF and its content; a damaged one counts as none."""
+    with suppress(Exception):
+        if image.format == "TIFF":
+            return _iptc_of_tiff(data) if IPTC_TAG in image.getexif() else None
+        if image.format == "PNG":
+            profile = _in_digits(image, "iptc")
+            return _known_iptc(dict(_resources(profile)).get(_IPTC_RESOURCE, profile))
+        return _known_iptc(image.info["photoshop"][_IPTC_RESOURCE])
+    return None
+
+
+def _in_digits(image: Image.Image, name: str) -> bytes:
+    """A profile that a PNG holds as text: a line for its name, one for its length, then hexadecimal digits."""
+    parts = _PROFILE.fullmatch(image.info.get(f"Raw profile type {name}", ""))
+    return bytes.fromhex(parts[1]) if parts else b""
+
+
+def _resources(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Photoshop's resources, by their numbers: ExifTool wraps IPTC in one, ImageMagick may."""
+    start = 0
+    while data[start : start + 4] == b"8BIM":
+        number, length = struct.unpack_from(">HB", data, start + 4)
+        start += 7 + length + (length + 1) % 2  # the name, with its length padded to whole pairs
+        (size,) = struct.unpack_from(">I", data, start)
+        yield number, data[start + 4 : start + 4 + size]
+        start += 4 + size + size % 2
+
+
+def _iptc_of_tiff(data: bytes) -> bytes | None:
+    """Often declared as one number or some of 32 bits, in the order of the file; Pillow returns one of them."""
+    import tifffile
+
+    with tifffile.TiffFile(BytesIO(data)) as file:
+        value = file.pages.first.tags.valueof(IPTC_TAG)
+        if isinstance(value, tuple):
+            value = struct.pack(f"{file.byteorder}{len(value)}I", *value)
+        return _known_iptc(value)
+
+
+def _known_iptc(data: Any) -> bytes | None:
+    return data if isinstance(data, bytes) and data.startswith(_IPTC_START) else None
+
+
+def iptc_in_jpeg(iptc: bytes) -> bytes:
+    """The marker of a JPEG that holds IPTC-IIM."""
+    resource = b"8BIM" + struct.pack(">HHI", _IPTC_RESOURCE, 0, len(iptc)) + iptc + bytes(len(iptc) % 2)
+    content = b"Photoshop 3.0\0" + resource
+    return b"\xff\xed" + struct.pack(">H", 2 + len(content)) + content
+
+
+def iptc_in_png(iptc: bytes) -> bytes:
+    """The content of a PNG text chunk that holds IPTC-IIM."""
+    digits = iptc.hex().encode()
+    lines = b"\n".join(digits[k : k + 72] for k in range(0, len(digits), 72))
+    return _IPTC_KEYWORD + b"\0\niptc\n%8d\n" % len(iptc) + lines + b"\n"
+
+
+def comment_in_png(comment: bytes) -> bytes:
+    """The PNG chunk that holds the comment of a JPEG, whose encoding is not known."""
+    content = comment.replace(b"\0", b"")
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return png_chunk(b"tEXt", b"Comment\0" + content)
+    return png_chunk(b"iTXt", b"Comment" + bytes(5) + content)
+
+
+def png_chunk(name: bytes, content: bytes | memoryview) -> bytes:
+    """A chunk of a PNG file."""
+    return b"".join((struct.pack(">I", len(content)), name, content, struct.pack(">I", crc32(content, crc32(name)))))
+
+
+def png_chunks(data: bytes) -> bytes | None:
+    """The statements of colour and, if they are not absurdly long, the texts of a PNG file, in one piece."""
+    chunks = list(_chunks(data, 8))
+    texts = [chunk for chunk in chunks if chunk[0] in _TEXT_CHUNKS and not chunk[1].startswith(_PROFILES)]
+    if sum(len(content) for _, content in texts) > MAX_METADATA:
+        texts = []
+    return b"".join(png_chunk(*chunk) for chunk in (*(c for c in chunks if c[0] in _COLOR_CHUNKS), *texts)) or None
+
+
+def says_unusual_colors(kept: Metadata) -> bool:
+    """True if only PNG's statements of colour say what a picture looks like: its transfer function, or its gamma."""
+    stated = dict(_chunks(kept.png_chunks or b"", 0))
+    if b"cICP" in stated:  # which counts more than a profile
+        return not stated[b"cICP"].startswith(_SRGB_CODES)
+    gamma = int.from_bytes(stated.get(b"gAMA", b""), "big")
+    unusual = gamma != 0 and abs(gamma - _GAMMA) > 0.02 * _GAMMA
+    return unusual and b"sRGB" not in stated and not kept.icc_profile
+
+
+def _chunks(data: bytes, start: int) -> Iterator[tuple[bytes, bytes]]:
+    """Colours, each once and as long as it must be, and texts."""
+    seen: set[bytes] = set()
+    while start + 12 <= len(data):
+        (length,), name = struct.unpack_from(">I", data, start), data[start + 4 : start + 8]
+        if name == b"IEND" or start + 12 + length > len(data):
+            break
+        if (_COLOR_CHUNKS.get(name) == length and name not in seen) or name in _TEXT_CHUNKS:
+            seen.add(name)
+            yield name, data[start + 8 : start + 8 + length]
+        start += 12 + length
+
+
+def tiff_metadata(data: bytes, path: Path) -> tuple[int, Metadata]:
+    """Orientation and metadata of a TIFF that Pillow cannot open: its directory is built like an EXIF block."""
+    with suppress(Exception), limited(None):
+        tags = Image.Exif()
+        tags.load(data)
+        icc_profile = tags.get(ExifTags.Base.InterColorProfile)
+        orientation = int(tags.get(ExifTags.Base.Orientation, 1))
+        xmp = upright_xmp(tags.get(XMP_TAG))
+        iptc = _iptc_of_tiff(data) if IPTC_TAG in tags else None
+        return orientation, Metadata(16, icc_profile, _photograph(tags), _dpi(tags), xmp, iptc, source=str(path))
+    return 1, Metadata(source=str(path))
+
+
+def _dpi(tags: Image.Exif) -> tuple[float, float] | None:
+    unit = 2.54 if tags.get(ExifTags.Base.ResolutionUnit) == 3 else 1
+    return usable_dpi([tags.get(tag, 0) * unit for tag in (ExifTags.Base.XResolution, ExifTags.Base.YResolution)])
+
+
+def _photograph(exif: Image.Exif) -> bytes | None:
+    """Those tags that describe the photograph, as an EXIF block."""
+    kept = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif).pop(ExifTags.IFD.Interop, None)  # an offset, meaningless once moved
+    for tag in _PHOTOGRAPH_TAGS & set(exif):
+        kept[tag] = exif.get_ifd(tag) if tag in _NESTED else _stored(exif[tag])
+    return kept.tobytes() if len(kept) else None
+
+
+def _stored(value: Any) -> Any:
+    """A text as the bytes that Pillow decoded it from: it would write as question marks what is not ASCII."""
+    return value.encode("latin-1") if isinstance(value, str) else value
+
+
+def usable_dpi(dpi: Sequence[Any] | None) -> tuple[float, float] | None:
+    """The resolution, or None where it is nonsense that no format could hold, or Pillow's 1 for TIFFs without."""
+    usable = dpi and all(1 < float(value) <= 65_535 for value in dpi)  # which NaN fails as well
+    return (float(dpi[0]), float(dpi[1])) if dpi and usable else None
+
+
+def exif_of_dpi(dpi: tuple[float, float] | None) -> bytes | None:
+    """An EXIF block that says the resolution and nothing else."""
+    if dpi is None:
+        return None
+    exif = Image.Exif()
+    exif[ExifTags.Base.XResolution], exif[ExifTags.Base.YResolution] = dpi
+    exif[ExifTags.Base.ResolutionUnit] = 2  # inch
+    return exif.tobytes()
+
+
+def dpi_of_exif(exif: bytes | None) -> tuple[float, float] | None:
+    """The resolution that an EXIF block says."""
+    with suppress(Exception), limited(None):
+        loaded = Image.Exif()
+        loaded.load(exif or b"")
+        return _dpi(loaded)
+    return None
+
+
+def directory_of(exif: bytes | None) -> dict[int, Any]:
+    """What a TIFF's directory keeps of an EXIF block; nothing if the block is damaged."""
+    with suppress(Exception), limited(None):
+        loaded = Image.Exif()
+        loaded.load(exif or b"")
+        loaded.load(_photograph(loaded) or b"")  # which proves that it can be written
+        return {tag: loaded.get_ifd(tag) if tag in _NESTED else _stored(loaded[tag]) for tag in loaded}
+    return {}

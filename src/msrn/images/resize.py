@@ -1,0 +1,140 @@
+"""MATLAB's ``imresize``, bicubic, and the sizes that follow from factors."""
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msrn.errors import UsageError
+from msrn.images.picture import round_uint8
+from msrn.types import Size
+
+
+def resize(
+    image: NDArray[Any],
+    scale: float | None = None,
+    size: tuple[int, int] | None = None,
+    onto: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    """Resize the last two axes as MATLAB's ``imresize(image, …, 'bicubic')`` does, antialiased when reducing.
+
+    Args:
+        image: ``(…, H, W)``; ``uint8`` is rounded back to ``uint8`` after each of the two passes, as MATLAB
+            does, floating point is never rounded.
+        scale: any positive factor for both sides; the new size is ``ceil(scale · size)``.
+        size: the exact new ``(height, width)``, each side with a factor of its own.
+        onto: floating point of the new shape that the result is added to, where there is no room for a new array.
+
+    Returns:
+        Array of the same type, or ``onto``.
+
+    Raises:
+        UsageError: neither or both of ``scale`` and ``size``, one that is not positive and finite, an empty image, or
+            another type.
+    """
+    if (scale is None) == (size is None):
+        raise UsageError("resize needs either a scale or a size")
+    if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
+        raise UsageError(f"resize takes uint8 or floating point, got {image.dtype}")
+    old = image.shape[-2:]
+    if min(old) < 1 or (scale is not None and not math.isfinite(scale)):
+        raise UsageError(f"cannot resize {old[0]}×{old[1]} by {scale}")
+    if size is not None:
+        new, scales = size, (size[0] / old[0], size[1] / old[1])
+    else:
+        assert scale is not None
+        # The tolerance keeps 1.1 × 10 at 11 pixels, where MATLAB's binary arithmetic gives 12.
+        new = tuple(math.ceil(side * scale - 1e-9) for side in old)
+        scales = (scale, scale)
+    if min(new) < 1 or min(scales) <= 0:
+        raise UsageError(f"cannot resize {old[0]}×{old[1]} to {new[0]}×{new[1]}: sizes must be at least 1")
+    # MATLAB resizes the axis with the smaller factor first, rows first when equal.
+    first, last = (-2, -1) if scales[0] <= scales[1] else (-1, -2)
+    image = _resize_axis(image, first, new[first], scales[first])
+    return _resize_axis(image, last, new[last], scales[last], onto)
+
+
+_AT_ONCE = 1 << 16
+"""Pixels of the result that are computed at once, at least; what is in flight then stays in the caches."""
+
+
+def _resize_axis(
+    image: NDArray[Any], axis: int, size: int, scale: float, onto: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    if size == image.shape[axis] and scale == 1:
+        return image if onto is None else np.add(onto, image, out=onto)
+    indices, weights = _contributions(image.shape[axis], size, scale)
+    working = np.float64 if image.dtype == np.uint8 else image.dtype
+    out_shape = list(image.shape)
+    out_shape[axis] = size
+    out = np.zeros(out_shape, dtype=working) if onto is None else onto
+    at_once = max(32, _AT_ONCE // out_shape[-1])  # a few rows: large images need no copies
+    for top in range(0, out_shape[-2], at_once):
+        rows = slice(top, top + at_once)
+        for index, weight in zip(indices, weights, strict=True):
+            if axis == -2:
+                out[..., rows, :] += image.take(index[rows], axis=-2) * weight[rows].astype(working)[:, None]
+            else:
+                out[..., rows, :] += image[..., rows, :].take(index, axis=-1) * weight.astype(working)
+    return round_uint8(out) if image.dtype == np.uint8 else out
+
+
+@lru_cache(maxsize=256)
+def _contributions(old: int, new: int, scale: float) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return, tap by tap, which old pixel each new pixel reads and with what weight: two ``(taps, new)``."""
+    stretch = min(scale, 1.0)  # antialiasing widens the kernel when reducing
+    width = 4 / stretch
+    centres = np.arange(1, new + 1) / scale + 0.5 * (1 - 1 / scale)
+    left = np.floor(centres - width / 2)
+    positions = left[None] + np.arange(math.ceil(width) + 2)[:, None]
+    weights = stretch * _cubic(stretch * (centres[None] - positions))
+    weights /= weights.sum(axis=0)
+    mirrored = np.concatenate([np.arange(old), np.arange(old)[::-1]])
+    indices = mirrored[np.mod(positions.astype(np.intp) - 1, 2 * old)]
+    used = weights.any(axis=1)
+    return indices[used], weights[used]
+
+
+def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Keys' cubic convolution kernel with a = -1/2."""
+    x = np.abs(x)
+    near = 1.5 * x**3 - 2.5 * x**2 + 1
+    far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    return np.where(x <= 1, near, np.where(x <= 2, far, 0.0))
+
+
+def enlarged_size(old: tuple[int, int], scale: float | None = None, size: Size | None = None) -> tuple[int, int]:
+    """Return the new ``(height, width)`` for a scale (default 2) or a size; one side may follow from the other.
+
+    Raises:
+        UsageError: both are given, or the result would be smaller than the picture.
+    """
+    if scale is not None and size is not None:
+        raise UsageError("give a scale or a size, not both")
+    if size is not None:
+        height, width = _checked(size)
+        height = round(old[0] * (width or 0) / old[1]) if height is None else height
+        width = round(old[1] * height / old[0]) if width is None else width
+        if height < old[0] or width < old[1]:
+            raise UsageError(f"cannot upscale {old[1]}×{old[0]} to the smaller {width}×{height}")
+        return height, width
+    factor = 2.0 if scale is None else scale
+    if not (math.isfinite(factor) and factor >= 1):
+        raise UsageError(f"the scale must be a number of at least 1, got {factor}")
+    return math.ceil(old[0] * factor - 1e-9), math.ceil(old[1] * factor - 1e-9)
+
+
+def _checked(size: Any) -> Size:
+    """The size, if it is a whole number of rows, of columns, or of both."""
+    sides: list[Any] = [side for side in size if side is not None] if np.shape(size) == (2,) else []
+    if not sides or any(not isinstance(side, int | np.integer) for side in sides):
+        raise UsageError(f"a size is (height, width), whole numbers of which one may be None, not {size!r}")
+    return size
+
+
+def multiple_of(image: NDArray[Any], factor: int) -> NDArray[Any]:
+    """Crop ``(…, H, W)`` at the bottom and right to whole multiples of ``factor``."""
+    height, width = image.shape[-2:]
+    return image[..., : height - height % factor, : width - width % factor]

@@ -1,0 +1,181 @@
+"""The persistent memory network: Tai, Yang, Liu, Xu, "MemNet: A Persistent Memory Network for Image
+Restoration", ICCV 2017 (arXiv 1708.02209). The project calls it MSRN.
+
+Not to be confused with the Multi-scale Residual Network (Li et al., ECCV 2018), which the field also
+abbreviates MSRN.
+
+With x the (already enlarged) degraded image, M memory blocks and R recursions::
+
+    B_0 = fext(x)                                    feature extraction, section 3.1
+    H_0 = B_{m-1},  H_r = unit(H_{r-1})              recursive unit, eqs. (5)-(6)
+    B_m = gate([B_0 ... B_{m-1}, H_1 ... H_R])       gate unit, eqs. (7)-(9)
+    y_m = x + recon(B_m)                             reconstruction, global residual
+    y   = sum_m w_m y_m                              multi-supervised ensemble, eq. (11)
+
+Every convolution is pre-activated: BatchNorm, ReLU, convolution. Inside a block the two convolutions are
+shared by all recursions, but each recursion has two BatchNorms of its own; blocks share nothing. The
+reconstruction convolution is shared by all outputs, its BatchNorm is not.
+
+Tensors are ``(N, C, H, W)``, values in [0, 1]; see ``picture.py`` for the contract outside the network.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from msrn.errors import UsageError
+from msrn.network.config import MSRNConfig
+
+
+class Outputs(NamedTuple):
+    """What :meth:`MSRN.all_outputs` returns; every image is ``(N, in_channels, H, W)``."""
+
+    ensemble: Tensor
+    """The final image: the weighted sum of the intermediate ones, or the only one of the basic variant."""
+    intermediate: list[Tensor]
+    """One image per prediction: M of them, or one for the basic variant."""
+
+
+class MemoryBlock(nn.Module):
+    """A recursive unit followed by a gate unit; takes B_0 ... B_{m-1}, returns B_m, all ``(N, C, H, W)``."""
+
+    def __init__(self, channels: int, recursions: int, long_term: int) -> None:
+        super().__init__()
+        memories = channels * (long_term + recursions)
+        self.norm1 = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(recursions))
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm2 = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(recursions))
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.gate_norm = nn.BatchNorm2d(memories)
+        self.gate = nn.Conv2d(memories, channels, 1)
+
+    def forward(self, long_term: list[Tensor]) -> Tensor:
+        """Apply the recursions to the newest memory, then gate all memories."""
+        hidden = long_term[-1]
+        short_term: list[Tensor] = []
+        for norm1, norm2 in zip(self.norm1, self.norm2, strict=True):
+            residual = self.conv1(F.relu(norm1(hidden)))
+            hidden = hidden + self.conv2(F.relu(norm2(residual)))
+            short_term.append(hidden)
+        memories = torch.cat([*long_term, *short_term], dim=1)  # (N, C·(m+R), H, W)
+        return self.gate(F.relu(self.gate_norm(memories)))
+
+
+class MSRN(nn.Module):
+    """The network of section 3; the parameters are initialised as in section 4 (see :func:`initialise`)."""
+
+    def __init__(self, config: MSRNConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels = config.channels
+        outputs = config.memory_blocks if config.multi_supervised else 1
+        self.extract_norm = nn.BatchNorm2d(config.depth)
+        self.extract = nn.Conv2d(config.depth, channels, 3, padding=1)
+        self.blocks = nn.ModuleList(
+            MemoryBlock(channels, config.recursions, long_term=m + 1) for m in range(config.memory_blocks)
+        )
+        self.reconstruct_norm = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(outputs))
+        self.reconstruct = nn.Conv2d(channels, config.depth, 3, padding=1)
+        if config.multi_supervised:
+            self.ensemble = nn.Parameter(torch.ones(config.memory_blocks))
+        initialise(self, torch.Generator().manual_seed(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Restore a batch: ``(N, in_channels, H, W)`` in [0, 1] to the same shape, not clipped."""
+        return self.all_outputs(x).ensemble
+
+    def all_outputs(self, x: Tensor) -> Outputs:
+        """Restore a batch and also return the image predicted after every memory block."""
+        height, width = x.shape[2:]
+        x = to_depth(x, self.config.unshuffle)
+        memories = [self.extract(F.relu(self.extract_norm(x)))]
+        for block in self.blocks:
+            memories.append(block(memories))
+        predicting = memories[1:] if self.config.multi_supervised else memories[-1:]
+        images = [
+            from_depth(x + self.reconstruct(F.relu(norm(memory))), self.config.unshuffle, height, width)
+            for norm, memory in zip(self.reconstruct_norm, predicting, strict=True)
+        ]
+        if not self.config.multi_supervised:
+            return Outputs(images[-1], images)
+        stacked = torch.stack(images)  # (M, N, in_channels, H, W)
+        return Outputs(torch.einsum("m,mnchw->nchw", self.ensemble, stacked), images)
+
+
+def to_depth(x: Tensor, unshuffle: int) -> Tensor:
+    """Make squares of s×s pixels one pixel each: ``(N, C, H, W)`` to ``(N, C·s², ⌈H/s⌉, ⌈W/s⌉)``.
+
+    A last row or column that is not whole is filled with copies of the outermost pixels.
+    """
+    if unshuffle == 1:
+        return x
+    down, right = -x.shape[2] % unshuffle, -x.shape[3] % unshuffle
+    if down or right:
+        x = F.pad(x, (0, right, 0, down), mode="replicate")
+    return F.pixel_unshuffle(x, unshuffle)
+
+
+def from_depth(x: Tensor, unshuffle: int, height: int, width: int) -> Tensor:
+    """Undo :func:`to_depth`: ``(N, C·s², ⌈H/s⌉, ⌈W/s⌉)`` to ``(N, C, H, W)``."""
+    return x if unshuffle == 1 else F.pixel_shuffle(x, unshuffle)[..., :height, :width]
+
+
+def initialise(
+    network: MSRN, generator: torch.Generator, ensemble_weight: float = 1.0, zero_residual: bool = False
+) -> None:
+    """Draw all parameters anew: He's normal (fan-in) for weights, zero biases, unit BatchNorms.
+
+    Args:
+        network: changed in place.
+        generator: the only source of randomness.
+        ensemble_weight: where each w_m starts. The authors' Caffe layer starts at 1, which makes the first
+            ensemble M times too bright; 1/M starts at the mean of the predictions.
+        zero_residual: start the reconstruction at zero instead, so that every y_m starts as the input.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu", generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+    if zero_residual:
+        nn.init.zeros_(network.reconstruct.weight)
+    if network.config.multi_supervised:
+        nn.init.constant_(network.ensemble, ensemble_weight)
+
+
+@torch.no_grad()
+def grow(network: MSRN, recursions: int) -> MSRN:
+    """Return a network with more recursions that computes the same function.
+
+    The convolutions of a block are shared by its recursions, so they carry over as they are. Each new
+    recursion takes a copy of the last one's BatchNorms, and the gate's weights for its memory start at zero.
+
+    Raises:
+        UsageError: ``recursions`` is smaller than what the network has.
+    """
+    config = network.config
+    extra = recursions - config.recursions
+    if extra < 0:
+        raise UsageError(f"cannot grow from {config.recursions} recursions to {recursions}")
+    grown = MSRN(replace(config, recursions=recursions))
+    state = network.state_dict()
+    for key in grown.state_dict():
+        if key in state:
+            continue
+        head, norm, _, leaf = key.rsplit(".", 3)  # blocks.M.norm1.<new recursion>.weight
+        state[key] = state[f"{head}.{norm}.{config.recursions - 1}.{leaf}"]
+    for m in range(config.memory_blocks):
+        # New short-term memories come last in the gate's concatenation.
+        for leaf in ("weight", "bias", "running_mean", "running_var"):
+            key = f"blocks.{m}.gate_norm.{leaf}"
+            state[key] = torch.cat([state[key], *[state[key][-config.channels :]] * extra])
+        key = f"blocks.{m}.gate.weight"
+        old = state[key]  # (C, C·(m+R), 1, 1)
+        state[key] = torch.cat([old, old.new_zeros(old.shape[0], extra * config.channels, 1, 1)], dim=1)
+    grown.load_state_dict(state)
+    return grown.train(network.training)

@@ -1,0 +1,1 @@
+"""A picture through a network: tiles, backends, colours, and the choice between them."""

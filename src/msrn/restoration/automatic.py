@@ -1,0 +1,174 @@
+"""What a picture needs, decided by looking at it: :class:`Automatic` diagnoses, a :class:`Chain` restores.
+
+The rules, in the order they are applied (``scripts/benchmarks/diagnosis.py`` shows what each threshold gains):
+
+* JPEG traces of quality 92 or less: remove the artifacts. Beyond, no traces are found, and there is little to gain.
+* Noise of σ 5 or more in luminance or chroma: remove it. Less may as well be texture.
+* Enlarge last, and only if asked to.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from msrn.errors import UsageError
+from msrn.images.picture import Picture, check_picture
+from msrn.images.resize import enlarged_size
+from msrn.restoration.diagnosis import Diagnosis, diagnose
+from msrn.restoration.memory import Needs
+from msrn.restoration.restorer import Restorer
+from msrn.types import Size, Task
+
+logger = logging.getLogger(__name__)
+JPEG_QUALITY = 92
+"""Highest quality whose artifacts are removed."""
+NOISE = 5.0
+"""Lowest σ that is removed, on the scale of 0 to 255."""
+
+_DIAGNOSIS_COPIES = 3
+"""How many copies of a picture there are while it is looked at, itself included."""
+
+
+class Automatic:
+    """Chooses for each picture what restores it.
+
+    Args:
+        load: returns the restorer of a task; called once for each that is needed. By default the task's own weights,
+            computed as fast as this machine can.
+        enlarging: whether pictures may be asked for in another size.
+    """
+
+    def __init__(self, load: Callable[[Task], Restorer] = Restorer, *, enlarging: bool = True) -> None:
+        self._load = load
+        self._loaded: dict[Task, Restorer] = {}
+        self._loading = threading.Lock()
+        self._told: list[Restorer] = []
+        self._tasks: tuple[Task, ...] = ("jpeg", "denoise", "sr") if enlarging else ("jpeg", "denoise")
+
+    def __call__(
+        self,
+        picture: Picture,
+        *,
+        scale: float | None = None,
+        size: Size | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> Picture:
+        """Restore what a picture needs, and enlarge it if a scale or size is given; see ``Restorer.__call__``."""
+        return self.settled(picture, scale, size)(picture, scale=scale, size=size, progress=progress)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What decides the results, besides the pictures."""
+        rules = {"rules": f"{JPEG_QUALITY} {NOISE}"}
+        return rules | {
+            f"{task}.{key}": value for task in self._tasks for key, value in self._of(task).identity.items()
+        }
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """Backend and precision by SHA-256 of the weights."""
+        return {key: value for task in self._tasks for key, value in self._of(task).choices.items()}
+
+    def settled(self, picture: Picture, scale: float | None, size: Size | None) -> "Chain":
+        """Return what restores this picture, or a whole video that begins with it.
+
+        Raises:
+            UsageError: it is no picture, or cannot become as large as is asked for.
+        """
+        check_picture(picture)
+        enlarged = scale is not None or size is not None
+        if enlarged and "sr" not in self._tasks:
+            raise UsageError("this one does not enlarge: it was made with enlarging=False")
+        if enlarged:
+            enlarged_size((picture.height, picture.width), scale, size)  # before anything slow
+        found = diagnose(picture)
+        tasks = tasks_for(found)
+        notes = [_jpeg_note(found, "jpeg" in tasks), f"noise σ {found.sigma:.1f} {_done('denoise' in tasks)}"]
+        if enlarged:
+            tasks.append("sr")
+            notes.append("enlarged")
+        steps = [self._of(task).settled(picture, scale, size) for task in tasks]
+        for step in steps:
+            if step not in self._told and logger.isEnabledFor(logging.INFO):
+                self._told.append(step)
+                logger.info("%s", step)
+        return Chain(steps, "; ".join(notes))
+
+    def _of(self, task: Task) -> Restorer:
+        with self._loading:
+            if task not in self._loaded:
+                self._loaded[task] = self._load(task)
+            return self._loaded[task]
+
+
+class Chain:
+    """Restorers one after the other; none returns the picture as it is.
+
+    Args:
+        steps: in order; only one for super-resolution changes the size.
+        note: why these.
+    """
+
+    def __init__(self, steps: list[Restorer], note: str) -> None:
+        self.steps, self.note = steps, note
+
+    def __call__(
+        self,
+        picture: Picture,
+        *,
+        scale: float | None = None,
+        size: Size | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> Picture:
+        """Restore a picture; see ``Restorer.__call__``."""
+        for done, step in enumerate(self.steps):
+
+            def report(share: float, done: int = done) -> None:
+                if progress:
+                    progress((done + share) / len(self.steps))
+
+            if step.enlarges:
+                picture = step(picture, scale=scale, size=size, progress=report)
+            else:
+                picture = step(picture, progress=report)
+        return picture
+
+    @property
+    def at_once(self) -> int:
+        """How many threads may restore small pictures apart and gain by it; see ``Restorer.at_once``."""
+        return min((step.at_once for step in self.steps), default=1)
+
+    def result_size(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> tuple[int, int]:
+        """``(height, width)`` of the result."""
+        if not self.steps:
+            return picture.height, picture.width
+        return self.steps[-1].result_size(picture, scale, size)
+
+    def forecast(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> Needs:
+        """Forecast seconds and memory; see ``Restorer.forecast``.
+
+        Each step computes beside what the others hold on to, from the second such picture on even the first.
+        """
+        each = [step.forecast(picture, scale, size) for step in self.steps]
+        kept = {weights: held for step in each for weights, held in step.kept.items()}
+        looking = _DIAGNOSIS_COPIES * picture.pixels.nbytes
+        peak = max([looking, *(step.beside(kept) for step in each)])
+        return Needs(sum(step.seconds for step in each), peak, kept)
+
+
+def tasks_for(found: Diagnosis) -> list[Task]:
+    """What a diagnosis calls for, in order."""
+    tasks: list[Task] = []
+    if found.quality is not None and found.quality <= JPEG_QUALITY:
+        tasks.append("jpeg")
+    if found.sigma >= NOISE:
+        tasks.append("denoise")
+    return tasks
+
+
+def _jpeg_note(found: Diagnosis, removed: bool) -> str:
+    return "no JPEG artifacts" if found.quality is None else f"JPEG quality {found.quality} {_done(removed)}"
+
+
+def _done(removed: bool) -> str:
+    return "removed" if removed else "left"

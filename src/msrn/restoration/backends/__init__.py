@@ -1,0 +1,180 @@
+"""Backends: ways to compute the fused graph, behind one interface.
+
+A backend takes float32 ``(N, depth, H, W)`` and returns the *residual* of the same shape and type: what the
+network adds to ``fused.skip`` times its input. ``depth`` is the image's channels, or s² as many where the network works
+on squares of s×s pixels (see ``depth.py``). Tiles, colour and the choice between backends are not its business.
+
+=========  =====================  ============================================================
+eager      fp32, bf16             torch, on any device; always there
+compiled   fp32, bf16             ``torch.compile``: half a minute to start, needs a C++ compiler
+openvino   fp32, bf16, int8,      extra ``fast``; the graph is built from OpenVINO's own operations
+           int8-bf16
+onnx       fp32                   extra ``onnx``; ONNX Runtime
+=========  =====================  ============================================================
+
+int8 rounds the inputs of the memory blocks' convolutions to 8 bit, in the ranges that ``publish`` measured, and their
+weights, per output channel; everything else stays fp32, or is bf16 in int8-bf16.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, NamedTuple, Protocol, get_args, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msrn.errors import UsageError
+from msrn.system.machine import has_bf16
+from msrn.types import BackendName, Precision
+
+if TYPE_CHECKING:
+    from msrn.network.graph import Fused
+
+Planes = NDArray[np.float32]
+
+_PRECISIONS = {
+    "openvino": ("int8-bf16", "int8", "bf16", "fp32"),
+    "onnx": ("fp32",),
+    "eager": ("bf16", "fp32"),
+    "compiled": ("bf16", "fp32"),
+}
+_PACKAGES = {"openvino": (("openvino",), "fast"), "onnx": (("onnxruntime", "onnx"), "onnx")}
+"""The packages a backend needs, and the extra that brings them."""
+
+
+class Device(Protocol):
+    """Where to compute: a ``torch.device``, or :class:`Processor`."""
+
+    @property
+    def type(self) -> str:
+        """``cpu``, ``cuda`` or ``mps``."""
+        ...
+
+
+class Processor(NamedTuple):
+    """The processor, for whoever does without torch."""
+
+    type: str = "cpu"
+
+    def __str__(self) -> str:
+        return self.type
+
+
+class Backend(Protocol):
+    """Computes the residual."""
+
+    def __call__(self, planes: Planes) -> Planes:
+        """Return the residual of float32 ``(N, depth, H, W)``, same shape and type."""
+        ...
+
+
+@runtime_checkable
+class Pipelined(Protocol):
+    """A backend that can begin with a batch before the last one is back."""
+
+    def in_turn(self, batches: Iterable[Planes]) -> Iterator[Planes]:
+        """Return the residuals of batches, each as :class:`Backend` has it, in order."""
+        ...
+
+
+class Choice(NamedTuple):
+    """A backend and its computing type."""
+
+    backend: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.backend} {self.precision}"
+
+
+def candidates(
+    device: Device, backend: str = "auto", precision: str = "auto", harmless: tuple[str, ...] = ("fp32",)
+) -> list[Choice]:
+    """Return what can compute here, the likely fastest first.
+
+    Args:
+        device: anything but a CPU has torch only.
+        backend: a name, or ``auto`` for all that are installed and start at once.
+        precision: a name, or ``auto`` for those that are ``harmless``.
+        harmless: computing types that are known to cost this network no quality.
+
+    Raises:
+        UsageError: a name is unknown, or what was asked for is not installed or does not go together.
+    """
+    for value, names, what in ((backend, BackendName, "backend"), (precision, Precision, "precision")):
+        if value not in get_args(names):
+            raise UsageError(f"unknown {what} {value!r}; known: {', '.join(get_args(names))}")
+    if backend in _PACKAGES and not _installed(backend):
+        packages, extra = _PACKAGES[backend]
+        needed = " and ".join(packages)
+        raise UsageError(f"the {backend} backend needs {needed}: pip install 'msrn-pytorch[{extra}]'")
+    if device.type != "cpu" and backend in _PACKAGES:
+        raise UsageError(f"the {backend} backend computes on the CPU only, not on {device}")
+    named = (
+        [backend] if backend != "auto" else [name for name in _PRECISIONS if name != "compiled" and _installed(name)]
+    )
+    found = [
+        Choice(name, kind)
+        for name in named
+        for kind in _PRECISIONS[name]
+        if (device.type == "cpu" or name not in _PACKAGES)
+        and (kind in harmless if precision == "auto" else kind == precision)
+    ]
+    if not found:
+        able = sorted(name for name, kinds in _PRECISIONS.items() if precision in kinds)
+        where = f"the {backend} backend" if backend != "auto" else f"any backend installed for {device}"
+        raise UsageError(f"{precision} is not for {where}; it is for {', '.join(able)}")
+    return found
+
+
+def native(device: Device, kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """Leave out bf16 where the processor does not multiply it: it would be emulated, or silently be fp32."""
+    return tuple(kind for kind in kinds if device.type != "cpu" or has_bf16() or "bf16" not in kind)
+
+
+def create(choice: Choice, fused: "Fused", ranges: dict[str, float], device: Device, apart: int = 1) -> Backend:
+    """Return a backend that is ready to run.
+
+    Args:
+        choice: one of :func:`candidates`.
+        fused: the graph; not changed.
+        ranges: for 8 bit, the largest value of every input that is rounded, by place.
+        device: for torch.
+        apart: how many threads will call it at once, each with its share of the cores; more than 1 is for OpenVINO.
+
+    Raises:
+        UsageError: 8 bit without ranges.
+    """
+    if "int8" in choice.precision and not ranges:
+        raise UsageError("these weights were published without 8-bit ranges; use another precision or publish again")
+    if choice.backend == "openvino":
+        from msrn.restoration.backends.openvino import OpenVINO
+
+        return OpenVINO.build(fused, choice.precision, ranges, apart)
+    if choice.backend == "onnx":
+        from msrn.restoration.backends.onnx import OnnxRuntime
+
+        return OnnxRuntime(fused)
+    from msrn.restoration.backends.pytorch import Torch
+
+    return Torch(fused, choice.precision, str(device), compiled=choice.backend == "compiled")
+
+
+def kept(choice: Choice, identity: str, build: Callable[[], Backend], apart: int = 1) -> Backend:
+    """Return the backend that ``build`` would create, from an earlier run's cache where there is one.
+
+    Args:
+        choice: what it is; OpenVINO's models can be kept.
+        identity: of the weights; empty where nothing identifies them.
+        build: calls :func:`create`.
+        apart: what it calls it with.
+    """
+    if choice.backend != "openvino" or not identity:
+        return build()
+    from msrn.restoration.backends.cache import keep
+
+    return keep(choice, identity, build, apart)
+
+
+def _installed(backend: str) -> bool:
+    return backend not in _PACKAGES or all(find_spec(name) for name in _PACKAGES[backend][0])

@@ -1,0 +1,155 @@
+"""OpenVINO: the graph is written in its own operations, with 8-bit roundings exactly where the ranges say."""
+
+import io
+import threading
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msrn.restoration.backends import Planes
+
+if TYPE_CHECKING:  # a kept model needs no torch
+    from torch import Tensor, nn
+
+    from msrn.network.graph import Activation, Fused
+
+# Optional, without types of its own.
+openvino: Any = import_module("openvino")
+ops: Any = import_module("openvino.opset13")
+
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32", "int8-bf16": "bf16"}
+
+
+_making = threading.Lock()
+
+
+def core() -> Any:
+    """Return the process's one ``openvino.Core``.
+
+    Each one's CPU plugin brings an alternate signal stack and, when unloaded, puts its predecessor's back: of two, the
+    second to go installs what the first has freed, and the next Ctrl-C would be a segmentation fault.
+    """
+    with _making:
+        return _core()
+
+
+@cache
+def _core() -> Any:
+    """Make it, and run a model once.
+
+    The bindings look up Python types when first called and guard that with a C++ lock: of two threads whose first calls
+    meet, one waits for the lock with the interpreter in its hand, and the other for the interpreter, for ever.
+    """
+    made = openvino.Core()
+    x: Any = ops.parameter([-1, 1], np.float32)
+    compiled = made.compile_model(openvino.Model([ops.relu(x)], [x]), "CPU")
+    made.import_model(compiled.export_model().getvalue(), "CPU", {})
+    _infer(compiled.create_infer_request(), np.zeros((1, 1), np.float32))
+    return made
+
+
+def _infer(request: Any, x: Planes) -> Planes:
+    return request.infer([np.ascontiguousarray(x)], share_inputs=True)[0]
+
+
+class OpenVINO:
+    """One compiled model for images of every size, for any number of threads that call it.
+
+    Args:
+        compiled: the model.
+        norm: for bf16 and int8-bf16, scale and shift of the first activation, ``(2, 1, depth, 1, 1)``.
+    """
+
+    def __init__(self, compiled: Any, norm: NDArray[np.float32] | None = None) -> None:
+        self.compiled, self.norm, self._callers = compiled, norm, threading.local()
+
+    @classmethod
+    def build(cls, fused: "Fused", precision: str, ranges: dict[str, float], apart: int = 1) -> "OpenVINO":
+        """Compile the graph; ``ranges`` are for 8 bit. The cores go to one call, or shared out, ``apart`` at a time."""
+        done = fused.extract_norm if "bf16" in precision else None
+        x: Any = ops.parameter([-1, fused.config.depth * (2 if done else 1), -1, -1], np.float32)
+        operations = _Operations(ranges if "int8" in precision else {}, done)
+        model = openvino.Model([fused.residual(x, operations)], [x])
+        norm = None if done is None else np.stack([_array(done.scale), _array(done.shift)])
+        return cls(core().compile_model(model, "CPU", _hints(precision, apart)), norm)
+
+    @classmethod
+    def reopen(cls, data: bytes, precision: str, apart: int = 1) -> "OpenVINO":
+        """Open what :meth:`exported` returned, in a fifth of the time and without torch."""
+        file = io.BytesIO(data)
+        norm = np.load(file, allow_pickle=False)
+        return cls(core().import_model(file.read(), "CPU", _hints(precision, apart)), norm if norm.size else None)
+
+    def exported(self) -> bytes:
+        """Return the model as bytes, for the same version of OpenVINO on the same machine."""
+        file = io.BytesIO()
+        np.save(file, np.empty(0, np.float32) if self.norm is None else self.norm, allow_pickle=False)
+        return file.getvalue() + self.compiled.export_model().getvalue()
+
+    def __call__(self, planes: Planes) -> Planes:
+        """Return the residual of float32 ``(N, depth, H, W)``."""
+        x = planes if self.norm is None else _halves(planes, *self.norm)
+        if not hasattr(self._callers, "request"):
+            self._callers.request = self.compiled.create_infer_request()
+        return _infer(self._callers.request, x)
+
+
+def _hints(precision: str, apart: int) -> dict[str, Any]:
+    how = {"PERFORMANCE_HINT": "LATENCY"} if apart == 1 else {"NUM_STREAMS": apart}
+    return {"INFERENCE_PRECISION_HINT": _HINTS[precision], **how}
+
+
+def _halves(planes: Planes, scale: NDArray[np.float32], shift: NDArray[np.float32]) -> Planes:
+    """Activate the image in fp32 and give it to bf16 in two channels, its first eight significant bits and the rest.
+
+    Rounded to eight bits alone, smooth areas become steps that the network takes for edges.
+    """
+    active = np.maximum(planes * scale + shift, 0)
+    high = (active.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+    return np.concatenate([high, active - high], axis=1)
+
+
+class _Operations:
+    """Graph nodes for ``fuse.Operations``."""
+
+    def __init__(self, ranges: dict[str, float], done: "Activation | None") -> None:
+        self.ranges, self.done = ranges, done
+
+    def activate(self, x: Any, activation: "Activation") -> Any:
+        if activation is self.done:
+            return x
+        # A ReLU would become part of the rounding, which OpenVINO then computes alone, in fp32 and in a layout of its
+        # own, instead of together with what comes before it.
+        shifted = ops.add(ops.multiply(x, _array(activation.scale)), _array(activation.shift))
+        return ops.maximum(shifted, np.float32(0))
+
+    def convolve(self, x: Any, convolution: "nn.Conv2d", place: str) -> Any:
+        weight = _array(convolution.weight)
+        if place == "extract" and self.done:
+            weight = np.concatenate([weight, weight], axis=1)
+        if place in self.ranges:
+            zero, top = np.float32(0), np.float32(self.ranges[place])
+            x = ops.fake_quantize(x, zero, top, zero, top, 256)
+            # Of a channel whose weights are all zero, any range will do, but an empty one.
+            most = np.abs(weight).max(axis=(1, 2, 3), keepdims=True).clip(1e-12)
+            weight = ops.fake_quantize(weight, -most, most, -most, most, 255)
+        pads = [int(convolution.padding[0])] * 2
+        result = ops.convolution(x, weight, [1, 1], pads, pads, [1, 1])
+        bias = convolution.bias
+        return result if bias is None else ops.add(result, _array(bias).reshape(1, -1, 1, 1))
+
+    def relu(self, x: Any) -> Any:
+        return ops.relu(x)
+
+    def add(self, x: Any, y: Any) -> Any:
+        return ops.add(x, y)
+
+    def multiply(self, x: Any, factor: float) -> Any:
+        return ops.multiply(x, np.float32(factor))
+
+
+def _array(tensor: "Tensor") -> NDArray[np.float32]:
+    return tensor.detach().cpu().float().numpy()

@@ -1,0 +1,78 @@
+"""A file is written whole or not at all."""
+
+import os
+import struct
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from msrn.errors import OutputError
+from msrn.system.locks import lock
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+
+def write_atomically(
+    path: Path, write: Callable[[BinaryIO], object], before_rename: Callable[[BinaryIO], object] | None = None
+) -> None:
+    """Write to a unique temporary file beside ``path``, flush it to disk, rename it.
+
+    Args:
+        path: the file.
+        write: writes the content to the open file it is given.
+        before_rename: called with the open file, at its start, when everything is on disk.
+
+    Raises:
+        OutputError: any step failed; ``path`` is as it was and the temporary file is gone.
+    """
+    # Not made from the file's own name, to which nothing can be added when it is as long as names may be.
+    temporary = path.parent / f".msrn-{uuid.uuid4().hex}.tmp"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _open_new(temporary) as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+            if before_rename is not None:
+                file.seek(0)
+                before_rename(file)
+            if fcntl is not None:
+                temporary.replace(path)  # while it is locked, or sweep() could take it
+        if fcntl is None:
+            temporary.replace(path)  # here, no open file can be renamed, nor one in use removed
+    except (OSError, RuntimeError, ValueError, struct.error) as error:  # as encoders and torch.save have them
+        raise OutputError(f"cannot write {path}: {reason(error)}") from error
+    finally:
+        with suppress(OSError, ValueError):  # the folder itself is missing or is a file; the error above says so
+            temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that a killed program left in a folder, but none that is being written."""
+    with suppress(OSError):
+        for temporary in folder.glob(".msrn-*.tmp"):
+            with suppress(OSError):
+                if fcntl is None:
+                    temporary.unlink(missing_ok=True)  # which Windows refuses for what is in use
+                    continue
+                with temporary.open("rb") as file:
+                    if lock(file.fileno()):
+                        temporary.unlink(missing_ok=True)
+
+
+def _open_new(path: Path) -> BinaryIO:
+    while True:
+        file = path.open("x+b")
+        if lock(file.fileno()) and os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # swept in the moment before it was locked
+
+
+def reason(error: Exception) -> str:
+    """What an exception says, on one line."""
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__

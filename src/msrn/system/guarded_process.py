@@ -1,0 +1,201 @@
+"""A process of its own for strangers' files: a decoder that crashes or hangs costs one file, not the run.
+
+The two talk over pipes, in JSON and raw bytes; nothing that the child says is ever executed.
+"""
+
+import io
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msrn.errors import ImageError
+from msrn.types import MAX_SECONDS
+
+
+class EndedError(ImageError):
+    """The process was ended from outside: this says nothing of the file."""
+
+
+Blocks = tuple[bytes | memoryview, ...]
+Answer = tuple[dict[str, Any], Blocks]
+
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import {function}; {function}()"
+
+
+class Child:
+    """Asks questions of a process that is started for the first and again after a crash.
+
+    Args:
+        module: holds ``function``, which answers by :func:`serve`.
+        function: its name.
+        seconds: an answer that takes longer ends the process (except on Windows, which has no alarm).
+    """
+
+    def __init__(self, module: str, function: str = "main", seconds: float = MAX_SECONDS) -> None:
+        self._program = _PROGRAM.format(path=sys.path, module=module, function=function)
+        self._seconds = seconds
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, path: Path, question: dict[str, Any], *blocks: bytes) -> None:
+        """Send a question; ``path`` names the file it is about in errors.
+
+        ``question["seconds"]`` is a limit of its own, 0 for none.
+
+        Raises:
+            ImageError: the process has died.
+        """
+        if self._process is not None and self._process.poll() is not None:
+            self.close()  # somebody else has ended it; this file is not to blame
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", self._program],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for the parent, which closes this one
+            )
+        try:
+            _send(cast(IO[bytes], self._process.stdin), {"seconds": self._seconds} | question, *blocks)
+        except OSError as error:
+            raise self._died(path) from error
+
+    def answer(self, path: Path) -> "Reader":
+        """Receive the answer to the oldest open question.
+
+        Raises:
+            ImageError: it is an error, or the process crashed or took too long.
+        """
+        if self._process is None:
+            raise RuntimeError("nothing was asked")
+        reader = Reader(self, cast(IO[bytes], self._process.stdout), path)
+        if "error" in reader.header:
+            raise ImageError(reader.header["error"])
+        return reader
+
+    def close(self) -> None:
+        """End the process; asking again starts another."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                try:
+                    if pipe is not None:
+                        pipe.close()
+                except OSError:  # what was still buffered for a process that is gone
+                    pass
+
+    def _died(self, path: Path) -> ImageError:
+        code = self._process.wait() if self._process is not None else -9
+        self.close()
+        if code in (-getattr(signal, name, 0) for name in ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT")):
+            return EndedError(f"{path}: its decoder was killed, most likely for want of memory")
+        if code == -getattr(signal, "SIGALRM", 0):
+            return ImageError(
+                f"{path} takes more than {self._seconds:g} s to decode and was given up; the file is damaged or hostile"
+            )
+        return ImageError(f"{path} made its decoder crash (exit status {code}); the file is damaged or hostile")
+
+
+class Reader:
+    """An answer: its header, and its blocks in the order they were sent."""
+
+    def __init__(self, child: Child, pipe: IO[bytes], path: Path) -> None:
+        self._child, self._pipe, self._path = child, pipe, path
+        self.header = self._guarded(lambda: _receive_header(pipe))
+        self._sizes: list[int] = list(self.header["sizes"])
+
+    def array(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """The next block as float32 of this shape."""
+
+        def read() -> NDArray[np.float32]:
+            made = np.empty(shape, np.float32)
+            if cast(io.BufferedReader, self._pipe).readinto(made.data.cast("B")) < made.nbytes:
+                raise EOFError
+            return made
+
+        self._sizes.pop(0)
+        return self._guarded(read)
+
+    def bytes(self) -> bytes:
+        """The next block."""
+        size = self._sizes.pop(0)
+        return self._guarded(lambda: _exactly(self._pipe, size))
+
+    def discard(self) -> None:
+        """Read the remaining blocks for nothing."""
+        while self._sizes:
+            self.bytes()
+
+    def _guarded(self, read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except (OSError, EOFError) as error:
+            raise self._child._died(self._path) from error  # pyright: ignore[reportPrivateUsage]
+        except MemoryError:
+            self._child.close()  # in the middle of an answer
+            raise
+
+
+def serve(answer: Callable[[dict[str, Any], bytes], Answer]) -> None:
+    """The child's side: one question after the other until the pipe is closed. An :class:`ImageError` is an answer."""
+    questions = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a decoder prints must not fall among the answers
+    alarm: Any = getattr(signal, "setitimer", None)
+    while True:
+        try:
+            question = _receive_header(questions)
+            data = _exactly(questions, sum(question["sizes"]))
+        except EOFError:
+            return
+        if alarm is not None:
+            alarm(signal.ITIMER_REAL, question["seconds"])  # ends the process, even inside a decoder
+        try:
+            header, blocks = answer(question, data)
+        except ImageError as error:
+            header, blocks = {"error": str(error)}, ()
+        except MemoryError:
+            header, blocks = {"error": "decoding it needs more memory than there is"}, ()
+        if alarm is not None:
+            alarm(signal.ITIMER_REAL, 0)
+        _send(answers, header, *blocks)
+
+
+def encode_path(path: Path) -> str:
+    """A path as JSON can carry it: names need not be Unicode."""
+    return os.fsencode(path).hex()
+
+
+def decode_path(text: str) -> Path:
+    """What :func:`encode_path` made, as a path."""
+    return Path(os.fsdecode(bytes.fromhex(text)))
+
+
+def _send(pipe: IO[bytes], header: dict[str, Any], *blocks: bytes | memoryview) -> None:
+    text = json.dumps(header | {"sizes": [len(block) for block in blocks]}).encode()
+    pipe.write(struct.pack("<Q", len(text)) + text)
+    for block in blocks:
+        pipe.write(block)
+    pipe.flush()
+
+
+def _receive_header(pipe: IO[bytes]) -> dict[str, Any]:
+    (length,) = struct.unpack("<Q", _exactly(pipe, 8))
+    return json.loads(_exactly(pipe, length))
+
+
+def _exactly(pipe: IO[bytes], length: int) -> bytes:
+    data = pipe.read(length)
+    if len(data) < length:
+        raise EOFError
+    return data

@@ -1,0 +1,40 @@
+"""What training minimises: the multi-supervised objective (paper, eq. 12)."""
+
+import torch
+from torch import Tensor
+
+from msrn.network.memnet import Outputs
+from msrn.training.recipe import LossRecipe
+
+_CHARBONNIER = 1e-3
+"""ε of √(d² + ε²), in units of the full range: a quarter of a grey level."""
+
+
+def objective(outputs: Outputs, clean: Tensor, recipe: LossRecipe) -> Tensor:
+    """The loss of the final and the intermediate images, normalised to weight one in all.
+
+    The final image weighs 1, every intermediate one ``intermediate_weight``; at 1 that is the paper's
+    α = 1/(M+1). The basic variant's single image is not counted twice.
+
+    Args:
+        outputs: of the network, ``(N, C, H, W)`` each.
+        clean: ``(N, C, H, W)``.
+        recipe: kind, weight and reduction.
+
+    Returns:
+        A scalar.
+    """
+    terms = [(1.0, outputs.ensemble)]
+    if len(outputs.intermediate) > 1 or outputs.intermediate[0] is not outputs.ensemble:
+        terms += [(recipe.intermediate_weight, image) for image in outputs.intermediate]
+    total = sum(weight for weight, _ in terms)
+    loss = torch.stack([weight / total * _mean(image - clean, recipe.kind) for weight, image in terms]).sum()
+    return loss * clean[0].numel() if recipe.reduction == "patch" else loss
+
+
+def _mean(difference: Tensor, kind: str) -> Tensor:
+    if kind == "l1":
+        return difference.abs().mean()
+    if kind == "l2":
+        return difference.square().mean() / 2
+    return torch.sqrt(difference.square() + _CHARBONNIER**2).mean()

@@ -1,0 +1,170 @@
+"""Shards and their index, from a folder or a server: what is described, and whether it is what came."""
+
+import hashlib
+import math
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Literal, TypeVar
+
+import fsspec
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from msrn import images
+from msrn.errors import ImageError, MSRNError, UsageError
+from msrn.system.atomic import reason, write_atomically
+from msrn.system.machine import cache_folder
+
+INDEX = "index.json"
+FORMAT = 1
+_SHA256 = "^[0-9a-f]{64}$"
+_SECONDS = 60.0
+"""Of silence after which a server is given up."""
+_TRIES, _PAUSE = 3, 1.0
+_LONGEST_INDEX = 1 << 30
+_Fetched = TypeVar("_Fetched")
+
+
+class ImageEntry(BaseModel):
+    """One image of a shard, as the index lists it."""
+
+    key: str
+    height: int = Field(gt=0, le=images.MAX_PIXELS)
+    width: int = Field(gt=0, le=images.MAX_PIXELS)
+    sha256: str | None = Field(default=None, pattern=_SHA256)
+
+    @model_validator(mode="after")
+    def _possible(self) -> "ImageEntry":
+        if self.height * self.width > images.MAX_PIXELS:
+            raise ValueError(f"{self.width}×{self.height} pixels are more than any image may have")
+        return self
+
+
+class ShardEntry(BaseModel):
+    """One shard, as the index lists it."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]+\.tar$")  # no other folder's
+    sha256: str = Field(pattern=_SHA256)  # names its place in the cache
+    images: list[ImageEntry]
+
+
+class Index(BaseModel):
+    """What a set of shards holds."""
+
+    format: Literal[1]
+    shards: list[ShardEntry] = Field(min_length=1)
+
+
+def read_index(source: str) -> Index:
+    """Read the index of a folder or URL.
+
+    Raises:
+        UsageError: there is none, or it is not one.
+    """
+    where = f"{source.rstrip('/')}/{INDEX}"
+    try:
+        return Index.model_validate_json(_patiently(lambda: b"".join(_blocks(where, _LONGEST_INDEX))))
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{where} is not an index of shards that this program reads: {at} {first['msg']}") from error
+    except ImageError as error:
+        raise UsageError(str(error)) from error
+
+
+def local_shard(source: str, shard: ShardEntry) -> Path:
+    """Return where a shard lies on this machine, fetching it first where it comes from a URL."""
+    if "://" not in source:
+        return Path(source) / shard.name
+    path = cache_folder() / "shards" / f"{shard.sha256}.tar"
+    if path.is_file():
+        return path
+    where = f"{source.rstrip('/')}/{shard.name}"
+    _patiently(lambda: write_atomically(path, partial(_fetch, where, shard.sha256)))
+    return path
+
+
+def members_of(path: Path) -> dict[str, tarfile.TarInfo]:
+    """Return the image members of a tar file by key."""
+    with tarfile.open(path, "r:") as tar:
+        plain = [member for member in tar.getmembers() if member.isreg()]
+    return {
+        str(PurePosixPath(member.name).with_suffix("")): member
+        for member in plain
+        if PurePosixPath(member.name).suffix in images.FORMATS
+    }
+
+
+def hash_of(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Hashing:
+    """A file that knows the SHA-256 of what was written to it."""
+
+    def __init__(self, file: Any) -> None:
+        self.file, self.digest = file, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        """Write and remember."""
+        self.digest.update(data)
+        return self.file.write(data)
+
+
+def _open(where: str) -> Any:
+    """Open a path or URL; fsspec says which package a scheme needs."""
+    if "://" not in where:
+        return Path(where).open("rb")
+    options: dict[str, Any] = {}
+    if where.startswith(("http://", "https://")):
+        try:
+            from aiohttp import ClientTimeout
+        except ImportError as error:
+            raise UsageError("shards on the web need more: pip install 'msrn-pytorch[train]'") from error
+        # A large shard may take as long as it likes, as long as something comes.
+        timeout = ClientTimeout(total=None, sock_connect=_SECONDS, sock_read=_SECONDS)
+        options["client_kwargs"] = {"timeout": timeout}
+    return fsspec.open(where, "rb", **options)
+
+
+def _patiently(fetch: Callable[[], _Fetched]) -> _Fetched:
+    """Try again what a server did not give."""
+    for attempt in range(_TRIES - 1):
+        try:
+            return fetch()
+        except ImageError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise
+            time.sleep(_PAUSE * 2**attempt)
+    return fetch()
+
+
+def _fetch(where: str, sha256: str, file: BinaryIO) -> None:
+    hashing = Hashing(file)
+    for block in _blocks(where):
+        hashing.write(block)
+    if hashing.digest.hexdigest() != sha256:
+        raise ImageError(f"{where} differs from its index (SHA-256)")
+
+
+def _blocks(where: str, longest: float = math.inf) -> Iterator[bytes]:
+    size = 0
+    try:
+        with _open(where) as remote:
+            while block := remote.read(2**20):
+                size += len(block)
+                if size > longest:
+                    raise UsageError(f"{where} has more than {longest:,} bytes and is not read")
+                yield block
+    except MSRNError:
+        raise
+    except Exception as error:  # each of fsspec's file systems has its own
+        raise ImageError(f"cannot read {where}: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    return "there is no such file" if isinstance(error, FileNotFoundError) else reason(error)

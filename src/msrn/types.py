@@ -1,0 +1,33 @@
+"""The words that all rooms share: tasks, computing types, and the limits of what is read."""
+
+from typing import Literal
+
+Task = Literal["sr", "denoise", "jpeg"]
+"""What there is to restore."""
+
+Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
+"""How finely a JPEG keeps chroma: as luminance, half as wide, or half as wide and high."""
+
+Size = tuple[int | None, int | None]
+"""A ``(height, width)`` that is wanted; one that is None follows from the other by the picture's proportions."""
+
+Range = Literal["studio", "full"]
+"""Range of luminance: 16 to 235 of 255, as video and the literature have it, or all of it, as JPEG has it."""
+
+BackendName = Literal["auto", "eager", "compiled", "openvino", "onnx"]
+"""What computes the network; ``auto`` is what is fastest here."""
+
+Precision = Literal["auto", "fp32", "bf16", "int8", "int8-bf16"]
+"""Computing types; ``auto`` is the fastest that costs the weights at most 0.02 dB."""
+
+MAX_PIXELS = 500_000_000
+"""Larger images are refused as decompression bombs unless asked for."""
+
+MAX_BYTES = 4 << 30
+"""Larger files are not read unless asked for."""
+
+MAX_FRAMES = 1_000_000
+"""Longer videos are refused unless asked for."""
+
+MAX_SECONDS = 120.0
+"""Files that take longer to decode are given up unless asked for."""

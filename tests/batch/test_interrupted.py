@@ -1,0 +1,103 @@
+"""Runs over folders that are killed or interrupted lose nothing and go on where they were."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.batch.test_restore import album, tree
+
+KILLS = int(os.environ.get("MSRN_KILLS", "6"))
+"""``MSRN_KILLS=50`` for the long version."""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+@pytest.mark.timeout(120 + 20 * KILLS)
+def test_killed_at_any_moment_and_run_again_gives_every_output_once(tmp_path):
+    folder = album(tmp_path / "in", *(f"{n % 3}/{n}.png" for n in range(120)))
+
+    def begin(out: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "msrn.cli", "denoise", str(folder), "-r", "-q", "-o", str(out)]
+        return subprocess.Popen(command, start_new_session=True)
+
+    def finish(out: Path) -> dict[str, bytes]:
+        assert begin(out).wait(60) == 0
+        return tree(out)
+
+    def await_output(process: subprocess.Popen[bytes], out: Path) -> None:
+        before = len(list(out.rglob("*.png")))
+        while process.poll() is None and len(list(out.rglob("*.png"))) == before:
+            time.sleep(0.001)
+
+    expected = finish(tmp_path / "undisturbed")
+    started = time.perf_counter()
+    process = begin(tmp_path / "timed")
+    await_output(process, tmp_path / "timed")
+    first = time.perf_counter() - started
+    assert process.wait(60) == 0
+    whole = time.perf_counter() - started
+    rng, midway = random.Random(0), 0
+    for turn in range(KILLS):
+        out = tmp_path / f"out{turn}"
+        for _ in range(2):  # a run, and the one that was to go on
+            process = begin(out)
+            if rng.random() < 0.25:
+                time.sleep(rng.uniform(0, first))  # while it starts
+            else:
+                await_output(process, out)
+                time.sleep(rng.uniform(0, whole - first))
+            process.kill()
+            process.wait()
+            midway += 0 < len(list(out.rglob("*.png"))) < 120
+        assert finish(out) == expected  # which has no temporary files
+        rows = [json.loads(line) for line in (out / "msrn-manifest.jsonl").read_text().splitlines() if line]
+        assert {row["output"] for row in rows if "output" in row} == set(expected)
+    assert midway
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_interrupted_runs_end_cleanly_and_say_how_to_go_on(tmp_path, number):
+    folder, out = album(tmp_path / "in", *(f"{n}.png" for n in range(400))), tmp_path / "out"
+    command = [sys.executable, "-m", "msrn.cli", "denoise", str(folder), "-o", str(out)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, **pipes, text=True, start_new_session=True)
+    while process.poll() is None and not list(out.glob("*.png")):
+        time.sleep(0.01)
+    # A terminal sends Ctrl-C to the whole group, decoders included.
+    (os.killpg if number == "SIGINT" else os.kill)(process.pid, getattr(signal, number))
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == 130, messages
+    assert "Traceback" not in messages
+    assert "error" not in messages
+    assert messages.strip().endswith("msrn: interrupted; the same command goes on where this one was stopped")
+    made = tree(out)
+    assert 0 < len(made) < 400
+    assert all(name.endswith(".png") for name in made)
+    recorded = {}
+    for row in map(json.loads, (out / "msrn-manifest.jsonl").read_text().splitlines()[1:]):
+        recorded[row["output"]] = row["made"]
+    assert all(recorded[name] == hashlib.sha256(content).hexdigest() for name, content in made.items())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+@pytest.mark.parametrize("kind", ["standard input", "a pipe nobody writes to"])
+def test_ctrl_c_ends_waiting_for_a_pipe(tmp_path, kind):
+    os.mkfifo(tmp_path / "pipe.png")
+    source = "-" if kind == "standard input" else str(tmp_path / "pipe.png")
+    command = [sys.executable, "-m", "msrn.cli", "denoise", source, "-o", str(tmp_path / "out.png"), "-v"]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    process = subprocess.Popen(command, **pipes, text=True, start_new_session=True)
+    assert process.stderr is not None
+    while "denoise" not in (line := process.stderr.readline()):  # the weights are loaded
+        assert line
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+    process.communicate()
+    assert not (tmp_path / "out.png").exists()

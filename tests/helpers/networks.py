@@ -1,0 +1,59 @@
+"""What several tests share: networks that need no training."""
+
+import re
+from pathlib import Path
+
+import torch
+
+from msrn.network.config import MSRNConfig
+from msrn.network.memnet import MSRN
+from msrn.network.weights import Card, Weights
+from msrn.types import Task
+
+
+def random_network(config: MSRNConfig, seed: int = 0) -> MSRN:
+    """A network in evaluation mode whose BatchNorms are not the identity and whose signals stay moderate."""
+    generator = torch.Generator().manual_seed(seed)
+    network = MSRN(config)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor, low, high in (
+                (module.weight, 0.3, 0.6),
+                (module.bias, -0.1, 0.3),
+                (module.running_mean, -0.1, 0.1),
+                (module.running_var, 0.8, 1.2),
+            ):
+                assert tensor is not None
+                tensor.data.copy_(low + (high - low) * torch.rand(tensor.shape, generator=generator))
+        elif isinstance(module, torch.nn.Conv2d) and module.bias is not None:
+            module.bias.data.copy_(0.02 * torch.randn(module.bias.shape, generator=generator))
+    if config.multi_supervised:
+        torch.nn.init.constant_(network.ensemble, 1 / config.memory_blocks)
+    return network.eval().requires_grad_(False)
+
+
+def identity_network(config: MSRNConfig | None = None) -> MSRN:
+    """A network that returns its input."""
+    network = random_network(config or MSRNConfig(1, 1, 2))
+    torch.nn.init.zeros_(network.reconstruct.weight)
+    torch.nn.init.zeros_(network.reconstruct.bias)
+    return network
+
+
+def card_of(task: Task, config: MSRNConfig) -> Card:
+    return Card(task=task, config=config, luminance="studio", levels=(2, 3, 4), data="nothing")
+
+
+def random_weights(task: Task, config: MSRNConfig, seed: int = 0) -> Weights:
+    return Weights(random_network(config, seed), card_of(task, config), "0" * 64, "random")
+
+
+def identity_weights(task: Task, config: MSRNConfig | None = None) -> Weights:
+    network = identity_network(config)
+    return Weights(network, card_of(task, network.config), "0" * 64, "identity")
+
+
+def peak():
+    """Most bytes that were resident at once; unlike ``ru_maxrss``, not those of the process that started this one."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024

@@ -1,0 +1,210 @@
+"""Weights files: self-describing, strict, hashed."""
+
+import hashlib
+import json
+import math
+import pickle
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.helpers.networks import card_of, random_network
+
+from msrn.errors import OutputError, WeightsError
+from msrn.network import weights
+from msrn.network.config import MSRNConfig
+from msrn.network.memnet import MSRN
+
+CONFIG = MSRNConfig(2, 1, 4)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    return weights.save(random_network(CONFIG), card_of("sr", CONFIG), tmp_path, "MSRN_M2R1_sr-none")
+
+
+def metadata_of(path):
+    raw = path.read_bytes()
+    return json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
+
+
+def rewrite(path, tensors=None, **metadata):
+    """Write the file again, changed, under a name without a hash."""
+    target = path.with_name("changed.safetensors")
+    save_file(load_file(path) if tensors is None else tensors, target, metadata or metadata_of(path))
+    return target
+
+
+def changed(**card):
+    """Metadata whose card says something else."""
+    text = json.dumps({"format_version": 1, "card": json.loads(json.dumps(asdict(card_of("sr", CONFIG)))) | card})
+    return {"msrn": text}
+
+
+def test_what_a_program_changed_is_known_whatever_it_did(saved):
+    loaded = weights.load(saved)
+    assert loaded.identity == loaded.sha256
+    loaded.network.bfloat16()
+    assert loaded.identity == ""
+
+
+def test_a_file_rebuilds_the_same_network(saved):
+    loaded = weights.load(saved)
+    assert loaded.card == card_of("sr", CONFIG)
+    x = torch.rand(1, 1, 9, 9, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(loaded.network(x), random_network(CONFIG)(x))
+    assert not loaded.network.training
+
+
+def test_the_name_ends_in_the_hash_and_the_same_network_gives_the_same_file(saved, tmp_path):
+    digest = hashlib.sha256(saved.read_bytes()).hexdigest()
+    assert saved.name == f"MSRN_M2R1_sr-none-{digest[:8]}.safetensors"
+    again = weights.save(random_network(CONFIG), card_of("sr", CONFIG), tmp_path / "b", "MSRN_M2R1_sr-none")
+    assert again.read_bytes() == saved.read_bytes()
+
+
+def test_one_flipped_bit_is_found(saved):
+    data = bytearray(saved.read_bytes())
+    data[-5] ^= 1
+    saved.write_bytes(data)
+    with pytest.raises(WeightsError, match="damaged"):
+        weights.load(saved)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -1])
+def test_truncated_files_are_errors(saved, keep):
+    short = saved.with_name("short.safetensors")
+    short.write_bytes(saved.read_bytes()[:keep])
+    with pytest.raises(WeightsError, match="safetensors"):
+        weights.load(short)
+
+
+def test_a_pickle_is_never_opened(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return pytest.fail, ("unpickled",)
+
+    for name in ("weights.safetensors", "weights.pth"):
+        (tmp_path / name).write_bytes(pickle.dumps(Bomb()))
+        with pytest.raises(WeightsError):
+            weights.load(tmp_path / name)
+
+
+def test_loading_is_strict(saved):
+    tensors = load_file(saved)
+    first = next(iter(tensors))
+    with pytest.raises(WeightsError, match=f"lacks the tensor {first}"):
+        weights.load(rewrite(saved, {key: tensors[key] for key in tensors if key != first}))
+    with pytest.raises(WeightsError, match="tensor extra that its network does not"):
+        weights.load(rewrite(saved, tensors | {"extra": torch.zeros(1)}))
+    with pytest.raises(WeightsError, match=r"shape \(2,\), expected"):
+        weights.load(rewrite(saved, tensors | {"ensemble": torch.zeros(2), "extract.bias": torch.zeros(2)}))
+    with pytest.raises(WeightsError, match="not finite"):
+        weights.load(rewrite(saved, tensors | {"ensemble": torch.tensor([1.0, float("nan")])}))
+    variance = "blocks.0.norm1.0.running_var"
+    with pytest.raises(WeightsError, match="below zero"):
+        weights.load(rewrite(saved, tensors | {variance: -tensors[variance]}))
+    for dtype, words in (
+        (torch.float64, "float64, expected"),
+        (torch.int32, "int32, expected"),
+        (torch.bfloat16, "read"),
+    ):
+        with pytest.raises(WeightsError, match=words):
+            weights.load(rewrite(saved, tensors | {"ensemble": tensors["ensemble"].to(dtype)}))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"format": "pt"}, "not published by this program"),
+        ({"msrn": json.dumps({"format_version": 99, "card": {}})}, "format version 99"),
+        ({"msrn": "{"}, "damaged card"),
+        ({"msrn": "[" * 200_000}, "damaged card"),
+        (changed(task="cooking"), "damaged card"),
+        (changed(losses={"int8": {"2": "a little"}}), "damaged card"),
+        (changed(losses=None), "damaged card"),
+        (changed(ranges={"0.first.0": float("nan")}), "damaged card"),
+        (changed(config=asdict(CONFIG) | {"channels": 10**7}), "has shape"),
+        (changed(config=asdict(CONFIG) | {"memory_blocks": 10**7}), "too few"),
+        ({"msrn": "[]"}, "damaged card"),
+        ({"msrn": json.dumps({"format_version": 1, "card": {}})}, "damaged card"),
+        ({"msrn": json.dumps({"format_version": 1, "card": {"config": {"memory_blocks": 0}}})}, "damaged card"),
+    ],
+)
+def test_foreign_or_damaged_metadata_is_named(saved, metadata, words):
+    with pytest.raises(WeightsError, match=words):
+        weights.load(rewrite(saved, **metadata))
+
+
+def test_a_network_that_is_not_finite_is_not_published(tmp_path):
+    network = random_network(CONFIG)
+    network.extract.bias[0] = float("inf")
+    with pytest.raises(WeightsError, match=r"extract\.bias"):
+        weights.save(network, card_of("sr", CONFIG), tmp_path, "x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_card_must_describe_its_network(tmp_path):
+    with pytest.raises(WeightsError, match="card describes"):
+        weights.save(MSRN(CONFIG), card_of("sr", MSRNConfig(2, 2, 4)), tmp_path, "x")
+
+
+def test_an_unwritable_folder_is_an_output_error(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError):
+        weights.save(random_network(CONFIG), card_of("sr", CONFIG), tmp_path / "file", "x")
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(WeightsError) as caught:
+        weights.load("msrn-of-dreams")
+    for entry in weights.CATALOGUE:
+        assert entry.name in str(caught.value)
+
+
+@pytest.mark.parametrize("entry", weights.CATALOGUE, ids=lambda entry: entry.name)
+def test_embedded_files_load_under_all_their_names(entry):
+    stem = entry.file.removesuffix(".safetensors")
+    for name in (entry.name, entry.name.replace("msrn", "memnet").replace("-", "_"), entry.name.upper(), stem):
+        assert weights.find(name) is entry
+    loaded = weights.load(entry.name)
+    assert loaded.sha256 == entry.sha256
+    assert stem.endswith(entry.sha256[:8])
+    assert loaded.card.task == entry.task
+    assert entry.color == (loaded.card.config.in_channels == 3)
+    assert loaded.card.scores
+    assert loaded.card.recipe
+
+
+def test_each_task_has_default_weights():
+    assert {weights.load(task).card.task for task in ("sr", "denoise", "jpeg")} == {"sr", "denoise", "jpeg"}
+
+
+def test_an_embedded_file_that_was_altered_is_refused(monkeypatch):
+    entry = replace(weights.CATALOGUE[0], sha256="0" * 64)
+    monkeypatch.setattr(weights, "CATALOGUE", (entry,))
+    with pytest.raises(WeightsError, match="altered"):
+        weights.load(entry.name)
+
+
+def test_a_precision_is_harmless_when_its_worst_level_is():
+    card = replace(card_of("sr", CONFIG), losses={"int8": {"2": 0.0, "4": 0.3}, "bf16": {"2": 0.01, "4": 0.02}})
+    assert card.harmless == ("fp32", "bf16")
+
+
+@pytest.mark.parametrize(
+    ("int8", "bf16", "cost"),
+    [
+        ({"2": 0.01, "4": 0.004}, {"2": 0.0, "4": 0.007}, 0.011),
+        ({"2": 0.01, "4": 0.004}, {"2": -0.5, "4": 0.001}, 0.01),  # what one gains is no licence for the other
+        ({"2": 0.01}, {"2": 0.012}, 0.022),
+        ({"2": 0.01, "4": 0.004}, {"2": 0.0}, math.inf),
+        ({"2": 0.0}, {"2": 0.0, "4": 1.0}, math.inf),
+        ({"2": 0.01}, {}, math.inf),
+    ],
+)
+def test_int8_and_bf16_together_cost_what_both_cost(int8, bf16, cost):
+    card = replace(card_of("sr", CONFIG), losses={"int8": int8, "bf16": bf16})
+    assert card.cost("int8-bf16") == pytest.approx(cost)
+    assert ("int8-bf16" in card.harmless) == (cost <= 0.02)

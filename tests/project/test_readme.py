@@ -1,0 +1,167 @@
+"""The README tells the truth: its commands run, its Python runs, its table is what the evaluations say."""
+
+import importlib.util
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from msrn.network import weights
+from msrn.network.config import MSRNConfig
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.fixture
+def workplace(tmp_path):
+    """An empty folder with the files the README speaks of."""
+    from PIL import Image
+
+    photo = Image.open(ROOT / "demo" / "photographs" / "chelsea.png").convert("RGB").crop((100, 50, 196, 122))
+    photo.save(tmp_path / "photo.jpg", quality=30)
+    photo.save(tmp_path / "photo.png")
+    photo.save(tmp_path / "small.jpg")
+    (tmp_path / "album").mkdir()
+    photo.save(tmp_path / "album" / "one.jpg", quality=10)
+    return tmp_path
+
+
+def commands() -> list[str]:
+    lines = [line for block in blocks("bash") for line in block.splitlines()]
+    return [line.partition("  #")[0].strip() for line in lines if line.startswith("msrn ")]
+
+
+def test_there_is_something_to_check():
+    assert len(commands()) >= 4
+    assert len(blocks("python")) >= 1
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_run(command, workplace, request):
+    if "DATA" in command:
+        command = command.replace("DATA", str(request.getfixturevalue("data_root").resolve()))
+        command = command.replace("DIV2K", "set5")
+    words = shlex.split(command)
+    if words[1] == "train":  # as written, but not for an hour
+        words += ["--set", "optimiser.steps=2", "--set", "optimiser.decay_steps=2", "--set", "data.validation_every=99"]
+    if words[1] == "benchmark":  # nor on an image of a size that says something
+        words += ["--size", "32", "--rounds", "1", "--no-peers"]
+    process = subprocess.run(
+        [sys.executable, "-m", "msrn.cli", *words[1:]], cwd=workplace, capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stderr
+
+
+def test_python_runs(workplace):
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    for block in (*blocks("python"), "\n".join(blocks("python", page))):
+        environment = os.environ | {"PYTHONWARNINGS": "error"}
+        process = subprocess.run(
+            [sys.executable, "-c", block], cwd=workplace, capture_output=True, text=True, env=environment
+        )
+        assert process.returncode == 0, process.stderr
+
+
+def script(name):
+    """docs/NAME.py as a module."""
+    specification = importlib.util.spec_from_file_location(name, ROOT / "scripts" / "documentation" / f"{name}.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def update_readme(tmp_path, monkeypatch):
+    """scripts/documentation/update_readme.py, working on a copy of docs/results."""
+    module = script("update_readme")
+    monkeypatch.setattr(module, "RESULTS", shutil.copytree(module.RESULTS, tmp_path / "results"))
+    return module
+
+
+def test_the_table_is_what_the_evaluations_say(update_readme):
+    assert update_readme.updated(README) == README, "run python scripts/documentation/update_readme.py"
+
+
+def test_a_table_that_disagrees_is_noticed(update_readme):
+    path = update_readme.RESULTS / "msrn-m4r1s2-sr.json"
+    text = path.read_text(encoding="utf-8")
+    changed = json.loads(text)
+    changed[0]["mean"]["psnr"] += 0.01
+    path.write_text(json.dumps(changed), encoding="utf-8")
+    assert update_readme.updated(README) != README
+    path.write_text(text.replace("(sha256 ", "(sha256 0"), encoding="utf-8")
+    with pytest.raises(SystemExit, match="--evaluate DATA"):
+        update_readme.updated(README)
+    path.unlink()
+    with pytest.raises(SystemExit, match="--evaluate DATA"):
+        update_readme.updated(README)
+
+
+def test_every_weights_file_has_a_page_that_says_what_it_says(tmp_path, monkeypatch):
+    cards = script("update_cards")
+    assert [entry.name for entry in weights.CATALOGUE if not cards.is_current(entry)] == []
+    pages = {path.name for path in cards.PAGES.glob("*.md")}
+    assert pages == {f"{entry.name}.md" for entry in weights.CATALOGUE}
+    for page in cards.PAGES.glob("*.md"):
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), target
+    monkeypatch.setattr(cards, "PAGES", shutil.copytree(cards.PAGES, tmp_path / "pages"))
+    first = weights.CATALOGUE[0]
+    path = cards.PAGES / f"{first.name}.md"
+    path.write_text(path.read_text(encoding="utf-8").replace("| set5 |", "| set6 |", 1), encoding="utf-8")
+    assert not cards.is_current(first)
+    drawn = cards.curve([[0, 0.0, {"2": 28.5, "3": 26.1}], [500, 0.1, {"2": 29.4, "3": 26.6}]])
+    assert drawn.count("<polyline") == 2
+
+
+def test_evaluations_add_up_and_are_what_the_cards_say():
+    for entry in weights.CATALOGUE:
+        scores = weights.load(entry.name).card.scores
+        for result in json.loads((ROOT / "docs" / "results" / f"{entry.name}.json").read_text(encoding="utf-8")):
+            assert result["failures"] == []
+            card = scores[result["data"]][f"{result['level']:g}"]
+            for key, value in result["mean"].items():
+                assert value == pytest.approx(sum(row[key] for row in result["images"]) / len(result["images"]))
+                assert value == pytest.approx(card["mean"][key], abs=6e-5)
+
+
+def test_files_on_the_way_to_the_papers_size_score_what_their_page_says():
+    page = (ROOT / "weights" / "README.md").read_text(encoding="utf-8")
+    found = re.findall(r"^\| (MSRN_\S+) \| (\w+) [^|]*\| ([^|]*) \| ([^|]*) \|", page, flags=re.MULTILINE)
+    assert {name for name, *_ in found} == {path.stem for path in (ROOT / "weights").glob("*.safetensors")}
+    for name, data, degraded, restored in found:
+        loaded = weights.load(ROOT / "weights" / f"{name}.safetensors")  # which compares the hash
+        for said, kind in ((degraded, "baseline"), (restored, "mean")):
+            scores = [f"{level[kind]['psnr']:.2f}" for level in loaded.card.scores[data].values()]
+            assert said == " / ".join(scores), name
+        assert loaded.storage == "float16"
+
+
+def test_costs_beside_the_papers_are_those_of_the_networks():
+    found = re.findall(r"(\d+) times as\s+costly\s+as\s+`(\w+)`", README)
+    assert {name for _, name in found} == {entry.name.split("-")[1] for entry in weights.CATALOGUE}
+    for times, name in found:
+        small = next(
+            weights.load(entry.name).network.config for entry in weights.CATALOGUE if entry.name.split("-")[1] == name
+        )
+        assert int(times) == round(MSRNConfig(6, 6).multiply_adds_per_pixel / small.multiply_adds_per_pixel)
+
+
+def test_pictures_and_links_exist():
+    for target in re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", README):
+        path = "".join(target)
+        if "://" not in path:
+            assert (ROOT / path).exists(), path

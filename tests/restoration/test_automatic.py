@@ -1,0 +1,194 @@
+"""Each picture gets what it needs, and the reason is said."""
+
+import json
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from tests.cli.test_restore import msrn
+from tests.helpers.networks import identity_weights
+from tests.restoration.test_diagnosis import clean  # noqa: F401 (a fixture)
+
+from msrn import images
+from msrn.batch import claim, plan_outputs, restore_files
+from msrn.errors import UsageError
+from msrn.images.degradations import GaussianNoise, Jpeg
+from msrn.images.picture import Picture
+from msrn.restoration import automatic
+from msrn.restoration.automatic import Automatic, Chain, tasks_for
+from msrn.restoration.diagnosis import Diagnosis
+from msrn.restoration.memory import Needs
+from msrn.restoration.restorer import Restorer
+
+
+@pytest.fixture
+def loaded():
+    return []
+
+
+@pytest.fixture
+def chooser(loaded):
+    def load(task):
+        loaded.append(task)
+        return Restorer(identity_weights(task), device="cpu")
+
+    return Automatic(load)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "quality", "expected"),
+    [
+        (0, None, []),
+        (4.9, None, []),
+        (5, None, ["denoise"]),
+        (0, 92, ["jpeg"]),
+        (0, 93, []),
+        (4.9, 50, ["jpeg"]),
+        (5, 50, ["jpeg", "denoise"]),
+        (5, 95, ["denoise"]),
+    ],
+)
+def test_the_rules(sigma, quality, expected):
+    assert tasks_for(Diagnosis(sigma, quality)) == expected
+
+
+def test_pictures_get_what_they_need(chooser, loaded, clean):  # noqa: F811
+    noisy = GaussianNoise().apply(clean, 25, np.random.default_rng(0))
+    for pixels, tasks, note in (
+        (clean, [], r"no JPEG artifacts; noise σ [01]\..* left"),
+        (noisy, ["denoise"], "no JPEG artifacts; noise σ 1.*removed"),
+        (Jpeg().apply(clean, 15), ["jpeg"], "JPEG quality 15 removed; noise σ .*left"),
+    ):
+        picture = Picture(pixels)
+        chain = chooser.settled(picture, None, None)
+        assert [step.weights.card.task for step in chain.steps] == tasks
+        assert re.match(note, chain.note)
+        assert chain(picture).pixels.shape == pixels.shape
+        bigger = chooser.settled(picture, 1.5, None)
+        assert bigger.note.endswith("enlarged")
+        shares = []
+        made = bigger(picture, scale=1.5, progress=shares.append)
+        assert (made.height, made.width) == bigger.result_size(picture, 1.5) == (240, 300)
+        assert shares == sorted(shares)
+        assert shares[-1] == 1
+        assert bigger.forecast(picture, 1.5)[0] > 0
+    assert sorted(loaded) == ["denoise", "jpeg", "sr"]  # once each
+
+
+def test_what_one_step_keeps_is_there_while_the_next_computes():
+    class Step:
+        def __init__(self, *needs):
+            self.forecast = lambda *arguments: Needs(*needs)
+
+    def step(name, seconds, peak, kept):
+        return Step(seconds, peak, {name: kept})
+
+    picture = Picture(np.zeros((1, 1, 1), np.float32))
+    assert Chain([step("a", 1.0, 100, 40), step("b", 2.0, 90, 50)], "").forecast(picture) == (
+        3.0,
+        150,
+        {"a": 40, "b": 50},
+    )
+    assert Chain([], "").forecast(picture) == (0, 3 * picture.pixels.nbytes, {})
+
+
+def test_nothing_to_do_returns_the_picture_itself(chooser, clean):  # noqa: F811
+    picture = Picture(clean)
+    assert chooser.settled(picture, None, None)(picture) is picture
+
+
+def test_the_identity_names_all_that_decides(chooser, monkeypatch):
+    before = chooser.identity
+    assert {"jpeg.weights", "denoise.computing", "sr.tta"} <= set(before)
+    monkeypatch.setattr(automatic, "JPEG_QUALITY", 50)
+    assert chooser.identity != before
+
+
+def test_the_command_explains_itself(tmp_path, clean):  # noqa: F811
+    noisy = GaussianNoise().apply(clean, 25, np.random.default_rng(0)).clip(0, 1)
+    images.write(Picture(noisy), tmp_path / "in" / "noisy.png")
+    images.write(Picture(clean), tmp_path / "in" / "clean.png")
+    command = ("restore", tmp_path / "in", "-o", tmp_path / "out")
+    planned = msrn(*command, "--dry-run")
+    assert "removed" in planned.stdout.splitlines()[1]
+    assert not (tmp_path / "out").exists()
+    process = msrn(*command, "--json")
+    assert process.returncode == 0, process.stderr
+    rows = json.loads(process.stdout)
+    assert rows[0]["note"].endswith("left")
+    assert rows[1]["note"].endswith("removed")
+    assert "noisy.png  (no JPEG artifacts; noise σ" in process.stderr
+    before, after = images.read(tmp_path / "in" / "clean.png"), images.read(tmp_path / "out" / "clean.png")
+    assert np.array_equal(before.pixels, after.pixels)
+    assert "done before" in msrn(*command).stderr
+    assert msrn(*command[:2], "-o", tmp_path / "big", "-s", "2").returncode == 0
+    assert images.read(tmp_path / "big" / "noisy.png").width == 400
+
+
+def test_a_size_alone_enlarges():
+    plain = Automatic(lambda task: Restorer(identity_weights(task), device="cpu"))
+    picture = Picture(np.full((3, 60, 50), 0.5, np.float32))
+    made = plain.settled(picture, None, (120, 100))(picture, size=(120, 100))
+    assert (made.height, made.width) == (120, 100)
+
+
+def test_a_chain_takes_as_many_pictures_at_once_as_its_narrowest_step():
+    assert Chain([SimpleNamespace(at_once=number) for number in (4, 1)], "").at_once == 1
+
+
+def test_the_choices_of_all_tasks_are_named():
+    chooser = Automatic(lambda task: SimpleNamespace(choices={task: "eager fp32"}))
+    assert set(chooser.choices) == {"jpeg", "denoise", "sr"}
+
+
+def test_in_python_it_is_called_like_a_restorer(chooser, clean):  # noqa: F811
+    shares = []
+    compressed = Picture(Jpeg().apply(clean, 20))
+    chooser(compressed)
+    made = chooser(compressed, scale=1.5, progress=shares.append)
+    assert made.pixels.shape == (clean.shape[0], *(round(1.5 * side) for side in clean.shape[1:]))
+    assert shares[-1] == 1
+    with pytest.raises(UsageError, match="expected a Picture, got str"):
+        chooser("photo.jpg")
+    with pytest.raises(UsageError, match="to the smaller"):
+        chooser(compressed, size=(4, 4))
+
+
+def test_only_what_is_needed_is_loaded(chooser, loaded, clean, tmp_path):  # noqa: F811
+    images.write(Picture(clean), tmp_path / "in.png")
+    plan = plan_outputs([tmp_path / "in.png"], tmp_path / "out.png")
+    with claim(plan) as output:
+        assert restore_files(plan.jobs, output, chooser)[0].error is None
+    assert loaded == []
+    without = Automatic(lambda task: Restorer(identity_weights(task), device="cpu"), enlarging=False)
+    assert not any(key.startswith("sr.") for key in without.identity)
+    with pytest.raises(UsageError, match="does not enlarge"):
+        without(Picture(clean), scale=2)
+
+
+def test_threads_share_what_is_loaded(loaded, clean):  # noqa: F811
+    def load(task):
+        loaded.append(task)
+        time.sleep(0.1)
+        return Restorer(identity_weights(task), device="cpu", backend="eager", precision="fp32")
+
+    several, picture = Automatic(load), Picture(Jpeg().apply(clean, 20))
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(several, [picture] * 3))
+    assert loaded == ["jpeg"]
+
+
+def test_weights_are_taken_for_their_tasks(tmp_path, clean):  # noqa: F811
+    gray = Picture(Jpeg().apply(clean, 15)[:1])
+    images.write(gray, tmp_path / "gray.png")
+    images.write(Picture(np.repeat(gray.pixels, 3, axis=0)), tmp_path / "colours.png")
+    command = ("restore", "-v", "-o", tmp_path / "out", "-w", "msrn-m6r1s2-jpeg", "--overwrite")
+    assert "M6R1C96S2_jpeg" in msrn(*command, tmp_path / "gray.png").stderr
+    assert "M4R1C64S2_jpeg-color" in msrn(*command, tmp_path / "colours.png").stderr
+    for more, words in ((("-w", "jpeg"), "both for 'jpeg'"), (("-w", "sr"), "--scale or --to")):
+        refused = msrn(*command, tmp_path / "gray.png", *more)
+        assert (refused.returncode, words in refused.stderr) == (2, True)
+    assert msrn("restore", tmp_path / "gray.png", "-o", tmp_path / "x.png", "-g", "nonsense").returncode == 2

@@ -1,0 +1,56 @@
+"""Exported files compute what the network does, and say what they are."""
+
+import json
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+from tests.cli.test_restore import msrn
+from tests.helpers.networks import random_weights
+
+from msrn.errors import MSRNError, UsageError
+from msrn.network.config import MSRNConfig
+from msrn.restoration import export
+from msrn.restoration.export import export_onnx
+
+pytestmark = pytest.mark.skipif(not find_spec("onnxruntime"), reason="needs the extra onnx")
+
+
+@pytest.mark.parametrize(
+    "config", [MSRNConfig(2, 2, 4), MSRNConfig(2, 1, 4, 3, unshuffle=2), MSRNConfig(1, 1, 3, unshuffle=3)]
+)
+@pytest.mark.parametrize("shape", [(1, 24, 30), (3, 23, 31), (1, 1, 1)])
+def test_the_file_is_the_network(tmp_path, config, shape):
+    import onnxruntime
+
+    weights = random_weights("denoise", config)
+    assert export_onnx(weights, tmp_path / "x.onnx") < 1e-5
+    session = onnxruntime.InferenceSession(str(tmp_path / "x.onnx"))
+    images = np.random.default_rng(0).random((shape[0], config.in_channels, *shape[1:]), dtype=np.float32)
+    with torch.inference_mode():
+        expected = weights.network(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(session.run(["restored"], {"image": images})[0], expected, atol=1e-5)
+
+
+def test_a_file_that_differs_is_not_written(tmp_path, monkeypatch):
+    weights = random_weights("denoise", MSRNConfig(1, 1, 4))
+    monkeypatch.setattr(export, "_difference", lambda *_: float("nan"))
+    with pytest.raises(MSRNError, match="differs"):
+        export_onnx(weights, tmp_path / "x.onnx")
+    with pytest.raises(UsageError, match=r"\.onnx"):
+        export_onnx(weights, tmp_path / "x.pb")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command(tmp_path):
+    import onnx
+
+    path = tmp_path / "sr.onnx"
+    assert msrn("export", "sr", "-o", path).returncode == 0
+    said = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert said["input"] == "luminance, studio range"
+    assert json.loads(said["card"])["task"] == "sr"
+    again = msrn("export", "sr", "-o", path)
+    assert (again.returncode, "--overwrite" in again.stderr) == (5, True)
+    assert msrn("export", "sr", "-o", path, "--overwrite").returncode == 0

@@ -1,0 +1,56 @@
+"""What is asked of the machine, and of the C library."""
+
+import platform
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from msrn.system import machine
+
+REUSE = """
+import resource
+from msrn.machine import keep_freed_memory
+
+keep_freed_memory()
+size = 40 << 20  # larger than what glibc ever keeps by itself
+b"x" * size
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    b"x" * size
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.getpagesize())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="speaks to glibc only")
+def test_freed_memory_is_used_again():
+    mapped = subprocess.run([sys.executable, "-c", REUSE], capture_output=True, text=True, check=True).stdout
+    assert int(mapped) < 40 << 20  # not ten times that
+
+
+@pytest.mark.parametrize(
+    ("limit", "usage", "stat", "whole"),
+    [
+        ("memory.max", "memory.current", "memory.stat", ""),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_"),
+    ],
+)
+def test_files_that_were_read_take_no_memory_of_a_control_group(limit, usage, stat, whole, monkeypatch):
+    files = {limit: "1000", usage: "900", stat: f"anon 300\n{whole}inactive_file 500\n{whole}active_file 100\n"}
+    monkeypatch.setattr(machine, "_read", lambda path: files.get(path.removeprefix("/sys/fs/cgroup/"), ""))
+    assert machine.free_memory() == 700
+
+
+def test_cores_are_what_a_control_group_leaves(monkeypatch):
+    for content, found in (("", 64), ("max 100000", 64), ("200000 100000", 2), ("150000 100000", 2), ("junk", 64)):
+        monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
+        monkeypatch.setattr(machine, "_read", lambda path, content=content: content)
+        assert machine.cores() == found
+
+
+def test_free_memory_is_known_where_there_is_no_proc(monkeypatch):
+    monkeypatch.setattr(machine, "_read", lambda path: "")
+    told = SimpleNamespace(virtual_memory=lambda: SimpleNamespace(available=7 << 30))
+    monkeypatch.setitem(sys.modules, "psutil", told)
+    assert machine.free_memory() == 7 << 30

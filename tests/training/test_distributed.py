@@ -1,0 +1,175 @@
+"""Many processes train what one would have trained, and a lost one costs nothing."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from msrn.errors import UsageError
+from msrn.images.degradations import degradation_for
+from msrn.training import checkpoint, distributed
+from msrn.training.distributed import SharedBatchNorm, World, share_batchnorms, world
+from msrn.training.loader import Feed, Material
+from msrn.training.patches import PatchSampler
+from msrn.training.recipe import validate
+from msrn.training.resident_patches import ResidentSampler
+
+# What one process of a group does. Rank 1 of the first attempt may die after a given step.
+MEMBER = """
+import json, os, signal, sys
+from pathlib import Path
+import torch
+from msrn.feed import Feed
+from msrn.recipe import validate
+from msrn.train import fit
+
+torch.set_num_threads(1)
+values, folder, death = json.loads(sys.argv[1]), Path(sys.argv[3]), int(sys.argv[4])
+data = Path(sys.argv[2].replace("RANK", os.environ.get("RANK", "")))
+draw = Feed.parts
+
+def parts(self, step):
+    if step == death and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0" and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return draw(self, step)
+
+Feed.parts = parts
+fit(validate(values, "group"), data, folder, device="cpu", precision="fp32")
+"""
+
+
+def values(**optimiser):
+    return {
+        "name": "group",
+        "task": "denoise",
+        "network": {"memory_blocks": 2, "recursions": 2, "channels": 4},
+        "data": {"folders": ["images"], "patch": 12, "validation_every": 4, "validation_levels": [20]},
+        "loss": {"kind": "l2"},  # smooth: where the gradient jumps, rounding decides more than rounding
+        "optimiser": {"batch": 4, "steps": 20, "rate": 1e-3, "warmup_steps": 5, "kind": "sgd"} | optimiser,
+        "checkpoint_minutes": 1e-9,
+    }
+
+
+def train(data, folder, processes, death=-1, restarts=0, **optimiser):
+    """Train as ``torchrun`` does, or alone; returns the last state."""
+    arguments = ["-c", MEMBER] if processes == 1 else [str(folder.with_suffix(".py"))]
+    if processes > 1:
+        Path(arguments[0]).write_text(MEMBER)
+        arguments = [
+            *("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"),
+            *(f"--max-restarts={restarts}", *arguments),
+        ]
+    command = [sys.executable, *arguments, json.dumps(values(**optimiser)), str(data), str(folder), str(death)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.run(command, timeout=240, env=environment, capture_output=True, text=True)
+    if process.returncode:
+        raise RuntimeError(process.stderr)
+    return checkpoint.load(checkpoint.latest(folder))
+
+
+@pytest.fixture(scope="module")
+def in_pairs(data_folder, tmp_path_factory):
+    return train(data_folder, tmp_path_factory.mktemp("runs") / "two", 2)
+
+
+def furthest(one, other):
+    return max((a.double() - b.double()).abs().max().item() for a, b in zip(one.values(), other.values(), strict=True))
+
+
+def test_two_processes_train_what_one_would(data_folder, tmp_path, in_pairs):
+    """The same global batch, BatchNorm statistics over all of it, 20 steps."""
+    alone = train(data_folder, tmp_path / "one", 1)
+    assert alone["step"] == in_pairs["step"] == 20
+    assert furthest(alone["network"], in_pairs["network"]) < 1e-6
+    assert furthest(alone["average"], in_pairs["average"]) < 1e-6
+
+
+def test_a_killed_process_is_replaced_and_the_run_ends_equal(data_folder, tmp_path, in_pairs):
+    again = train(data_folder, tmp_path / "killed", 2, death=9, restarts=1)
+    for part in ("network", "average"):
+        assert furthest(again[part], in_pairs[part]) == 0
+
+
+def test_without_restarts_a_lost_process_ends_the_others(data_folder, tmp_path):
+    with pytest.raises(RuntimeError, match="SIGKILL"):
+        train(data_folder, tmp_path / "lost", 2, death=3)
+    assert checkpoint.load(checkpoint.latest(tmp_path / "lost"))["step"] == 3
+
+
+def test_processes_that_see_other_images_do_not_train_together(data_folder, tmp_path):
+    for rank in range(2):
+        images = shutil.copytree(data_folder / "images", tmp_path / f"data-{rank}" / "images")
+    next(images.iterdir()).unlink()
+    with pytest.raises(RuntimeError, match="see different checkpoints, images or recipes"):
+        train(tmp_path / "data-RANK", tmp_path / "apart", 2)
+    assert checkpoint.latest(tmp_path / "apart") is None
+
+
+@pytest.mark.parametrize("task", ["denoise", "sr"])
+@pytest.mark.parametrize("resident", [True, False])
+def test_every_patch_of_a_batch_is_drawn_by_exactly_one_process(resident, task):
+    """So every image is seen once an epoch, whatever the number of processes and parts."""
+    images = [np.random.default_rng(index).integers(0, 256, (1, 60, 60), dtype=np.uint8) for index in range(3)]
+    degradation = degradation_for(task, {"denoise": [20, 20], "sr": [2]}[task])
+    if resident:
+        sampler = ResidentSampler(images, degradation, 12, 0, torch.device("cpu"))
+    else:
+        sampler = PatchSampler(images, degradation, 12, 0)
+    whole = sampler.batch(5 * 12, 12)
+    for size, parts in ((1, 1), (2, 1), (3, 2), (4, 3)):
+        recipe = validate(values(batch=12, accumulate=parts), "test")
+        drawn = {}
+        for rank in range(size):
+            feed = Feed(Material(sampler, [], ""), recipe, World(rank, size), torch.device("cpu"))
+            for part, pair in enumerate(feed.parts(5)):
+                drawn[part, rank] = pair
+        for index, expected in enumerate(whole):
+            assert np.array_equal(torch.cat([drawn[key][index] for key in sorted(drawn)]), expected)
+
+
+def test_a_batch_that_does_not_divide_is_refused():
+    recipe = validate(values(batch=4), "test")
+    with pytest.raises(UsageError, match=r"optimiser\.batch \(4\) must be a multiple of 3 processes"):
+        Feed(Material(None, [], ""), recipe, World(0, 3), torch.device("cpu"))
+
+
+def test_an_incomplete_environment_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(UsageError, match="torchrun"), world("cpu"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "backend"),
+    [("auto", True, "nccl"), ("cuda", True, "nccl"), ("auto", False, "gloo"), ("cpu", True, "gloo")],
+)
+def test_gpus_talk_by_nccl_and_processors_by_gloo(device, gpus, backend, monkeypatch):
+    asked = {}
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus)
+    monkeypatch.setattr(distributed, "rendezvous", lambda *_, **__: iter([(torch.distributed.HashStore(), 1, 2)]))
+    monkeypatch.setattr(distributed.dist, "init_process_group", lambda kind, **how: asked.update(how, kind=kind))
+    monkeypatch.setattr(distributed.dist, "destroy_process_group", asked.clear)
+    with world(device) as here:
+        assert (asked["kind"], asked["rank"], asked["world_size"]) == (backend, 1, 2)
+        assert here.local_rank == 1
+    assert not asked
+
+
+def test_alone_a_shared_batchnorm_is_the_usual_one():
+    network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3))
+    expected = network(torch.ones(2, 1, 5, 5))
+    names = list(network.state_dict())
+    share_batchnorms(network)
+    assert isinstance(network[1], SharedBatchNorm)
+    assert list(network.state_dict()) == names
+    assert torch.equal(network(torch.ones(2, 1, 5, 5)), expected)
