@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# How many processes test at once, each on a core of its own.
+WORKERS ?= 2
 
 .PHONY: demo test lint clean
 
@@ -9,7 +11,8 @@ demo: $(VENV)/.ready
 	$(BIN)/python demo/run.py out
 
 test: $(VENV)/.ready-dev lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not alone'
+	$(BIN)/python -m pytest -m alone
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .

@@ -17,6 +17,19 @@ settings.load_profile("msrn")
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_configure():
+    """Of several workers, each computes on a core of its own: so do torch, OpenVINO and the programs that tests start.
+
+    Threads that share cores with another worker's would wait for each other, and timings would depend on it.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker:
+        os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+        if hasattr(os, "sched_setaffinity"):  # Linux
+            cores = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder of evaluation images (``set5``, ``classic5``, …); tests that need it are skipped without."""
@@ -29,7 +42,7 @@ def data_root() -> Path:
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory):
-    """Tests neither read nor leave what the user's cache holds."""
+    """Tests neither read nor leave what the user's cache holds; each worker has a cache of its own."""
     before = os.environ.get("MSRN_CACHE")
     os.environ["MSRN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     yield
