@@ -17,6 +17,7 @@ test: $(VENV)/.ready-dev lint
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/pyright
 
 $(VENV)/.ready: pyproject.toml constraints.txt
