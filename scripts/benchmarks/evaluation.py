@@ -40,8 +40,8 @@ def main() -> None:
     method(np.zeros((1, 64, 64)), "")  # the first pass pays for what is set up once
     started = time.perf_counter()
     result = evaluate("sr", arguments.scale, arguments.folder, method)
-    total, network_time = time.perf_counter() - started, result["seconds"]
-    print(f"| {config.name}C{config.channels}, {result['data']} ×{arguments.scale}, {arguments.device} | seconds |")
+    total, network_time = time.perf_counter() - started, result.timing.seconds
+    print(f"| {config.name}C{config.channels}, {result.data} ×{arguments.scale}, {arguments.device} | seconds |")
     print("|---|---|")
     print(f"| restoring | {network_time:.2f} |")
     print(f"| reading, degrading, scoring the degraded and the restored | {total - network_time:.2f} |")

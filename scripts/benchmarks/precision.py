@@ -4,7 +4,7 @@
 
 fp32 is eager torch, which ``msrn evaluate`` uses; bf16 and int8 are OpenVINO's, which the automatic choice takes where
 the weights' card allows it; "float16 file" is fp32 with weights as ``msrn publish --half`` stores them. Prints a
-Markdown table; docs/log.md keeps it.
+Markdown table; docs/experiments keeps it.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> None:
         folder, levels = CASES[entry.kind]
         for level in levels:
             results = [evaluate(entry.task, level, options.data_root / folder, m, color=entry.color) for m in methods]
-            exact, *lower = (result["mean"]["psnr"] for result in results)
+            exact, *lower = (result.mean.psnr for result in results)
             cells = [entry.name, tables.data_name(results[0]), tables.level_name(results[0]), f"{exact:.3f}"]
             cells += [f"{psnr - exact:+.4f}" for psnr in lower]
             print(f"| {' | '.join(cells)} | {automatic} |", flush=True)

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from demo import run as demo  # noqa: E402
 from scripts.documentation.update_curves import panel, svg  # noqa: E402
 
 from msrn.evaluation import tables  # noqa: E402
+from msrn.evaluation.results import from_json  # noqa: E402
 from msrn.network import weights  # noqa: E402
 from msrn.types import Task  # noqa: E402
 
@@ -52,10 +54,10 @@ def page(entry: weights.Entry) -> str:
         f"parameters, receptive radius {network.receptive_radius} pixels",
         "Cost": f"{network.multiply_adds_per_pixel:,} multiply-adds per pixel of the result, "
         f"{network.multiply_adds_per_pixel / 1e6:.3f} × 10¹² per megapixel",
-        "Recipe": f"`{card.recipe.get('name')}`, in [recipes](../../recipes); the resolved one is in the file",
+        "Recipe": f"`{card.recipe.get('name')}`, in [recipes](../../src/msrn/training/recipes); the resolved one is in the file",
         "Trained on": f"{card.data}; every {_nth(card)}th image held out",
         "Training": f"{training['steps']:,} steps, {training['patches']:,} patches, {training['hours']} hours on one "
-        f"or two cores ({training['processor']}), other work beside it; earlier runs are in the [log](../log.md)",
+        f"or two cores ({training['processor']}), other work beside it; earlier runs are in the [log](../experiments/README.md)",
         "Licence": card.licence,
         "File": f"`{entry.file}`, SHA-256 `{entry.sha256}`",
         "Made by revision": f"`{card.commit}`",
@@ -97,7 +99,7 @@ def page(entry: weights.Entry) -> str:
         ]
     timed = _timings().get(entry.sha256)
     if timed:
-        lines += ["", "## Speed", "", f"On {timed['kind']}, {timed['cores']} cores: {timed['why']}."]
+        lines += ["", "## Speed", "", f"{timed['cores']} cores, {timed['kind']}: {timed['why']}."]
     if training.get("curve"):
         lines += ["", "## Curve", "", f"![PSNR on held-out images while training]({entry.name}.svg)"]
         lines += ["", "PSNR in dB on crops of the training images that were held out, by hours of training."]
@@ -118,8 +120,8 @@ def _nth(card: weights.Card) -> int:
 
 
 def _scores(entry: weights.Entry) -> str:
-    results = json.loads((RESULTS / f"{entry.name}.json").read_text(encoding="utf-8"))
-    return tables.markdown([{**result, "weights": entry.name} for result in results])
+    results = from_json((RESULTS / f"{entry.name}.json").read_text(encoding="utf-8"))
+    return tables.markdown([replace(result, weights=entry.name) for result in results])
 
 
 def _timings() -> dict[str, Any]:
@@ -137,8 +139,8 @@ def time_all() -> None:
         os.environ["MSRN_CACHE"] = folder  # what is known already may be from a busier day
         known = {
             entry.sha256: {
-                "kind": about["kind"],
-                "cores": about["cores"],
+                "kind": about.kind,
+                "cores": about.cores,
                 "why": Restorer(entry.name, device="cpu").tuned.why,
             }
             for entry in weights.CATALOGUE

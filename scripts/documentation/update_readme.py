@@ -8,19 +8,21 @@ Each file of docs/results is what `msrn evaluate --json` prints, without the tim
 """
 
 import argparse
-import json
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from scripts.scripts.benchmarks.precision import CASES
+from scripts.benchmarks.precision import CASES
 
 from msrn.evaluation import tables
+from msrn.evaluation.results import Evaluation, from_json, to_json
 from msrn.network import weights
 
 ROOT = Path(__file__).parents[2]
+DIGITS = 9
+"""Decimals that are kept: the rest differs between processors."""
 README, RESULTS = ROOT / "README.md", ROOT / "docs" / "results"
 BEGIN, END = "<!-- scores: written by scripts/documentation/update_readme.py -->\n", "<!-- end of scores -->\n"
 
@@ -42,15 +44,14 @@ def evaluate(data: Path) -> None:
         method = WeightsMethod(Restorer(entry.name, device="cpu", precision="fp32"))
         folder, levels = CASES[entry.kind]
         results = [score(entry.task, level, data / folder, method, color=entry.color) for level in levels]
-        for result in results:
-            del result["seconds"], result["megapixels_per_second"]
+        results = [replace(result, timing=None) for result in results]
         path_of(entry).parent.mkdir(exist_ok=True)
-        path_of(entry).write_text(tables.as_json(_rounded(results)) + "\n", encoding="utf-8")
+        path_of(entry).write_text(to_json(results, DIGITS) + "\n", encoding="utf-8")
 
 
 def table() -> str:
     """Every evaluation, the paper beside it."""
-    results: list[dict[str, Any]] = []
+    results: list[Evaluation] = []
     for entry in weights.CATALOGUE:
         found = _found(entry)
         if not found:
@@ -62,26 +63,17 @@ def table() -> str:
     return tables.markdown(results) + "\n"
 
 
-def _found(entry: weights.Entry) -> list[dict[str, Any]]:
+def _found(entry: weights.Entry) -> list[Evaluation]:
     """What is kept of these very weights."""
     path = path_of(entry)
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    return found if all(f"(sha256 {entry.sha256})" in result["weights"] for result in found) else []
+    found = from_json(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return found if all(f"(sha256 {entry.sha256})" in (result.weights or "") for result in found) else []
 
 
 def updated(text: str) -> str:
     """Return the README with its table replaced."""
     head, rest = text.split(BEGIN)
     return head + BEGIN + table() + END + rest.split(END)[1]
-
-
-def _rounded(value: Any) -> Any:
-    """Nine digits: the rest differs between processors."""
-    if isinstance(value, dict):
-        return {key: _rounded(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_rounded(part) for part in value]
-    return round(value, 9) if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def test_pipes_get_unicode_whatever_the_system_writes_by_default(tmp_path, strea
 @pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="file names are Unicode there")
 def test_a_name_that_is_no_unicode_is_an_image_like_others(tmp_path):
     picture(tmp_path / os.fsdecode(b"caf\xe9.png"))
-    assert len(evaluate("denoise", 20, tmp_path)["images"]) == 1
+    assert len(evaluate("denoise", 20, tmp_path).images) == 1
     asked = ["--task", "denoise", "--level", "20", "--data", str(tmp_path), "--baseline", "--json"]
     done = subprocess.run([sys.executable, "-m", "msrn.cli", "evaluate", *asked], capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
@@ -100,11 +100,11 @@ def test_a_restored_file_belongs_to_the_longest_name_it_begins_with(tmp_path):
         picture(tmp_path / "restored" / f"{name}_x2.png", number)
     method = FolderMethod(tmp_path / "restored", "full", tmp_path / "clean")
     result = evaluate("denoise", 20, tmp_path / "clean", method)
-    assert min(row["psnr"] for row in result["images"]) > 100
+    assert min(image.restored.psnr for image in result.images) > 100
     (tmp_path / "restored" / "tree_x2.png").unlink()
     (tmp_path / "restored" / "tree_night_x2.png").rename(tmp_path / "restored" / "tree_night.png")
     method = FolderMethod(tmp_path / "restored", "full", tmp_path / "clean")
-    assert [row["name"] for row in evaluate("denoise", 20, tmp_path / "clean", method)["failures"]] == ["tree.png"]
+    assert [failure.name for failure in evaluate("denoise", 20, tmp_path / "clean", method).failures] == ["tree.png"]
 
 
 def test_a_function_may_lie_in_the_current_folder(tmp_path, monkeypatch):

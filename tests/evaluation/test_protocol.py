@@ -2,6 +2,7 @@
 
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,11 @@ from msrn.evaluation.protocol import (
     as_picture,
     compare,
     compare_with_first,
-    data_name,
     evaluate,
     load_pair,
+    set_name,
 )
+from msrn.evaluation.results import Difference, Evaluation, ImageScores, Scores
 from msrn.images import degradations
 from msrn.images.color import rgb_to_ycbcr
 from msrn.images.picture import to_uint8
@@ -41,10 +43,10 @@ BASELINES = [
 @pytest.mark.parametrize(("task", "level", "folder", "psnr", "ssim"), BASELINES)
 def test_baselines_equal_the_published_ones(data_root, task, level, folder, psnr, ssim):
     result = evaluate(task, level, data_root / folder)
-    assert round(result["mean"]["psnr"], 2) == psnr
-    assert round(result["mean"]["ssim"], 4) == ssim
-    assert result["mean"] == result["baseline"]
-    assert len(result["images"]) == 5
+    assert round(result.mean.psnr, 2) == psnr
+    assert round(result.mean.ssim, 4) == ssim
+    assert result.mean == result.baseline
+    assert len(result.images) == 5
 
 
 @pytest.fixture
@@ -59,11 +61,9 @@ def folder(tmp_path):
 @pytest.mark.parametrize(("task", "level"), [("sr", 2), ("sr", 3), ("denoise", 25), ("jpeg", 15)])
 def test_a_network_that_returns_its_input_scores_as_the_baseline(folder, task, level):
     result = evaluate(task, level, folder, WeightsMethod(Restorer(identity_weights(task), device="cpu")))
-    assert result["mean"] == pytest.approx(result["baseline"], abs=1e-4)
-    contract = {"task", "level", "data", "images", "mean", "baseline", "protocol", "weights"}
-    assert contract <= set(result)
-    assert result["data"] == folder.name
-    assert result["failures"] == []
+    assert result.mean.named() == pytest.approx(result.baseline.named(), abs=1e-4)
+    assert (result.task, result.level, result.data) == (task, level, folder.name)
+    assert result.failures == ()
 
 
 def save_to(folder, task):
@@ -99,10 +99,11 @@ def test_a_checker_with_numpy_alone_reproduces_a_row_from_the_saved_images(data_
     for task, level, name, shave, tolerance in (("sr", 3, "set5", 3, 1e-5), ("jpeg", 10, "classic5", 0, 5e-4)):
         method = CallableMethod(f"tests.evaluation.test_protocol:{'sharpen' if task == 'sr' else 'smoothen'}")
         result = evaluate(task, level, data_root / name, method, observe=save_to(tmp_path / task, task))
-        for row in result["images"]:
-            saved = (tmp_path / task / row["name"]).with_suffix(".png")
-            theirs = checker_score(saved, data_root / name / row["name"], shave)
-            assert theirs == pytest.approx({key: row[key] for key in theirs}, abs=tolerance)
+        for image in result.images:
+            saved = (tmp_path / task / image.name).with_suffix(".png")
+            theirs = checker_score(saved, data_root / name / image.name, shave)
+            ours = image.restored.named()
+            assert theirs == pytest.approx({key: ours[key] for key in theirs}, abs=tolerance)
 
 
 def test_noise_depends_on_the_name_alone_and_is_neither_clipped_nor_rounded(folder):
@@ -145,9 +146,9 @@ def test_an_image_that_cannot_be_scored_costs_only_its_row(folder):
     (folder / "broken.png").write_bytes(b"not an image")
     Image.new("L", (8, 8)).save(folder / "tiny.png")
     result = evaluate("sr", 2, folder)
-    assert [row["name"] for row in result["images"]] == ["image0.png", "image1.png", "image2.png"]
-    assert [row["name"] for row in result["failures"]] == ["broken.png", "tiny.png"]
-    assert "11×11" in result["failures"][1]["error"]
+    assert [image.name for image in result.images] == ["image0.png", "image1.png", "image2.png"]
+    assert [failure.name for failure in result.failures] == ["broken.png", "tiny.png"]
+    assert "11×11" in result.failures[1].error
     for path in folder.glob("image*"):
         path.unlink()
     with pytest.raises(ImageError, match=r"broken\.png"):
@@ -162,7 +163,7 @@ def test_saved_images_score_the_same_as_a_folder_of_restored_images(folder, tmp_
         saved = tmp_path_factory.mktemp("saved")
         first = evaluate(task, level, folder, method, observe=save_to(saved, task))
         second = evaluate(task, level, folder, FolderMethod(saved, "studio"))
-        assert second["mean"] == pytest.approx(first["mean"], abs=tolerance)
+        assert second.mean.named() == pytest.approx(first.mean.named(), abs=tolerance)
 
 
 def test_restored_images_may_be_as_large_as_the_original_and_carry_a_suffix(folder, tmp_path_factory):
@@ -170,8 +171,8 @@ def test_restored_images_may_be_as_large_as_the_original_and_carry_a_suffix(fold
     for path in folder.iterdir():
         shutil.copy(path, saved / f"{path.stem}_x3.png")
     result = evaluate("sr", 3, folder, FolderMethod(saved, "studio"))
-    assert len(result["images"]) == 3
-    assert result["mean"]["psnr"] == float("inf")
+    assert len(result.images) == 3
+    assert result.mean.psnr == float("inf")
 
 
 def test_missing_ambiguous_unreadable_and_wrongly_sized_restored_images_are_failures(folder, tmp_path_factory):
@@ -185,8 +186,8 @@ def test_missing_ambiguous_unreadable_and_wrongly_sized_restored_images_are_fail
     for name in ("image5_x3.png", "image5_x3.bmp"):
         Image.new("L", (42, 36)).save(saved / name)
     result = evaluate("sr", 3, folder, FolderMethod(saved, "studio"))
-    assert [row["name"] for row in result["images"]] == ["image0.png"]
-    errors = {row["name"]: row["error"] for row in result["failures"]}
+    assert [image.name for image in result.images] == ["image0.png"]
+    errors = {failure.name: failure.error for failure in result.failures}
     assert "41×36" in errors["image1.png"]
     assert "no restored image" in errors["image2.png"]
     assert "image3.png" in errors["image3.png"]
@@ -214,12 +215,12 @@ def test_gray_images_that_a_peer_wrote_as_rgb_are_gray(colors, tmp_path_factory,
         with Image.open(colors / name) as image:
             image.convert(mode if name == "gray.png" else "RGB").save(saved / name)
     result = evaluate("jpeg", 10, colors, FolderMethod(saved, "studio", colors))
-    assert min(row["psnr"] for row in result["images"]) > 100
+    assert min(image.restored.psnr for image in result.images) > 100
 
 
 def test_folders_are_named_after_their_set(tmp_path):
     for folder, name in (("Set5/HR", "Set5"), ("Set5/original", "Set5"), ("Set5", "Set5"), ("album", "album")):
-        assert data_name(tmp_path / folder) == name
+        assert set_name(tmp_path / folder) == name
 
 
 def just_a_number(plane):
@@ -240,7 +241,7 @@ def sharpen(plane):
 
 def test_any_python_function_can_be_scored(folder):
     result = evaluate("denoise", 10, folder, CallableMethod("tests.evaluation.test_protocol:halve"))
-    assert result["mean"]["psnr"] < result["baseline"]["psnr"]
+    assert result.mean.psnr < result.baseline.psnr
     wrong_ones = {
         "not_finite": "not finite",
         "too_small": "×3[56]",
@@ -256,42 +257,48 @@ def test_any_python_function_can_be_scored(folder):
             CallableMethod(wrong)
 
 
+def with_psnr(result, values):
+    """The same result with other PSNR of its images."""
+    images = zip(result.images, values, strict=True)
+    return replace(result, images=tuple(replace(i, restored=replace(i.restored, psnr=v)) for i, v in images))
+
+
 def test_differences_come_with_an_interval_that_covers_them(folder):
     plain = evaluate("denoise", 30, folder)
-    better = {**plain, "images": [{**row, "psnr": row["psnr"] + 1 + k} for k, row in enumerate(plain["images"])]}
+    better = with_psnr(plain, [image.restored.psnr + 1 + k for k, image in enumerate(plain.images)])
     verdict = compare(better, plain)
-    assert verdict["psnr"]["difference"] == pytest.approx(2)
-    assert 1 <= verdict["psnr"]["low"] < 2 < verdict["psnr"]["high"] <= 3
-    nothing = {"difference": 0, "low": 0, "high": 0}
+    assert verdict["psnr"].difference == pytest.approx(2)
+    assert 1 <= verdict["psnr"].low < 2 < verdict["psnr"].high <= 3
+    nothing = Difference(0, 0, 0)
     assert compare(plain, plain) == {"psnr": nothing, "ssim": nothing}
-    perfect = {**plain, "images": [{**row, "psnr": float("inf")} for row in plain["images"]]}
+    perfect = with_psnr(plain, [float("inf")] * 3)
     assert compare(perfect, perfect)["psnr"] == nothing
     for other in (evaluate("denoise", 20, folder), evaluate("denoise", 30, folder, color=True)):
         with pytest.raises(UsageError, match="one task"):
             compare(plain, other)
     with pytest.raises(UsageError, match="no image in common"):
-        compare(plain, {**plain, "images": []})
+        compare(plain, replace(plain, images=()))
 
 
 def test_the_interval_is_as_wide_as_statistics_say():
     """For many normal differences the bootstrap's interval is mean ± 1.96 standard errors."""
     differences = np.random.default_rng(1).normal(0.1, 0.5, 400)
-    images = [{"name": str(k), "psnr": 30.0} for k in range(400)]
-    first = {"task": "sr", "level": 2, "data": "x", "protocol": "y", "mean": {"psnr": 0}, "images": images}
-    second = {**first, "images": [{**row, "psnr": 30 + d} for row, d in zip(images, differences, strict=True)]}
+    flat = Scores(30.0, 1.0)
+    images = tuple(ImageScores(str(k), flat, flat) for k in range(400))
+    first = Evaluation("sr", 2, "x", images, flat, flat, "y", color=False, weights=None)
+    second = with_psnr(first, 30 + differences)
     verdict = compare(second, first)["psnr"]
     half = 1.96 * differences.std() / 20
-    assert verdict["low"] == pytest.approx(differences.mean() - half, abs=0.1 * half)
-    assert verdict["high"] == pytest.approx(differences.mean() + half, abs=0.1 * half)
+    assert verdict.low == pytest.approx(differences.mean() - half, abs=0.1 * half)
+    assert verdict.high == pytest.approx(differences.mean() + half, abs=0.1 * half)
 
 
 def test_every_later_method_is_compared_with_the_first_of_its_cell(folder):
     results = [evaluate("sr", level, folder) for level in (2, 3, 2, 3, 2)]
-    for number, result in enumerate(results):
-        result["weights"] = f"method {number}"
-    compare_with_first(results)
-    assert ["difference" in result for result in results] == [False, False, True, True, True]
-    assert [result["difference"]["against"] for result in results[2:]] == ["method 0", "method 1", "method 0"]
+    named = [replace(result, weights=f"method {number}") for number, result in enumerate(results)]
+    compared = [result.comparison for result in compare_with_first(named)]
+    assert compared[:2] == [None, None]
+    assert [comparison.against for comparison in compared[2:]] == ["method 0", "method 1", "method 0"]
 
 
 def tiles_of_the_authors(length, threshold, context):
@@ -330,9 +337,9 @@ def test_tiles_change_what_reaches_further_than_their_context_and_nothing_else(f
     np.testing.assert_allclose(local, image / 2, atol=1e-6)
     small = WeightsMethod(Restorer(random_weights("sr", MSRNConfig(1, 1, 4)), device="cpu"))  # sees 4 pixels far
     whole, tiles = (evaluate("sr", 2, folder, small, protocol=name) for name in ("matlab", "authors-tiles"))
-    assert tiles["mean"] == whole["mean"]
-    assert "166" in tiles["protocol"]
-    assert "166" not in whole["protocol"]
+    assert tiles.mean == whole.mean
+    assert "166" in tiles.protocol
+    assert "166" not in whole.protocol
     with pytest.raises(UsageError, match="authors-tiles"):
         evaluate("sr", 2, folder, FolderMethod(folder, "studio"), protocol="authors-tiles")
 
@@ -351,11 +358,11 @@ def test_colour_is_scored_over_red_green_and_blue(colors):
     Image.fromarray(rgb.astype(np.uint8)).save(file, "JPEG", quality=10)
     decoded = np.asarray(Image.open(file), float)
     result = evaluate("jpeg", 10, colors, color=True)
-    assert "R, G and B" in result["protocol"]
-    cat, gray = result["images"]
-    assert cat["psnr"] == pytest.approx(20 * np.log10(255 / np.sqrt(np.mean((decoded - rgb) ** 2))))
-    assert cat["psnr_b"] < cat["psnr"]
-    assert gray["psnr"] == evaluate("jpeg", 10, colors)["images"][1]["psnr"]  # gray stays gray
+    assert "R, G and B" in result.protocol
+    cat, gray = (image.restored for image in result.images)
+    assert cat.psnr == pytest.approx(20 * np.log10(255 / np.sqrt(np.mean((decoded - rgb) ** 2))))
+    assert cat.psnr_b < cat.psnr
+    assert gray.psnr == evaluate("jpeg", 10, colors).images[1].restored.psnr  # gray stays gray
     enlarged = np.stack([load_pair(colors / "cat.png", "sr", 2, color=True).degraded[k] for k in range(3)])
     alone = degradations.Bicubic().apply(rgb[:72, :96].transpose(2, 0, 1) / 255, 2)
     np.testing.assert_allclose(enlarged, alone)
@@ -365,7 +372,7 @@ def test_colour_is_scored_over_red_green_and_blue(colors):
 def test_colour_goes_through_the_engines_colour_rule(colors, task, level):
     same = WeightsMethod(Restorer(identity_weights(task), device="cpu"))
     result = evaluate(task, level, colors, same, color=True)
-    assert result["mean"] == pytest.approx(result["baseline"], abs=1e-3)
+    assert result.mean.named() == pytest.approx(result.baseline.named(), abs=1e-3)
     other = WeightsMethod(Restorer(random_weights(task, MSRNConfig(1, 1, 4)), device="cpu"))
     degraded = load_pair(colors / "cat.png", task, level, color=True).degraded
     restored = other(degraded, "cat.png")
@@ -377,10 +384,10 @@ def test_files_and_functions_can_be_scored_in_colour(colors, tmp_path_factory):
     saved = tmp_path_factory.mktemp("saved")
     function = CallableMethod("tests.evaluation.test_protocol:sharpen")
     first = evaluate("sr", 2, colors, function, observe=save_to(saved, "sr"), color=True)
-    assert evaluate("sr", 2, colors, FolderMethod(saved, "studio"), color=True)["mean"] == first["mean"]
+    assert evaluate("sr", 2, colors, FolderMethod(saved, "studio"), color=True).mean == first.mean
     Image.open(saved / "cat.png").convert("L").save(saved / "cat.png")
-    failures = evaluate("sr", 2, colors, FolderMethod(saved, "studio"), color=True)["failures"]
-    assert "1 channel, expected 96×72 pixels in 3 channels" in failures[0]["error"]
+    failures = evaluate("sr", 2, colors, FolderMethod(saved, "studio"), color=True).failures
+    assert "1 channel, expected 96×72 pixels in 3 channels" in failures[0].error
 
 
 def halving_onnx(path, channels=1):
@@ -399,10 +406,10 @@ def test_an_onnx_file_can_be_scored(folder, colors, tmp_path_factory):
     path = halving_onnx(tmp_path_factory.mktemp("onnx") / "half.onnx")
     result = evaluate("jpeg", 10, folder, OnnxMethod(path))
     same = evaluate("jpeg", 10, folder, CallableMethod("tests.evaluation.test_protocol:halve"))
-    assert result["mean"] == pytest.approx(same["mean"], abs=1e-4)
-    assert result["weights"].startswith("half.onnx (sha256 ")
-    failures = evaluate("jpeg", 10, colors, OnnxMethod(path), color=True)["failures"]
-    assert [row["name"] for row in failures] == ["cat.png"]  # three channels are not for this network
+    assert result.mean.named() == pytest.approx(same.mean.named(), abs=1e-4)
+    assert result.weights.startswith("half.onnx (sha256 ")
+    failures = evaluate("jpeg", 10, colors, OnnxMethod(path), color=True).failures
+    assert [failure.name for failure in failures] == ["cat.png"]  # three channels are not for this network
     path.write_bytes(b"not a network")
     with pytest.raises(WeightsError, match=r"half\.onnx"):
         OnnxMethod(path)

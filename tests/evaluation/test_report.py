@@ -1,6 +1,7 @@
 """The report is one page that holds everything and asks the network for nothing."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from msrn.evaluation import report
 from msrn.evaluation.protocol import evaluate
+from msrn.evaluation.results import Scores
 
 
 @pytest.fixture
@@ -23,8 +25,8 @@ def page(tmp_path):
     for level in (2, 3):
         results.append(evaluate("sr", level, folder, observe=lambda path, *planes: gallery.add(path.name, *planes)))
         gallery.finish()
-    results[0]["weights"] = "net (sha256 0)"
-    results[0]["mean"]["psnr"], results[1]["mean"]["psnr"] = 30, 40
+    results[0] = replace(results[0], weights="net (sha256 0)", mean=Scores(30, results[0].mean.ssim))
+    results[1] = replace(results[1], mean=Scores(40, results[1].mean.ssim))
     path = report.write(tmp_path / "out", report.page(results, gallery, {"net (sha256 0)": 88_640}, "msrn <evaluate>"))
     return path.read_text(encoding="utf-8")
 

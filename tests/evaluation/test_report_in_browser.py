@@ -56,7 +56,7 @@ def address(tmp_path_factory):
     for method in (network, CallableMethod("tests.evaluation.test_protocol:sharpen")):
         results.append(evaluate("sr", 3, folder, method, observe=lambda path, *planes: gallery.add(path.name, *planes)))
         gallery.finish()
-    compare_with_first(results)
+    results = compare_with_first(results)
     costs = {network.name: 88_640}
     page = report.page(results, gallery, costs, "msrn evaluate --task sr --level 3 --data set5 --report out")
     return report.write(tmp_path_factory.mktemp("report"), page).as_uri()

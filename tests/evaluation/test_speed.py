@@ -21,18 +21,18 @@ def result():
 
 
 def test_every_entry_is_measured_and_compared(result):
-    rows = result["rows"]
-    names = [row["entry"] for row in rows]
+    rows = result.rows
+    names = [row.entry for row in rows]
     assert {"plain eager", "eager fp32", "eager bf16", "DnCNN-size network, eager"} <= set(names)
     assert sum(name.startswith("automatic: ") for name in names) == 1
     plain = rows[names.index("plain eager")]
-    assert plain["factor"] == 1
-    assert plain["gigaflops"] * plain["seconds_per_megapixel"] == pytest.approx(
+    assert plain.factor == 1
+    assert plain.gigaflops * plain.seconds_per_megapixel == pytest.approx(
         2e-3 * untrained("M1R1C4").card.config.multiply_adds_per_pixel
     )
-    assert [row["seconds_per_megapixel"] for row in rows] == sorted(row["seconds_per_megapixel"] for row in rows)
-    assert {row["loss"] for row in rows if row["precision"] == "fp32"} == {0}
-    assert {each["precision"] for each in result["ceilings"]} >= {"fp32", "bf16"}
+    assert [row.seconds_per_megapixel for row in rows] == sorted(row.seconds_per_megapixel for row in rows)
+    assert {row.loss for row in rows if row.precision == "fp32"} == {0}
+    assert {each.precision for each in result.ceilings} >= {"fp32", "bf16"}
 
 
 def test_networks_for_colours_are_measured_on_colours():
@@ -44,10 +44,10 @@ def test_networks_for_colours_are_measured_on_colours():
 def test_the_page_shows_every_row(result, tmp_path):
     speed_page.write(result, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
-    assert page.count("<tr>") == len(result["rows"]) + 1
+    assert page.count("<tr>") == len(result.rows) + 1
     assert "http" not in page.replace("http-equiv", "")
     assert kind() in page
-    assert len(speed_page.text(result).splitlines()) == len(result["rows"]) + 6
+    assert len(speed_page.text(result).splitlines()) == len(result.rows) + 6
 
 
 def test_untrained_weights_have_a_range_everywhere():

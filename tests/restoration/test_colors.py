@@ -116,5 +116,5 @@ def test_a_network_for_colours_is_trained_published_and_scored_in_colour(tmp_pat
     scored = evaluate(
         "denoise", 20, tmp_path / "images", methods.choose([str(path)], None, device="cpu")[0], color=True
     )
-    assert card.scores["images"]["20"]["mean"] == pytest.approx(scored["mean"], abs=1e-3)
+    assert card.scores["images"]["20"]["mean"] == pytest.approx(scored.mean.named(), abs=1e-3)
     assert Restorer(path, device="cpu")(images.read(tmp_path / "images" / "0.png")).pixels.shape == (3, 64, 64)

@@ -1,6 +1,5 @@
 """The command that measures: benchmark."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +25,7 @@ def benchmark(
 ) -> None:
     """Measure every backend and precision here: speed and memory."""
     from msrn.evaluation import speed_page
+    from msrn.evaluation.results import benchmark_to_json
     from msrn.evaluation.speed import benchmark as measure
 
     show_log(verbose, quiet)
@@ -38,7 +38,7 @@ def benchmark(
             lambda share: bar.show("benchmark", share),
             device,
         )
-    typer.echo(json.dumps(result, indent=2, ensure_ascii=False) if as_json else speed_page.text(result))
+    typer.echo(benchmark_to_json(result) if as_json else speed_page.text(result))
     if page is not None:
         speed_page.write(result, page)
         say(f"page: {page}")

@@ -13,8 +13,9 @@ from msrn.cli.options import TTA, AsJSON, BackendOption, Device, PrecisionOption
 from msrn.errors import ImageError, MSRNError, OutputError, UsageError
 
 if TYPE_CHECKING:
-    from msrn.evaluation.protocol import Protocol, Result
+    from msrn.evaluation.protocol import Protocol
     from msrn.evaluation.report import Gallery
+    from msrn.evaluation.results import Evaluation, Timing
 
 
 def evaluate(
@@ -54,10 +55,11 @@ def evaluate(
     from msrn.evaluation import methods as known
     from msrn.evaluation import protocol as evaluation
     from msrn.evaluation import report, tables
+    from msrn.evaluation.results import to_json
 
     for each in level:
         evaluation.check_level(task, each)
-    sets = [evaluation.data_name(folder) for folder in data]
+    sets = [evaluation.set_name(folder) for folder in data]
     if len(set(sets)) < len(sets):
         raise UsageError(f"two folders would both be called {max(sets, key=sets.count)!r}: evaluate them one by one")
     methods: list[Any] = [None]
@@ -77,9 +79,9 @@ def evaluate(
         results, lost = scoring.run(cases, bar)
     if not results:
         raise typer.Exit(lost[0].exit_code)
-    evaluation.compare_with_first(results)
+    results = evaluation.compare_with_first(results)
     if as_json:
-        typer.echo(tables.as_json(results))
+        typer.echo(to_json(results))
     elif as_markdown:
         typer.echo(tables.markdown(results))
     elif as_csv:
@@ -87,14 +89,14 @@ def evaluate(
     else:
         typer.echo("\n\n".join(tables.text(result) for result in results))
         if not quiet:
-            say(f"protocol: {results[0]['protocol']}")
+            say(f"protocol: {results[0].protocol}")
     if report_to is not None:
         costs = {m.name: m.restorer.config.multiply_adds_per_pixel for m in methods if hasattr(m, "restorer")}
         command = shlex.join(["msrn", *sys.argv[1:]])
         say(f"report: {report.write(report_to, report.page(results, gallery, costs, command))}")
     if lost and isinstance(lost[-1], OutputError):
         raise typer.Exit(OutputError.exit_code)
-    if lost or any(result["failures"] for result in results):
+    if lost or any(result.failures for result in results):
         raise typer.Exit(ImageError.exit_code)
 
 
@@ -138,12 +140,12 @@ class _Scoring(NamedTuple):
     gallery: "Gallery | None"
     quiet: bool
 
-    def run(self, cases: Sequence[_Case], bar: Bar) -> "tuple[list[Result], list[MSRNError]]":
+    def run(self, cases: Sequence[_Case], bar: Bar) -> "tuple[list[Evaluation], list[MSRNError]]":
         """Score the cases; one that fails is an error that is said and returned.
 
         The others are still scored, unless images can no longer be saved.
         """
-        results: list[Result] = []
+        results: list[Evaluation] = []
         lost: list[MSRNError] = []
         several = len({id(case.method) for case in cases}) > 1
         for number, case in enumerate(cases):
@@ -160,13 +162,13 @@ class _Scoring(NamedTuple):
                     break
                 continue
             results.append(result)
-            for failure in result["failures"]:
-                bar.say(f"msrn: error: {failure['name']}: {failure['error']}")
-            if result["megapixels_per_second"] and not self.quiet:
-                bar.say(_speed(result, case, several))
+            for failure in result.failures:
+                bar.say(f"msrn: error: {failure.name}: {failure.error}")
+            if result.timing and result.speed and not self.quiet:
+                bar.say(_speed(result, result.timing, case, several))
         return results, lost
 
-    def _score(self, case: _Case, advance: Callable[[int, int], None]) -> "Result":
+    def _score(self, case: _Case, advance: Callable[[int, int], None]) -> "Evaluation":
         from msrn import images
         from msrn.evaluation import protocol as evaluation
         from msrn.evaluation.methods import FolderMethod
@@ -194,11 +196,11 @@ class _Scoring(NamedTuple):
         return result
 
 
-def _speed(result: "Result", case: _Case, several: bool) -> str:
+def _speed(result: "Evaluation", timing: "Timing", case: _Case, several: bool) -> str:
     from msrn.evaluation import tables
 
     whose = f"{tables.method_name(result)}, " if several else ""
-    speed = f"{result['seconds']:.1f} s, {result['megapixels_per_second']:.2f} megapixels per second"
+    speed = f"{timing.seconds:.1f} s, {timing.megapixels_per_second:.2f} megapixels per second"
     return f"{whose}{case.title}: {speed}"
 
 

@@ -15,8 +15,9 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -24,13 +25,13 @@ from msrn import images
 from msrn.errors import ImageError, MSRNError, OutputError, UsageError
 from msrn.evaluation.methods import FolderMethod, Method, TiledMethod, WeightsMethod, check_output
 from msrn.evaluation.metrics import psnr, psnr_b, ssim
+from msrn.evaluation.results import Comparison, Difference, Evaluation, Failure, ImageScores, Scores, Timing
 from msrn.images.degradations import Bicubic, GaussianNoise, Jpeg
 from msrn.images.folder import as_plane, list_images
 from msrn.images.picture import FloatArray, Metadata, Picture, to_uint8
 from msrn.images.resize import multiple_of
 from msrn.types import Range, Task
 
-Result = dict[str, Any]
 Protocol = Literal["matlab", "authors-tiles"]
 """Whether a method sees the whole image or, as in the authors' scripts, tiles with little context."""
 
@@ -45,10 +46,6 @@ _PROTOCOL: dict[Task, str] = {
 }
 
 
-_CELL = ("task", "level", "data", "protocol")
-"""What makes two results comparable."""
-
-
 class Pair(NamedTuple):
     """One test case: both float64 ``(C, H, W)`` in [0, 1], C = 1 or, for colour, 3."""
 
@@ -56,8 +53,8 @@ class Pair(NamedTuple):
     clean: FloatArray
 
 
-def data_name(folder: Path) -> str:
-    """What tables call the images of a folder: its name, or ``Set5`` for ``Set5/HR``."""
+def set_name(folder: Path) -> str:
+    """The name of a folder's set of images: the folder's own, or ``Set5`` for ``Set5/HR``."""
     folder = folder.resolve()
     inside = folder.name.lower() in ("hr", "gt", "gtmod12", "original")
     return folder.parent.name if inside and folder.parent.name else folder.name
@@ -93,18 +90,15 @@ def load_pair(path: Path, task: Task, level: float, *, color: bool = False) -> P
     return Pair(GaussianNoise().apply(clean, level, np.random.default_rng(seed)), clean)
 
 
-def score(image: FloatArray, clean: FloatArray, task: Task, level: float) -> dict[str, float]:
-    """Compare two ``(C, H, W)`` images in [0, 1] as the task's protocol says."""
+def score(image: FloatArray, clean: FloatArray, task: Task, level: float) -> Scores:
+    """The scores of a ``(C, H, W)`` image in [0, 1] beside the clean one, by the task's protocol."""
     if task == "sr":
         border = int(level)
         inside = (..., slice(border, -border), slice(border, -border))
         image8, clean8 = to_uint8(image)[inside], to_uint8(clean)[inside]
-        return {"psnr": psnr(image8, clean8), "ssim": ssim(image8, clean8)}
+        return Scores(psnr(image8, clean8), ssim(image8, clean8))
     image, clean = image * 255, clean * 255
-    scores = {"psnr": psnr(image, clean), "ssim": ssim(image, clean)}
-    if task == "jpeg":
-        scores["psnr_b"] = psnr_b(image, clean)
-    return scores
+    return Scores(psnr(image, clean), ssim(image, clean), psnr_b(image, clean) if task == "jpeg" else None)
 
 
 def as_picture(restored: FloatArray, task: Task) -> Picture:
@@ -115,18 +109,27 @@ def as_picture(restored: FloatArray, task: Task) -> Picture:
     return Picture(restored.astype(np.float32), metadata=Metadata(bits=8 if task == "sr" else 16))
 
 
+Observe = Callable[[Path, FloatArray, FloatArray, FloatArray], None]
+"""Called with (path, degraded, restored, clean) of each image that was scored."""
+
+
 def evaluate(
     task: Task,
     level: float,
     folder: Path,
     method: Method | None = None,
     progress: Callable[[int, int], None] | None = None,
-    observe: Callable[[Path, FloatArray, FloatArray, FloatArray], None] | None = None,
+    observe: Observe | None = None,
     *,
     protocol: Protocol = "matlab",
     color: bool = False,
-) -> Result:
+) -> Evaluation:
     """Score a method (or, without one, the degraded input itself) on all images of a folder.
+
+    An image that cannot be scored is a failure; the means are over the others.
+
+    >>> evaluate("sr", 3, Path("data/set5")).mean  # doctest: +SKIP
+    Scores(psnr=30.39, ssim=0.8682, psnr_b=None)
 
     Args:
         task: which degradation and protocol.
@@ -134,15 +137,9 @@ def evaluate(
         folder: clean images.
         method: what restores; weights must be for the task.
         progress: called with (images done, images in all).
-        observe: called with (path, degraded, restored, clean) of each image that was scored.
+        observe: called with each image that was scored, before and after.
         protocol: ``matlab`` shows the method whole images, ``authors-tiles`` the tiles of the authors' scripts.
         color: score R, G and B instead of luminance.
-
-    Returns:
-        ``{"task", "level", "data", "images": [{"name", "psnr", "ssim", …}], "mean": {…}, "baseline": {…},
-        "protocol", "color", "weights", "failures": [{"name", "error"}], "seconds", "megapixels_per_second"}``;
-        ``baseline`` is the mean of the degraded input, ``seconds`` what restoring alone took. An image that cannot be
-        scored is a failure; the means are over the others.
 
     Raises:
         UsageError: the level, the weights, the protocol or the folder does not fit.
@@ -151,53 +148,76 @@ def evaluate(
     """
     check_level(task, level)
     check_method(task, method, protocol)
-    shown = method
-    if method is not None and protocol == "authors-tiles":
-        shown = TiledMethod(method, AUTHORS_TILE[task], AUTHORS_HALO)
-    images: list[dict[str, Any]] = []
-    failures: list[dict[str, str]] = []
-    seconds, pixels = 0.0, 0
+    case = _Case(task, level, color, _shown(task, method, protocol))
+    scored: list[ImageScores] = []
+    failures: list[Failure] = []
     paths = list_images([folder])
     for done, path in enumerate(paths, start=1):
         try:
-            degraded, clean = load_pair(path, task, level, color=color)
-            restored = degraded
-            if shown is not None:
-                started = time.perf_counter()
-                restored = shown(degraded, path.name)
-                seconds += time.perf_counter() - started
-                pixels += degraded[0].size
-                if task == "sr" and restored.ndim == 3:  # files may be as large as the original
-                    cropped = multiple_of(restored, int(level))
-                    restored = cropped if cropped.shape == degraded.shape else restored
-                check_output(restored, degraded, shown)
-            baseline = score(degraded, clean, task, level)
-            scores = baseline if shown is None else score(restored, clean, task, level)
-            if observe is not None:
-                observe(path, degraded, restored, clean)
-            images.append({"name": path.name, **scores, "baseline": baseline})
+            scored.append(case.score(path, observe))
         except OutputError:
             raise
         except MSRNError as error:
-            failures.append({"name": path.name, "error": str(error)})
+            failures.append(Failure(path.name, str(error)))
         if progress:
             progress(done, len(paths))
-    if not images:
-        raise ImageError(f"no image of {folder} could be scored: {failures[0]['name']}: {failures[0]['error']}")
-    return {
-        "task": task,
-        "level": level,
-        "data": data_name(folder),
-        "images": images,
-        "mean": _mean(images),
-        "baseline": _mean([row["baseline"] for row in images]),
-        "protocol": describe(task, protocol, color=color),
-        "color": color,
-        "weights": None if method is None else method.name,
-        "failures": failures,
-        "seconds": seconds,
-        "megapixels_per_second": pixels / 1e6 / seconds if seconds else None,
-    }
+    if not scored:
+        raise ImageError(f"no image of {folder} could be scored: {failures[0].name}: {failures[0].error}")
+    return Evaluation(
+        task=task,
+        level=level,
+        data=set_name(folder),
+        images=tuple(scored),
+        mean=_mean([image.restored for image in scored]),
+        baseline=_mean([image.baseline for image in scored]),
+        protocol=describe(task, protocol, color=color),
+        color=color,
+        weights=None if method is None else method.name,
+        failures=tuple(failures),
+        timing=Timing(case.seconds, case.pixels / 1e6 / case.seconds if case.seconds else None),
+    )
+
+
+@dataclass
+class _Case:
+    """A method, what it is scored on, and the time that it has taken so far."""
+
+    task: Task
+    level: float
+    color: bool
+    method: Method | None
+    seconds: float = 0.0
+    pixels: int = 0
+
+    def score(self, path: Path, observe: Observe | None) -> ImageScores:
+        """The scores of one image."""
+        degraded, clean = load_pair(path, self.task, self.level, color=self.color)
+        baseline = scores = score(degraded, clean, self.task, self.level)
+        restored = degraded
+        if self.method is not None:
+            restored = self._restored(self.method, degraded, path.name)
+            scores = score(restored, clean, self.task, self.level)
+        if observe is not None:
+            observe(path, degraded, restored, clean)
+        return ImageScores(path.name, scores, baseline)
+
+    def _restored(self, method: Method, degraded: FloatArray, name: str) -> FloatArray:
+        started = time.perf_counter()
+        restored = method(degraded, name)
+        self.seconds += time.perf_counter() - started
+        self.pixels += degraded[0].size
+        if self.task == "sr" and restored.ndim == 3:  # files may be as large as the original
+            cropped = multiple_of(restored, int(self.level))
+            restored = cropped if cropped.shape == degraded.shape else restored
+        check_output(restored, degraded, method)
+        return restored
+
+
+def _shown(task: Task, method: Method | None, protocol: Protocol) -> Method | None:
+    """The method as the protocol shows images to it: whole, or in tiles."""
+    if method is None or protocol == "matlab":
+        return method
+    return TiledMethod(method, AUTHORS_TILE[task], AUTHORS_HALO)
 
 
 def check_method(task: Task, method: Method | None, protocol: Protocol) -> None:
@@ -209,7 +229,7 @@ def check_method(task: Task, method: Method | None, protocol: Protocol) -> None:
 
 
 def describe(task: Task, protocol: Protocol, *, color: bool) -> str:
-    """What was done, in words, for tables and JSON."""
+    """The protocol in words, for tables and JSON."""
     planes = "R, G and B" if color else "gray" if task == "denoise" else "luminance"
     words = _PROTOCOL[task].format(planes=planes)
     if protocol == "authors-tiles":
@@ -217,43 +237,46 @@ def describe(task: Task, protocol: Protocol, *, color: bool) -> str:
     return words
 
 
-def compare(first: Result, second: Result, draws: int = 10_000) -> dict[str, dict[str, float]]:
-    """Mean difference (first minus second) of every score, with its 95 % bootstrap interval over the images both have.
+def compare(first: Evaluation, second: Evaluation, draws: int = 10_000) -> dict[str, Difference]:
+    """The mean difference (first minus second) of every score, with its 95 % bootstrap interval.
 
-    Returns:
-        ``{"psnr": {"difference", "low", "high"}, …}``; the interval is of the mean over images drawn with replacement.
+    The interval is of the mean over images drawn with replacement from those that both results have.
 
     Raises:
         UsageError: the results are not of one task, level, data set and protocol, or share no image.
     """
-    if any(first[key] != second[key] for key in _CELL):
+    if first.cell != second.cell:
         raise UsageError("only results of one task, level, data set and protocol can be compared")
-    other = {row["name"]: row for row in second["images"]}
-    pairs = [(row, other[row["name"]]) for row in first["images"] if row["name"] in other]
+    other = {image.name: image.restored.named() for image in second.images}
+    pairs = [(image.restored.named(), other[image.name]) for image in first.images if image.name in other]
     if not pairs:
         raise UsageError("the results have no image in common")
     chosen = np.random.default_rng(0).integers(len(pairs), size=(draws, len(pairs)))
-    verdict: dict[str, dict[str, float]] = {}
-    for key in first["mean"]:
+    verdict: dict[str, Difference] = {}
+    for key in first.mean.named():
         # Two perfect scores are infinite and do not differ.
         differences = np.array([0.0 if a[key] == b[key] else a[key] - b[key] for a, b in pairs])
         low, high = np.quantile(differences[chosen].mean(axis=1), [0.025, 0.975])
-        verdict[key] = {"difference": float(differences.mean()), "low": float(low), "high": float(high)}
+        verdict[key] = Difference(float(differences.mean()), float(low), float(high))
     return verdict
 
 
-def compare_with_first(results: Sequence[Result]) -> None:
-    """Add ``"difference": {"against", "scores"}`` to each result of a method other than the first of its table cell."""
-    firsts: dict[tuple[Any, ...], Result] = {}
+def compare_with_first(results: Sequence[Evaluation]) -> list[Evaluation]:
+    """The results, each of a later method compared with the first one on the same images at the same level."""
+    firsts: dict[tuple[Task, float, str, str], Evaluation] = {}
+    compared: list[Evaluation] = []
     for result in results:
-        first = firsts.setdefault(tuple(result[key] for key in _CELL), result)
-        if first is not result and any(row["name"] in _names(first) for row in result["images"]):
-            result["difference"] = {"against": first["weights"], "scores": compare(result, first)}
+        first = firsts.setdefault(result.cell, result)
+        if first is not result and _names(first) & _names(result):
+            result = replace(result, comparison=Comparison(first.weights, compare(result, first)))
+        compared.append(result)
+    return compared
 
 
-def _names(result: Result) -> set[str]:
-    return {row["name"] for row in result["images"]}
+def _names(result: Evaluation) -> set[str]:
+    return {image.name for image in result.images}
 
 
-def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key not in ("name", "baseline")}
+def _mean(scores: Sequence[Scores]) -> Scores:
+    named = [each.named() for each in scores]
+    return Scores(**{key: float(np.mean([each[key] for each in named])) for key in named[0]})

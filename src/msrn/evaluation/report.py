@@ -21,6 +21,7 @@ from PIL import Image
 
 from msrn.evaluation import plots
 from msrn.evaluation.literature import COSTS, STATUS, Published, rows
+from msrn.evaluation.results import Evaluation
 from msrn.evaluation.tables import data_name, level_name, method_name, pair, reference, significance
 from msrn.images.picture import FloatArray, to_uint8
 from msrn.system.atomic import write_atomically
@@ -73,7 +74,7 @@ class Gallery:
         self._current = []
 
 
-def page(results: Sequence[dict[str, Any]], gallery: Gallery, costs: dict[str, int], command: str) -> str:
+def page(results: Sequence[Evaluation], gallery: Gallery, costs: dict[str, int], command: str) -> str:
     """Return the report.
 
     Args:
@@ -82,7 +83,7 @@ def page(results: Sequence[dict[str, Any]], gallery: Gallery, costs: dict[str, i
         costs: multiply-adds per pixel by method, where known, for the scatter plot.
         command: what was typed.
     """
-    template = Template(resources.files("msrn").joinpath("report.html").read_text(encoding="utf-8"))
+    template = Template(resources.files("msrn.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
     packages = {"python": platform.python_version()} | {
         name: _version(name) for name in ("msrn-pytorch", "torch", "numpy", "pillow")
     }
@@ -97,8 +98,8 @@ def page(results: Sequence[dict[str, Any]], gallery: Gallery, costs: dict[str, i
         images="".join(_images(result) for result in results),
         crops="".join(_crops(result, crops) for result, crops in zip(results, gallery.crops, strict=True)),
         command=html.escape(command),
-        protocols=_items(dict.fromkeys(str(result["protocol"]) for result in results)),
-        methods=_items(dict.fromkeys(str(result["weights"] or "degraded input") for result in results), code=True),
+        protocols=_items(dict.fromkeys(result.protocol for result in results)),
+        methods=_items(dict.fromkeys(result.weights or "degraded input" for result in results), code=True),
         versions=html.escape(", ".join(f"{name} {version}" for name, version in packages.items())),
     )
 
@@ -114,56 +115,51 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def _cells(results: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+def _cells(results: Sequence[Evaluation]) -> list[list[Evaluation]]:
     """Results of one data set and level together."""
-    cells: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    cells: dict[tuple[object, ...], list[Evaluation]] = {}
     for result in results:
-        key = tuple(result[name] for name in ("task", "data", "level", "protocol"))
-        cells.setdefault(key, []).append(result)
+        cells.setdefault(result.cell, []).append(result)
     return list(cells.values())
 
 
-def _row(result: dict[str, Any]) -> str:
-    paper, mean = reference(result), result["mean"]
-    gain = mean["psnr"] - result["baseline"]["psnr"]
+def _row(result: Evaluation) -> str:
+    paper, mean = reference(result), result.mean
     cells = [
         f"<th>{html.escape(method_name(result))}",
         f"<td>{html.escape(data_name(result))}",
         f"<td>{level_name(result)}",
-        f"<td>{pair(result['baseline'])}",
+        f"<td>{pair(result.baseline)}",
         f"<td><b>{pair(mean)}</b>",
-        f"<td>{gain:+.2f}",
+        f"<td>{result.gain:+.2f}",
     ]
     if paper is None:
         cells.append("<td>–<td>–<td>–")
     else:
-        decibels = mean["psnr"] - paper.psnr
+        decibels = mean.psnr - paper.psnr
         kind = "above" if decibels >= 0 else "near" if decibels >= -_NEAR else "below"
-        similarity = "–" if paper.ssim is None else f"{mean['ssim'] - paper.ssim:+.4f}"
-        published = pair({"psnr": paper.psnr, "ssim": paper.ssim})
-        cells.append(f'<td>{published}<td class="{kind}">{decibels:+.2f}<td class="{kind}">{similarity}')
-    speed = result["megapixels_per_second"]
-    cells.append(f"<td>{f'{speed:.2f}' if speed else '–'}")
+        similarity = "–" if paper.ssim is None else f"{mean.ssim - paper.ssim:+.4f}"
+        cells.append(f'<td>{pair(paper)}<td class="{kind}">{decibels:+.2f}<td class="{kind}">{similarity}')
+    cells.append(f"<td>{f'{result.speed:.2f}' if result.speed else '–'}")
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _notes(results: Sequence[dict[str, Any]]) -> Iterable[str]:
+def _notes(results: Sequence[Evaluation]) -> Iterable[str]:
     """How sure differences are, and what could not be scored."""
     for result in results:
-        if "difference" in result:
+        if result.comparison:
             yield f'<p class="sure">{html.escape(f"{_place(result)}: {significance(result)}")}</p>'
     for result in results:
-        for failure in result["failures"]:
-            lost = f"{_place(result)}: {failure['name']} could not be scored: {failure['error']}"
+        for failure in result.failures:
+            lost = f"{_place(result)}: {failure.name} could not be scored: {failure.error}"
             yield f'<p class="lost">{html.escape(lost)}</p>'
 
 
-def _field(cell: Sequence[dict[str, Any]]) -> str:
+def _field(cell: Sequence[Evaluation]) -> str:
     """Ours among what others published: gain over the degraded input."""
-    base = cell[0]["baseline"]["psnr"]
+    base = cell[0].baseline.psnr
     marks = [
-        plots.Mark(method_name(result), result["mean"]["psnr"] - base, _decibels(result["mean"]["psnr"]), "ours")
-        for result in cell
+        plots.Mark(method_name(result), result.mean.psnr - base, _decibels(result.mean.psnr), "ours") for result in cell
     ]
     for row in _published(cell[0]):
         label = f"{row.method}, {row.source.rpartition(' ')[2]}"
@@ -175,12 +171,12 @@ def _field(cell: Sequence[dict[str, Any]]) -> str:
     return plots.bars(title, sorted(marks, key=lambda mark: -mark.value))
 
 
-def _costs(cell: Sequence[dict[str, Any]], costs: dict[str, int]) -> str:
+def _costs(cell: Sequence[Evaluation], costs: dict[str, int]) -> str:
     """PSNR against multiply-adds per pixel, ours and the published methods whose cost is known."""
     marks = [
-        plots.Mark(method_name(r), r["mean"]["psnr"], f"{r['mean']['psnr']:.2f}", "ours", costs[r["weights"]] / 1e6)
+        plots.Mark(method_name(r), r.mean.psnr, f"{r.mean.psnr:.2f}", "ours", costs[r.weights] / 1e6)
         for r in cell
-        if r["weights"] in costs
+        if r.weights in costs
     ]
     for row in _published(cell[0]) if marks else ():
         if row.method in COSTS:
@@ -192,49 +188,50 @@ def _costs(cell: Sequence[dict[str, Any]], costs: dict[str, int]) -> str:
     return plots.scatter(title, marks, "million multiply-adds per pixel")
 
 
-def _published(result: dict[str, Any]) -> list[Published]:
-    return [] if result["color"] else rows(result["task"], result["data"], result["level"])
+def _published(result: Evaluation) -> list[Published]:
+    return [] if result.color else rows(result.task, result.data, result.level)
 
 
-def _sources(cells: Sequence[Sequence[dict[str, Any]]]) -> str:
+def _sources(cells: Sequence[Sequence[Evaluation]]) -> str:
     """Where the published numbers come from, and how sure they are."""
     found = [row for cell in cells for row in _published(cell[0])]
     return "; ".join(dict.fromkeys(f"{row.method}: {row.source} ({STATUS[row.status]})" for row in found))
 
 
-def _gains(result: dict[str, Any]) -> str:
+def _gains(result: Evaluation) -> str:
     """Gain over the degraded input, image by image, the smallest first."""
-    if result["weights"] is None:
+    if result.weights is None:
         return ""
     marks = [
-        plots.Mark(row["name"], gain, f"{gain:+.2f}, to {row['psnr']:.2f}", "ours" if gain >= 0 else "loss")
-        for row in result["images"]
-        for gain in (row["psnr"] - row["baseline"]["psnr"],)
+        plots.Mark(
+            row.name, row.gain, f"{row.gain:+.2f}, to {row.restored.psnr:.2f}", "ours" if row.gain >= 0 else "loss"
+        )
+        for row in result.images
     ]
     shown = sorted(marks, key=lambda mark: mark.value)[:_BARS]
     which = "" if len(shown) == len(marks) else f", the {_BARS} smallest of {len(marks)}"
     return plots.bars(f"{_title(result)}: gain in dB{which}", shown)
 
 
-def _images(result: dict[str, Any]) -> str:
+def _images(result: Evaluation) -> str:
     """Every image and every score, folded away."""
-    keys = list(result["mean"])
+    keys = list(result.mean.named())
     head = "".join(f"<th>{key.upper().replace('_', '-')}<th>degraded" for key in keys)
     body = "".join(
-        f"<tr><th>{html.escape(row['name'])}"
-        + "".join(f"<td>{row[key]:.4f}<td>{row['baseline'][key]:.4f}" for key in keys)
-        for row in sorted(result["images"], key=lambda row: row["psnr"])
+        f"<tr><th>{html.escape(row.name)}"
+        + "".join(f"<td>{row.restored.named()[key]:.4f}<td>{row.baseline.named()[key]:.4f}" for key in keys)
+        for row in sorted(result.images, key=lambda row: row.restored.psnr)
     )
     return (
-        f"<details><summary>{html.escape(_title(result))}: all {len(result['images'])} images</summary>"
+        f"<details><summary>{html.escape(_title(result))}: all {len(result.images)} images</summary>"
         f'<div class="wide"><table><thead><tr><th>image{head}</thead><tbody>{body}</tbody></table></div></details>'
     )
 
 
-def _crops(result: dict[str, Any], crops: Sequence[_Crop]) -> str:
-    scores = {row["name"]: row for row in result["images"]}
+def _crops(result: Evaluation, crops: Sequence[_Crop]) -> str:
+    scores = {row.name: row for row in result.images}
     cases: list[str] = []
-    for crop in sorted(crops, key=lambda crop: scores[crop.name]["psnr"]):
+    for crop in sorted(crops, key=lambda crop: scores[crop.name].restored.psnr):
         name, row = html.escape(crop.name), scores[crop.name]
         views = [("original", crop.clean), ("error", crop.error)]
         others = "".join(
@@ -242,7 +239,8 @@ def _crops(result: dict[str, Any], crops: Sequence[_Crop]) -> str:
             for view, data in views
         )
         cases.append(
-            f'<article><h4>{name} <span>{pair(row["baseline"])} → <b>{pair(row)}</b></span></h4><div class="views">'
+            f"<article><h4>{name} <span>{pair(row.baseline)} → <b>{pair(row.restored)}</b></span></h4>"
+            '<div class="views">'
             f'<figure><div class="slider"><img src="{crop.restored}" alt="{name}, restored">'
             f'<img class="before" src="{crop.degraded}" alt="{name}, degraded"><i></i>'
             f'<input type="range" min="0" max="100" step="0.1" value="50" aria-label="degraded or restored, {name}">'
@@ -251,12 +249,12 @@ def _crops(result: dict[str, Any], crops: Sequence[_Crop]) -> str:
     return f"<h3>{html.escape(_title(result))}</h3>{''.join(cases)}" if cases else ""
 
 
-def _title(result: dict[str, Any]) -> str:
+def _title(result: Evaluation) -> str:
     return f"{_place(result)}, {method_name(result)}"
 
 
-def _place(result: dict[str, Any]) -> str:
-    return f"{result['data']} {level_name(result)}{', colour' if result['color'] else ''}"
+def _place(result: Evaluation) -> str:
+    return f"{result.data} {level_name(result)}{', colour' if result.color else ''}"
 
 
 def _decibels(value: float) -> str:

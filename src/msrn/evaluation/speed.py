@@ -14,7 +14,7 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from typing import Any, cast
@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from msrn.evaluation.results import Benchmark, Ceiling, Machine, Measurement
 from msrn.evaluation.stopwatch import Entry, Run, measure, timed
 from msrn.network.config import MSRNConfig
 from msrn.network.graph import Activation, Fused, Map, Operations, TorchOperations, fuse
@@ -40,32 +41,6 @@ _CEILING_SIDE = 192, 2048
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-@dataclass(frozen=True)
-class Row:
-    """One entry at one size."""
-
-    network: str
-    entry: str
-    precision: str
-    side: int
-    seconds_per_megapixel: float
-    gigaflops: float
-    """10⁹ operations per second; a multiply-add is two, and halos of tiles are not counted."""
-    share: float | None
-    """Of the lone convolutions' rate in the same precision."""
-    product: float | None
-    """Of a matrix product's rate in the same precision."""
-    copy: float | None
-    """Of the rate at which memory is copied: what the graph's operations would read and write if each were done alone.
-    More than 1 means that they are not."""
-    factor: float | None
-    """How many times as fast as the plain eager network."""
-    memory: float | None
-    """MiB that making and running it once took at most, beyond what the process had."""
-    loss: float | None
-    """Largest cost at any level in dB, as the weights' card says; 0 for fp32."""
-
-
 def benchmark(
     names: Sequence[str],
     sides: Sequence[int],
@@ -73,7 +48,7 @@ def benchmark(
     peers: bool = True,
     report: Callable[[float], None] = lambda share: None,
     device: str = "cpu",
-) -> dict[str, Any]:
+) -> Benchmark:
     """Measure on one device; times include the transfer of image and result to a GPU and back.
 
     Args:
@@ -83,45 +58,37 @@ def benchmark(
         peers: also measure the plain network, its ONNX export in other runtimes, and a network as large as DnCNN.
         report: called with the share done.
         device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` is the best at hand.
-
-    Returns:
-        ``{"machine": {…}, "ceilings": [{"channels", "precision", "backend", "gigaflops"}], "products": {precision:
-        gigaflops}, "copy": gigabytes per second, "rows": [Row as a dict]}``
     """
     place = choose_device(device)
     about = machine(place)  # how busy it is without this
     products, copying = _products(place, rounds), _copy(place, rounds)
-    rows: list[Row] = []
-    ceilings: list[dict[str, Any]] = []
+    rows: list[Measurement] = []
+    ceilings: list[Ceiling] = []
     known: dict[int, dict[str, float]] = {}
     for done, name in enumerate(names):
         weights = untrained(name) or load(name)
         channels = weights.card.config.channels
         if channels not in known:
             measured = ceiling(channels, rounds, place)
-            ceilings += [
-                {"channels": channels, "precision": choice.precision, "backend": choice.backend, "gigaflops": rate}
-                for choice, rate in measured.items()
-            ]
+            ceilings += [Ceiling(channels, choice.precision, choice.backend, rate) for choice, rate in measured.items()]
             best = {choice.precision: rate for choice, rate in sorted(measured.items(), key=lambda item: item[1])}
             known[channels] = best
         for number, side in enumerate(sides):
             rows += _rows(weights, side, rounds, peers, _Limits(known[channels], products, copying), place)
             report((done + (number + 1) / len(sides)) / len(names))
-    found = {"ceilings": ceilings, "products": products, "copy": copying, "rows": [asdict(row) for row in rows]}
-    return {"machine": about, **found}
+    return Benchmark(about, tuple(ceilings), products, copying, tuple(rows))
 
 
-def machine(device: torch.device = _CPU) -> dict[str, Any]:
-    """What the figures were taken on, and how busy it was."""
-    return {
-        "kind": kind() if device.type == "cpu" else device.type,
-        "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
-        "cores": cores(),
-        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
-        "system": platform.platform(),
-        "torch": torch.__version__,
-    }
+def machine(device: torch.device = _CPU) -> Machine:
+    """The machine that figures are taken on, and how busy it is."""
+    return Machine(
+        kind=kind() if device.type == "cpu" else device.type,
+        processor=torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
+        cores=cores(),
+        load=round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        system=platform.platform(),
+        torch=torch.__version__,
+    )
 
 
 def untrained(name: str) -> Weights | None:
@@ -221,7 +188,9 @@ class _Limits:
 
 
 @torch.inference_mode()
-def _rows(weights: Weights, side: int, rounds: int, peers: bool, limits: _Limits, device: torch.device) -> list[Row]:
+def _rows(
+    weights: Weights, side: int, rounds: int, peers: bool, limits: _Limits, device: torch.device
+) -> list[Measurement]:
     config, traffic = weights.card.config, _Traffic()
     fuse(weights.network).residual(torch.zeros(1, config.depth, 1, 1), traffic)
     values = traffic.values / config.unshuffle**2 * side**2
@@ -246,7 +215,7 @@ def _rows(weights: Weights, side: int, rounds: int, peers: bool, limits: _Limits
     times, memory = measure(entries, side, rounds, device, config.in_channels)
     plain = next((taken for entry, taken in zip(entries, times, strict=True) if entry.name == _PLAIN), None)
     work = 2e-9 * config.multiply_adds_per_pixel * side**2
-    rows: list[Row] = []
+    rows: list[Measurement] = []
     for entry, taken, peak in zip(entries, times, memory, strict=True):
         median = float(np.median(taken))
         own = 2e-9 * _dncnn_size(config.in_channels) * side**2 if entry.name == _DNCNN else work
@@ -259,7 +228,7 @@ def _rows(weights: Weights, side: int, rounds: int, peers: bool, limits: _Limits
         factor = None if plain is None else float(np.median(np.array(plain) / np.array(taken)))
         loss = weights.card.cost(entry.precision)
         rows.append(
-            Row(
+            Measurement(
                 network=config.shape,
                 entry=entry.name,
                 precision=entry.precision,

@@ -2,8 +2,8 @@
 
 import html
 from pathlib import Path
-from typing import Any
 
+from msrn.evaluation.results import Benchmark, Measurement
 from msrn.system.atomic import write_atomically
 
 _COLUMNS = {
@@ -42,7 +42,7 @@ td:last-child {{ width: 25% }}
 """
 
 
-def text(result: dict[str, Any]) -> str:
+def text(result: Benchmark) -> str:
     """Return a Markdown table, the machine and the ceilings above it."""
     head = [title for title, _ in _COLUMNS.values()]
     lines = [
@@ -53,22 +53,22 @@ def text(result: dict[str, Any]) -> str:
         "| " + " | ".join(head) + " |",
         "|---" * len(head) + "|",
     ]
-    return "\n".join([*lines, *("| " + " | ".join(cells(row)) + " |" for row in result["rows"])])
+    return "\n".join([*lines, *("| " + " | ".join(cells(row)) + " |" for row in result.rows)])
 
 
-def write(result: dict[str, Any], path: Path) -> None:
+def write(result: Benchmark, path: Path) -> None:
     """Write the page.
 
     Raises:
         OutputError: it cannot be written.
     """
     fastest: dict[tuple[str, int], float] = {}
-    for row in result["rows"]:
-        group = row["network"], row["side"]
-        fastest[group] = min(fastest.get(group, row["seconds_per_megapixel"]), row["seconds_per_megapixel"])
+    for row in result.rows:
+        group = row.network, row.side
+        fastest[group] = min(fastest.get(group, row.seconds_per_megapixel), row.seconds_per_megapixel)
     rows: list[str] = []
-    for row in result["rows"]:
-        length = 100 * fastest[row["network"], row["side"]] / row["seconds_per_megapixel"]
+    for row in result.rows:
+        length = 100 * fastest[row.network, row.side] / row.seconds_per_megapixel
         shown = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells(row))
         rows.append(f'<tr>{shown}<td><span class="bar" style="width:{length:.1f}%"></span></td></tr>')
     page = _PAGE.format(
@@ -80,25 +80,25 @@ def write(result: dict[str, Any], path: Path) -> None:
     write_atomically(path, lambda file: file.write(page.encode()))
 
 
-def cells(row: dict[str, Any]) -> list[str]:
+def cells(row: Measurement) -> list[str]:
     """Return a row as the table shows it."""
-    return ["–" if row[key] is None else form.format(row[key]) for key, (_, form) in _COLUMNS.items()]
+    shown = [(getattr(row, key), form) for key, (_, form) in _COLUMNS.items()]
+    return ["–" if value is None else form.format(value) for value, form in shown]
 
 
-def machine_line(result: dict[str, Any]) -> str:
+def machine_line(result: Benchmark) -> str:
     """What it was measured on."""
-    machine = result["machine"]
-    return f"{machine['processor']}, {machine['cores']} cores, {machine['kind']}; load before the run {machine['load']}"
+    machine = result.machine
+    return f"{machine.processor}, {machine.cores} cores, {machine.kind}; load before the run {machine.load}"
 
 
-def ceiling_line(result: dict[str, Any]) -> str:
+def ceiling_line(result: Benchmark) -> str:
     """What nothing can exceed: the rates of lone convolutions, matrix products and copies."""
     rates = (
-        f"{each['channels']} channels, {each['backend']} {each['precision']} {each['gigaflops']:.0f}"
-        for each in result["ceilings"]
+        f"{each.channels} channels, {each.backend} {each.precision} {each.gigaflops:.0f}" for each in result.ceilings
     )
-    products = "; ".join(f"{precision} {rate:.0f}" for precision, rate in result["products"].items())
+    products = "; ".join(f"{precision} {rate:.0f}" for precision, rate in result.products.items())
     return (
         f"Ceilings: lone 3×3 convolutions in GFLOP/s: {'; '.join(rates)}. Matrix products in GFLOP/s: {products}. "
-        f"Copying memory: {result['copy']:.1f} GB/s"
+        f"Copying memory: {result.copy:.1f} GB/s"
     )

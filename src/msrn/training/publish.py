@@ -74,8 +74,9 @@ def publish(
     for data in scores_on:
         for level in levels:
             result = evaluate(recipe.task, level, data, WeightsMethod(restorer), color=in_color)
-            scores.setdefault(result["data"], {})[f"{level:g}"] = {
-                key: {name: round(value, 4) for name, value in result[key].items()} for key in ("mean", "baseline")
+            scores.setdefault(result.data, {})[f"{level:g}"] = {
+                key: {name: round(value, 4) for name, value in means.named().items()}
+                for key, means in (("mean", result.mean), ("baseline", result.baseline))
             }
     card = replace(card, scores=scores)
     shape = card.config.shape

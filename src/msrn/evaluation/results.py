@@ -1,0 +1,287 @@
+"""Results of evaluation and benchmark, as types; JSON is made and read here and nowhere else.
+
+>>> scores = Scores(psnr=34.09, ssim=0.9248)
+>>> scores.named()
+{'psnr': 34.09, 'ssim': 0.9248}
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from msrn.types import Task
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of one image, or their means over several."""
+
+    psnr: float
+    """In dB; infinite for equal images."""
+    ssim: float
+    """At most 1."""
+    psnr_b: float | None = None
+    """PSNR with blocking-effect factor in dB; only for JPEG."""
+
+    def named(self) -> dict[str, float]:
+        """The scores that were measured, by name."""
+        measured = {"psnr": self.psnr, "ssim": self.ssim, "psnr_b": self.psnr_b}
+        return {name: value for name, value in measured.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """The scores of one image: restored, and degraded."""
+
+    name: str
+    """The file's name."""
+    restored: Scores
+    baseline: Scores
+    """Scores of the degraded image."""
+
+    @property
+    def gain(self) -> float:
+        """PSNR gained by restoring, in dB."""
+        return self.restored.psnr - self.baseline.psnr
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be scored."""
+
+    name: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean difference of one score, with its 95 % interval."""
+
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The differences of a result to another one, by score."""
+
+    against: str | None
+    """The other method's name; None for the degraded input."""
+    scores: dict[str, Difference]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The time that restoring took, without reading, degrading and scoring."""
+
+    seconds: float
+    megapixels_per_second: float | None
+    """None if nothing was restored."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of one method on one folder of images at one level."""
+
+    task: Task
+    level: float
+    """Scale, noise σ or JPEG quality."""
+    data: str
+    """Name of the set of images."""
+    images: tuple[ImageScores, ...]
+    mean: Scores
+    baseline: Scores
+    """Mean scores of the degraded images."""
+    protocol: str
+    """What was done, in words."""
+    color: bool
+    """Whether R, G and B were scored instead of luminance."""
+    weights: str | None
+    """The method's name; None for the degraded input itself."""
+    failures: tuple[Failure, ...] = ()
+    timing: Timing | None = None
+    """None where times were not kept."""
+    comparison: Comparison | None = None
+    """Comparison with the first method on the same images."""
+
+    @property
+    def gain(self) -> float:
+        """Mean PSNR gained by restoring, in dB."""
+        return self.mean.psnr - self.baseline.psnr
+
+    @property
+    def cell(self) -> tuple[Task, float, str, str]:
+        """What must be equal for two results to be comparable: task, level, set of images, protocol."""
+        return self.task, self.level, self.data, self.protocol
+
+    @property
+    def speed(self) -> float | None:
+        """Megapixels per second, if known."""
+        return self.timing.megapixels_per_second if self.timing else None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine that a benchmark ran on, and how busy it was before."""
+
+    kind: str
+    """Kind of processor by its instructions, or the GPU's type."""
+    processor: str
+    cores: int
+    load: float | None
+    """Load average of the last minute, where the system tells it."""
+    system: str
+    torch: str
+    """Version of torch."""
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """The rate of lone 3×3 convolutions in one precision and backend, in 10⁹ operations per second."""
+
+    channels: int
+    precision: str
+    backend: str
+    gigaflops: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Speed and memory of one way to compute a network on images of one size."""
+
+    network: str
+    entry: str
+    """What was measured: a backend and precision, or a peer."""
+    precision: str
+    side: int
+    """Of the square image, in pixels."""
+    seconds_per_megapixel: float
+    gigaflops: float
+    """10⁹ operations per second; a multiply-add is two, and halos of tiles are not counted."""
+    share: float | None
+    """Share of the lone convolutions' rate in the same precision."""
+    product: float | None
+    """Share of a matrix product's rate in the same precision."""
+    copy: float | None
+    """Share of the rate at which memory is copied, if each operation of the network read and wrote its values alone.
+    More than 1 means that operations are computed together."""
+    factor: float | None
+    """How many times as fast as the plain eager network."""
+    memory: float | None
+    """MiB that making and running it once took at most, beyond what the process had."""
+    loss: float | None
+    """Largest cost in dB at any level, as the weights' card says; 0 for fp32."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Speed and memory of every way to compute some networks on one machine."""
+
+    machine: Machine
+    ceilings: tuple[Ceiling, ...]
+    products: dict[str, float]
+    """Rates of matrix products by precision, in 10⁹ operations per second."""
+    copy: float
+    """Rate at which memory is copied, in gigabytes per second."""
+    rows: tuple[Measurement, ...]
+
+
+def benchmark_to_json(result: Benchmark) -> str:
+    """The benchmark as JSON; its keys are the names of the fields."""
+    return json.dumps(asdict(result), indent=2, ensure_ascii=False)
+
+
+def to_json(results: Sequence[Evaluation], digits: int | None = None) -> str:
+    """The one result, or a list of several, as JSON; the infinite PSNR of equal images becomes null.
+
+    Args:
+        results: of one run.
+        digits: decimals to keep; all by default.
+    """
+    values = [_as_object(result) for result in results]
+    whole = values[0] if len(values) == 1 else values
+    return json.dumps(_finite(whole, digits), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def from_json(text: str) -> list[Evaluation]:
+    """The results that :func:`to_json` wrote.
+
+    Raises:
+        ValueError: the text is not JSON.
+        KeyError: something is missing.
+    """
+    values = json.loads(text)
+    return [_from_object(value) for value in (values if isinstance(values, list) else [values])]
+
+
+def _as_object(result: Evaluation) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "task": result.task,
+        "level": result.level,
+        "data": result.data,
+        "images": [
+            {"name": image.name, **image.restored.named(), "baseline": image.baseline.named()}
+            for image in result.images
+        ],
+        "mean": result.mean.named(),
+        "baseline": result.baseline.named(),
+        "protocol": result.protocol,
+        "color": result.color,
+        "weights": result.weights,
+        "failures": [asdict(failure) for failure in result.failures],
+    }
+    if result.timing is not None:
+        value |= asdict(result.timing)
+    if result.comparison is not None:
+        value["difference"] = asdict(result.comparison)
+    return value
+
+
+def _from_object(value: dict[str, Any]) -> Evaluation:
+    timing = Timing(value["seconds"], value["megapixels_per_second"]) if "seconds" in value else None
+    comparison = None
+    if "difference" in value:
+        scores = value["difference"]["scores"]
+        differences = {name: Difference(**{k: _number(v) for k, v in each.items()}) for name, each in scores.items()}
+        comparison = Comparison(value["difference"]["against"], differences)
+    return Evaluation(
+        task=value["task"],
+        level=value["level"],
+        data=value["data"],
+        images=tuple(
+            ImageScores(image["name"], _scores(image), _scores(image["baseline"])) for image in value["images"]
+        ),
+        mean=_scores(value["mean"]),
+        baseline=_scores(value["baseline"]),
+        protocol=value["protocol"],
+        color=value["color"],
+        weights=value["weights"],
+        failures=tuple(Failure(**failure) for failure in value["failures"]),
+        timing=timing,
+        comparison=comparison,
+    )
+
+
+def _scores(value: dict[str, Any]) -> Scores:
+    psnr_b = _number(value["psnr_b"]) if "psnr_b" in value else None
+    return Scores(_number(value["psnr"]), value["ssim"], psnr_b)
+
+
+def _number(value: float | None) -> float:
+    """A score; JSON has no infinity, and holds null instead."""
+    return math.inf if value is None else value
+
+
+def _finite(value: Any, digits: int | None) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(part, digits) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part, digits) for part in value]
+    if not isinstance(value, float):
+        return value
+    if not math.isfinite(value):
+        return None
+    return value if digits is None else round(value, digits)
