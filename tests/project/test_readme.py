@@ -74,7 +74,7 @@ def test_python_runs(workplace):
 
 
 def script(name):
-    """docs/NAME.py as a module."""
+    """scripts/documentation/NAME.py as a module."""
     specification = importlib.util.spec_from_file_location(name, ROOT / "scripts" / "documentation" / f"{name}.py")
     assert specification is not None
     assert specification.loader is not None
@@ -151,17 +151,33 @@ def test_files_on_the_way_to_the_papers_size_score_what_their_page_says():
 
 
 def test_costs_beside_the_papers_are_those_of_the_networks():
-    found = re.findall(r"(\d+) times as\s+costly\s+as\s+`(\w+)`", README)
+    found = re.findall(r"(\d+)\s+times\s+as\s+costly\s+as\s+`(\w+)`", README)
     assert {name for _, name in found} == {entry.name.split("-")[1] for entry in weights.CATALOGUE}
     for times, name in found:
         small = next(
-            weights.load(entry.name).network.config for entry in weights.CATALOGUE if entry.name.split("-")[1] == name
+            weights.load(entry.name).card.config for entry in weights.CATALOGUE if entry.name.split("-")[1] == name
         )
         assert int(times) == round(MSRNConfig(6, 6).multiply_adds_per_pixel / small.multiply_adds_per_pixel)
 
 
-def test_pictures_and_links_exist():
-    for target in re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", README):
+PAGES = sorted(path for folder in (".", "docs", "weights") for path in (ROOT / folder).glob("*.md"))
+PAGES += sorted((ROOT / "docs" / "experiments").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_and_files_of_a_page_exist(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)|src=\"([^\"]+)\"", text):
         path = "".join(target)
         if "://" not in path:
-            assert (ROOT / path).exists(), path
+            assert (page.parent / path).exists(), path
+    for path in re.findall(r"\b(?:scripts|tests|src/msrn)/[\w/]+\.(?:py|toml)\b", text):
+        assert (ROOT / path).is_file(), path
+
+
+def test_headings_that_links_point_at_exist():
+    for page in PAGES:
+        for path, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
+            there = (page.parent / path if path else page).read_text(encoding="utf-8")
+            headings = [re.sub(r"[^\w -]", "", line.lower()) for line in re.findall(r"^#+ (.+)$", there, re.MULTILINE)]
+            assert anchor in [heading.replace(" ", "-") for heading in headings], f"{page.name}: {path}#{anchor}"
