@@ -3,9 +3,9 @@
     python scripts/benchmarks/charts.py [-w NAME ...] [--picture FILE]
 
 Each chart is degraded at several levels and restored: PSNR before and after in dB, and after alone at σ 0, where
-nothing is to be done. Prints a Markdown table for each weights file; docs/log.md keeps them. The letters are of another
-typeface than those that training paints. With ``--picture``, results at σ 15 or quality 90 are drawn below what came
-in.
+nothing is to be done. Prints a Markdown table for each weights file; docs/experiments keeps them. The letters are of
+another typeface than those that training paints. With ``--picture``, results at σ 15 or quality 90 are drawn below
+what came in.
 """
 
 import argparse
