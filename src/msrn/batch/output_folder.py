@@ -10,7 +10,8 @@ from pathlib import Path
 from msrn.batch.manifest import FAILURES, Manifest
 from msrn.batch.plan import Job, Plan
 from msrn.errors import MSRNError, OutputError
-from msrn.system import atomic
+from msrn.system.atomic import reason, sweep
+from msrn.system.locks import locked
 
 
 class Output:
@@ -56,36 +57,21 @@ def claim(plan: Plan) -> Generator[Output]:
     """
     parents = {job.target.parent for job in plan.jobs if not job.to_stdout}
     with ExitStack() as held:
+        if plan.folder is not None:
+            another = f"another run is writing to {plan.folder}; wait for it, or choose another folder"
+            held.enter_context(locked(plan.folder, another))
         try:
-            if plan.folder is not None:
-                _take(plan.folder, held)
             for folder in {_nearest(parent) for parent in parents}:
                 with tempfile.TemporaryFile(dir=folder):
                     pass  # it could be written
             for folder in parents:
-                atomic.sweep(folder)
+                sweep(folder)
             output = Output(plan.folder)
             output.prove()
         except (OSError, ValueError) as error:
             place = plan.folder or plan.jobs[0].target
-            raise OutputError(f"cannot write to {place}: {atomic.reason(error)}") from error
+            raise OutputError(f"cannot write to {place}: {reason(error)}") from error
         yield output
-
-
-def _take(folder: Path, held: ExitStack) -> None:
-    if not folder.exists():
-        folder.mkdir(parents=True)
-        held.callback(_remove_if_empty, folder)
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        held.callback(os.close, descriptor)
-        if not atomic.lock(descriptor):
-            raise OutputError(f"another run is writing to {folder}; wait for it, or choose another folder")
-
-
-def _remove_if_empty(folder: Path) -> None:
-    with suppress(OSError):
-        folder.rmdir()
 
 
 def _nearest(folder: Path) -> Path:

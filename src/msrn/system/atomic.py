@@ -4,17 +4,15 @@ import os
 import struct
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from msrn.errors import OutputError
-from msrn.system.locks import lock
+from msrn.system.locks import lock_file
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+_POSIX = os.name == "posix"
+"""Elsewhere, on Windows, files that are in use can be neither renamed nor removed, and need no lock against that."""
 
 
 def write_atomically(
@@ -41,10 +39,10 @@ def write_atomically(
             if before_rename is not None:
                 file.seek(0)
                 before_rename(file)
-            if fcntl is not None:
+            if _POSIX:
                 temporary.replace(path)  # while it is locked, or sweep() could take it
-        if fcntl is None:
-            temporary.replace(path)  # here, no open file can be renamed, nor one in use removed
+        if not _POSIX:
+            temporary.replace(path)
     except (OSError, RuntimeError, ValueError, struct.error) as error:  # as encoders and torch.save have them
         raise OutputError(f"cannot write {path}: {reason(error)}") from error
     finally:
@@ -56,19 +54,17 @@ def sweep(folder: Path) -> None:
     """Remove the temporary files that a killed program left in a folder, but none that is being written."""
     with suppress(OSError):
         for temporary in folder.glob(".msrn-*.tmp"):
-            with suppress(OSError):
-                if fcntl is None:
-                    temporary.unlink(missing_ok=True)  # which Windows refuses for what is in use
-                    continue
-                with temporary.open("rb") as file:
-                    if lock(file.fileno()):
-                        temporary.unlink(missing_ok=True)
+            with suppress(OSError), temporary.open("rb") if _POSIX else nullcontext() as file:
+                if file is None or lock_file(file):
+                    temporary.unlink(missing_ok=True)
 
 
 def _open_new(path: Path) -> BinaryIO:
     while True:
         file = path.open("x+b")
-        if lock(file.fileno()) and os.fstat(file.fileno()).st_nlink:
+        if _POSIX:
+            lock_file(file, wait=True)
+        if os.fstat(file.fileno()).st_nlink:
             return file
         file.close()  # swept in the moment before it was locked
 

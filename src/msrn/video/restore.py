@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
@@ -17,8 +16,9 @@ import numpy as np
 from msrn import images
 from msrn.errors import ImageError, MSRNError, OutputError, UsageError
 from msrn.images.picture import Metadata, Picture
-from msrn.system import atomic
+from msrn.system.atomic import sweep, write_atomically
 from msrn.system.guarded_process import Child, EndedError, Reader, encode_path
+from msrn.system.locks import locked
 from msrn.types import MAX_FRAMES, MAX_SECONDS
 from msrn.video.formats import CONTAINERS, SCALER, TAGS, Frame, Stream, pyav
 
@@ -80,8 +80,9 @@ def restore_video(
     whose = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]
     folder = target.parent / f".msrn-{whose}-{name}.segments"
     with ExitStack() as held:
-        _take(folder, held)
-        _sweep(folder, f".msrn-{whose}-*.segments")
+        held.enter_context(_segments_kept_in(folder))
+        sweep(folder.parent)
+        _remove_others(folder, f".msrn-{whose}-*.segments")
         held.enter_context(_given_up(folder))
         video = Source(source, max_pixels, max_frames, max_seconds, target.suffix.lower())
         held.callback(video.close)
@@ -104,14 +105,14 @@ def restore_video(
             else:
                 frames = restored(islice(video.frames(), SEGMENT))
                 encode = partial(_encode, av, frames=frames, stream=video.stream)
-                atomic.write_atomically(segment, encode)
+                write_atomically(segment, encode)
             segments.append(segment)
-        atomic.write_atomically(
+        write_atomically(
             target,
             partial(video.join, segments, target, strip_metadata),
             lambda made: before_rename(made, content),
         )
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove_segments(folder)
     return done
 
 
@@ -207,27 +208,30 @@ class Source:
         return frame, Picture(pixels, metadata=Metadata(source=str(self.path)))
 
 
-def _take(folder: Path, held: ExitStack) -> None:
+@contextmanager
+def _segments_kept_in(folder: Path) -> Generator[None]:
+    """A folder of segments for this process alone, which is removed when there are none in it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        atomic.sweep(folder)
-        atomic.sweep(folder.parent)
-        if os.name == "posix":
-            descriptor = os.open(folder, os.O_RDONLY)
-            held.callback(os.close, descriptor)
-            if not atomic.lock(descriptor):
-                raise OutputError(f"another run is restoring the same video, in {folder}")
-    except OSError as error:
-        raise OutputError(f"cannot write to {folder.parent}: {error.strerror}") from error
+        with locked(folder, f"another run is restoring the same video, in {folder}"):
+            sweep(folder)
+            yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
 
 
-def _sweep(kept: Path, pattern: str) -> None:
+def _remove_segments(folder: Path) -> None:
+    for segment in folder.glob("*.nut"):
+        with suppress(OSError):
+            segment.unlink()
+
+
+def _remove_others(kept: Path, pattern: str) -> None:
     """Remove segments that were to become the same file by other settings, if nobody is making it."""
     for folder in kept.parent.glob(pattern):
         if folder != kept:
-            with ExitStack() as held, suppress(OutputError):
-                _take(folder, held)
-                shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OutputError), _segments_kept_in(folder):
+                _remove_segments(folder)
 
 
 @contextmanager
@@ -238,7 +242,7 @@ def _given_up(folder: Path) -> Generator[None]:
     except EndedError:  # another run may have more memory
         raise
     except (ImageError, UsageError):
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove_segments(folder)
         raise
 
 
