@@ -52,7 +52,7 @@ def rgb(restorer: msrn.Restorer, image: Image) -> Image:
 
 def together(restorer: msrn.Restorer, image: Image) -> Image:
     """R, G and B by one network, the task's weights for colours."""
-    return restorer.for_color.restore_planes(image[None])[0]
+    return restorer.color_engine.restore(image[None])[0]
 
 
 METHODS: dict[str, Method] = {
@@ -101,7 +101,7 @@ def main() -> None:
             bad = degraded(task, clean, level, np.random.default_rng(index))
             scores["degraded"].append(psnr(bad, clean, 1))
             for name, method in METHODS.items():
-                if method is together and restorer.for_color is restorer:
+                if method is together and restorer.color_engine is restorer.engine:
                     continue
                 scores[name].append(psnr(method(restorer, bad.copy()).clip(0, 1), clean, 1))
         for name, values in scores.items():

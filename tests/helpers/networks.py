@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from msrn.network.config import MSRNConfig
-from msrn.network.memnet import MSRN
+from msrn.network.memnet import MSRN, arrays_of
 from msrn.network.weights import Card, Weights
 from msrn.types import Task
 
@@ -44,13 +44,17 @@ def card_of(task: Task, config: MSRNConfig) -> Card:
     return Card(task=task, config=config, luminance="studio", levels=(2, 3, 4), data="nothing")
 
 
+def weights_of(network: MSRN, task: Task, name: str = "made") -> Weights:
+    return Weights(card_of(task, network.config), arrays_of(network), name)
+
+
 def random_weights(task: Task, config: MSRNConfig, seed: int = 0) -> Weights:
-    return Weights(random_network(config, seed), card_of(task, config), "0" * 64, "random")
+    return weights_of(random_network(config, seed), task, "random")
 
 
 def identity_weights(task: Task, config: MSRNConfig | None = None) -> Weights:
     network = identity_network(config)
-    return Weights(network, card_of(task, network.config), "0" * 64, "identity")
+    return weights_of(network, task, "identity")
 
 
 def peak():

@@ -193,7 +193,8 @@ def restore_files(
                 at_once = chosen.at_once if several and outcome.pixels <= SMALL else 1
                 restore = partial(chosen, scale=settings.scale, size=settings.size, progress=partial(progress, job))
                 if at_once > 1:
-                    restoring.append((outcome, lanes.submit(_restore_apart, job, picture, source, restore, store)))
+                    beside = partial(restore, at_once=at_once)
+                    restoring.append((outcome, lanes.submit(_restore_and_store, job, picture, source, beside, store)))
                 else:
                     picture = restore(picture)
                     encoding.append((outcome, writers.submit(store, job, picture, source)))
@@ -250,18 +251,14 @@ def _note(chosen: "Restorer | Chain", picture: Picture, size: Size | None) -> st
     return "; ".join(filter(None, [chosen.note, f"proportions changed by {changed:.0%}" if changed > _VISIBLE else ""]))
 
 
-def _restore_apart(
+def _restore_and_store(
     job: Job,
     picture: Picture,
     source: str,
     restore: Callable[[Picture], Picture],
     store: Callable[[Job, Picture, str], None],
 ) -> None:
-    from msrn.restoration.restorer import apart
-
-    with apart():
-        picture = restore(picture)
-    store(job, picture, source)
+    store(job, restore(picture), source)
 
 
 @contextmanager

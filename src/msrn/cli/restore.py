@@ -277,8 +277,6 @@ def _loader(task: "Task", common: Common, weights: str) -> "Callable[[Mapping[st
         restorer = _restorer(task, common, weights, begun_with)
         if common.verbose:
             say(f"msrn: {restorer}")
-            if restorer.for_color is not restorer:
-                say(f"msrn: for colours {restorer.for_color}")
         return restorer
 
     return load

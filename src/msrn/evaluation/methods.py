@@ -43,7 +43,7 @@ class WeightsMethod:
 
     def __init__(self, restorer: Restorer) -> None:
         self.restorer = restorer
-        ensemble = ", 8-fold" if restorer.tta else ""
+        ensemble = ", 8-fold" if restorer.engine.options.tta else ""
         self.name = f"{restorer.weights.name}{ensemble} (sha256 {restorer.weights.sha256})"
 
     def __call__(self, degraded: FloatArray, image: str) -> FloatArray:

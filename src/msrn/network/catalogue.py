@@ -7,7 +7,7 @@ from msrn.types import Task
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogueRow:
     """One row of the catalogue."""
 
     name: str
@@ -26,36 +26,36 @@ class Entry:
 
 
 # The first row of a kind is its default.
-CATALOGUE: tuple[Entry, ...] = (
-    Entry(
+CATALOGUE: tuple[CatalogueRow, ...] = (
+    CatalogueRow(
         name="msrn-m4r1s2-sr",
         task="sr",
         file="MSRN_M4R1C64S2_sr-291-d532353c.safetensors",
         sha256="d532353cdd1d08153436e88d785c41e56478513ab9a6c0737acc8ac8777ea23f",
         summary="enlarging by any factor up to 4; 0.089 M multiply-adds per pixel",
     ),
-    Entry(
+    CatalogueRow(
         name="msrn-m6r1s2-sr",
         task="sr",
         file="MSRN_M6R1C96S2_sr-291-d90c0eb3.safetensors",
         sha256="d90c0eb36e8f5f5e333afdfc5511a9c33fccbca45620d6a92d2bada682bcfbb9",
         summary="the same, better, at 3.5 times the cost; 0.313 M multiply-adds per pixel",
     ),
-    Entry(
+    CatalogueRow(
         name="msrn-m4r1s2-denoise",
         task="denoise",
         file="MSRN_M4R1C64S2_denoise-291-e47eadc2.safetensors",
         sha256="e47eadc2495b58ba5cdb4c5c78c82554683809f28dfff86fa28971d555af77b9",
         summary="Gaussian noise, blind, σ up to 75; 0.089 M multiply-adds per pixel",
     ),
-    Entry(
+    CatalogueRow(
         name="msrn-m6r1s2-denoise",
         task="denoise",
         file="MSRN_M6R1C96S2_denoise-291-ead22b89.safetensors",
         sha256="ead22b89a90d108e1ad13b782d854c0103618a4d4d18990d36505ca49a33aaf6",
         summary="the same, better, at 3.5 times the cost; 0.313 M multiply-adds per pixel",
     ),
-    Entry(
+    CatalogueRow(
         name="msrn-m4r1s2-denoise-color",
         task="denoise",
         file="MSRN_M4R1C64S2_denoise-color-291-3750aa07.safetensors",
@@ -63,21 +63,21 @@ CATALOGUE: tuple[Entry, ...] = (
         summary="noise in colours, R, G and B at once; 0.092 M multiply-adds per pixel",
         color=True,
     ),
-    Entry(
+    CatalogueRow(
         name="msrn-m4r1s2-jpeg",
         task="jpeg",
         file="MSRN_M4R1C64S2_jpeg-291-56672e0f.safetensors",
         sha256="56672e0f4331b054d035eca809b6a5b439843e12522e398f0bbbcf6b462103af",
         summary="JPEG artifacts, blind, quality 5 to 98; 0.089 M multiply-adds per pixel",
     ),
-    Entry(
+    CatalogueRow(
         name="msrn-m6r1s2-jpeg",
         task="jpeg",
         file="MSRN_M6R1C96S2_jpeg-291-533709a6.safetensors",
         sha256="533709a66778275a2e6bd44f49a41e2283adee380857657a2ac98ede26c13b3f",
         summary="the same, better, at 3.5 times the cost; 0.313 M multiply-adds per pixel",
     ),
-    Entry(
+    CatalogueRow(
         name="msrn-m4r1s2-jpeg-color",
         task="jpeg",
         file="MSRN_M4R1C64S2_jpeg-color-291-ccb02a6c.safetensors",
@@ -88,12 +88,12 @@ CATALOGUE: tuple[Entry, ...] = (
 )
 
 
-def find(name: str | Path) -> Entry | None:
+def find(name: str | Path) -> CatalogueRow | None:
     """Return the catalogue row of a name, task or task and ``-color``, or None."""
     wanted = _canonical(str(name))
-    for entry in CATALOGUE:
-        if wanted in (_canonical(entry.name), _canonical(Path(entry.file).stem), entry.kind):
-            return entry
+    for row in CATALOGUE:
+        if wanted in (_canonical(row.name), _canonical(Path(row.file).stem), row.kind):
+            return row
     return None
 
 

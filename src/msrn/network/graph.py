@@ -1,4 +1,6 @@
-"""The same function as a better graph, for inference: :func:`fuse` turns a trained network into a :class:`Fused` one.
+"""The network as a better graph, for inference: :func:`fuse` turns a weights file's arrays into a :class:`Graph`.
+
+It computes what :meth:`msrn.network.memnet.MSRN.forward` computes in evaluation mode, with less work:
 
 * The second BatchNorm of each unit is folded into the convolution before it, so each recursion has weights of its own.
   (The first one cannot be: zero padding comes after it, and a folded shift would be missing at the image's edge.)
@@ -6,30 +8,61 @@
   short-term memories are freed at once.
 * The ensemble is taken before the shared reconstruction, which is linear: one convolution instead of M.
 
-Every backend is fed from this graph, by way of its own :class:`Operations`. It needs the training-time network in
-evaluation mode and returns the ensemble only.
+The graph is data: numpy arrays and the order of operations. Every backend runs it by its own :class:`Operations`.
 """
 
-import copy
-from typing import Protocol, TypeVar, cast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
 
-from msrn.network.memnet import MSRN, MemoryBlock, from_depth, to_depth
+from msrn.network.config import MSRNConfig
 
+Array = Any
+"""A numpy array, or what a backend has made of it; see :meth:`Graph.convert`."""
+Arrays = Mapping[str, NDArray[Any]]
+"""A network's tensors by name, as a weights file holds them."""
 Map = TypeVar("Map")
 """A backend's idea of feature maps ``(N, C, H, W)``."""
+_EPSILON = np.float32(1e-5)
+"""What BatchNorm adds to the variance, as in torch."""
+
+
+@dataclass(frozen=True)
+class Activation:
+    """BatchNorm with its running statistics, then ReLU: one scale, one shift, one maximum."""
+
+    scale: Array
+    """``(1, C, 1, 1)``."""
+    shift: Array
+    """``(1, C, 1, 1)``."""
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution with zero padding that keeps the size."""
+
+    weight: Array
+    """``(out, in, k, k)``, k odd."""
+    bias: Array | None
+    """``(out,)``."""
+
+    @property
+    def padding(self) -> int:
+        """Rows and columns of zeros on each side."""
+        return int(self.weight.shape[-1]) // 2
 
 
 class Operations(Protocol[Map]):
     """What a backend must be able to do to run the graph."""
 
-    def activate(self, x: Map, activation: "Activation") -> Map:
+    def activate(self, x: Map, activation: Activation) -> Map:
         """Scale, shift, and cut off below zero; ``x`` stays as it is."""
         ...
 
-    def convolve(self, x: Map, convolution: nn.Conv2d, place: str) -> Map:
+    def convolve(self, x: Map, convolution: Convolution, place: str) -> Map:
         """Convolve with zero padding; ``place`` says which of the graph's convolutions it is.
 
         The places are ``extract``, ``M.first.R``, ``M.second.R``, ``M.gate.K`` and ``reconstruct``, numbers from 0.
@@ -49,56 +82,56 @@ class Operations(Protocol[Map]):
         ...
 
 
-class TorchOperations:
-    """The graph in torch, memory reused where it is safe."""
+@dataclass(frozen=True)
+class Block:
+    """A memory block whose gate adds up its memories as they come."""
 
-    def activate(self, x: Tensor, activation: "Activation") -> Tensor:
-        """See :class:`Operations`."""
-        return torch.addcmul(activation.shift, x, activation.scale).relu_()
+    number: int
+    activations: tuple[Activation, ...]
+    """Before the first convolution, one for each recursion."""
+    first: tuple[Convolution, ...]
+    """The first convolution with its BatchNorm folded in, one for each recursion."""
+    second: Convolution
+    gate_activations: tuple[Activation, ...]
+    """One for each memory: long-term ones first, then those of the recursions."""
+    gates: tuple[Convolution, ...]
+    """1×1, one for each memory."""
 
-    def convolve(self, x: Tensor, convolution: nn.Conv2d, place: str) -> Tensor:
-        """See :class:`Operations`."""
-        return convolution(x)
+    def run(self, long_term: list[Map], do: Operations[Map]) -> Map:
+        """Return the next memory; ``long_term`` are those so far."""
+        gated = self._gate(0, long_term[0], do)
+        for k, memory in enumerate(long_term[1:], start=1):
+            gated = do.add(gated, self._gate(k, memory, do))
+        hidden = long_term[-1]
+        for r, (activation, first) in enumerate(zip(self.activations, self.first, strict=True)):
+            inner = do.relu(do.convolve(do.activate(hidden, activation), first, f"{self.number}.first.{r}"))
+            hidden = do.add(do.convolve(inner, self.second, f"{self.number}.second.{r}"), hidden)
+            gated = do.add(gated, self._gate(len(long_term) + r, hidden, do))
+        return gated
 
-    def relu(self, x: Tensor) -> Tensor:
-        """See :class:`Operations`."""
-        return x.relu_()
-
-    def add(self, x: Tensor, y: Tensor) -> Tensor:
-        """See :class:`Operations`."""
-        return x.add_(y)
-
-    def multiply(self, x: Tensor, factor: float) -> Tensor:
-        """See :class:`Operations`."""
-        return x.mul_(factor)
+    def _gate(self, k: int, memory: Map, do: Operations[Map]) -> Map:
+        active = do.activate(memory, self.gate_activations[k])
+        return do.convolve(active, self.gates[k], f"{self.number}.gate.{k}")
 
 
-class Fused(nn.Module):
-    """Computes what ``MSRN.forward`` computes in evaluation mode: ``(N, in_channels, H, W)`` to the same shape."""
+@dataclass(frozen=True)
+class Graph:
+    """The whole network; ``depth`` is the image's channels times s² (see ``pixel_shuffle.py``)."""
 
-    def __init__(self, network: MSRN) -> None:
-        super().__init__()
-        config = network.config
-        weights = network.ensemble.detach() if config.multi_supervised else torch.ones(1).to(network.extract.weight)
-        self.config = config
-        self.extract_norm = Activation(network.extract_norm)
-        self.extract = copy.deepcopy(network.extract)  # moving or casting the graph leaves the network alone
-        self.blocks = nn.ModuleList(_FusedBlock(cast(MemoryBlock, block), m) for m, block in enumerate(network.blocks))
-        self.output_norms = nn.ModuleList(Activation(norm) for norm in _norms(network.reconstruct_norm))
-        self.first_output = config.memory_blocks - len(self.output_norms)
-        self.reconstruct = nn.Conv2d(config.channels, config.depth, 3, padding=1).to(network.extract.weight)
-        self.reconstruct.weight.data.copy_(network.reconstruct.weight)
-        bias = network.reconstruct.bias
-        assert bias is not None
-        self.reconstruct.bias = nn.Parameter(bias.detach() * weights.sum())
-        self.weights: list[float] = weights.tolist()
-        self.skip = sum(self.weights)
+    config: MSRNConfig
+    extract_norm: Activation
+    extract: Convolution
+    blocks: tuple[Block, ...]
+    output_norms: tuple[Activation, ...]
+    """One for each image that the ensemble sums."""
+    reconstruct: Convolution
+    weights: tuple[float, ...]
+    """The ensemble's weights w_m (paper, eq. 11)."""
+
+    @property
+    def skip(self) -> float:
         """The result is the residual plus this times the input."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Restore a batch; not clipped."""
-        s, (height, width) = self.config.unshuffle, x.shape[2:]
-        return from_depth(self.residual(to_depth(x, s), TorchOperations()), s, height, width) + x * self.skip
+        return sum(self.weights)
 
     def residual(self, x: Map, operations: Operations[Map]) -> Map:
         """What the network adds to its input, by any backend's operations, both ``(N, depth, H, W)``.
@@ -107,108 +140,105 @@ class Fused(nn.Module):
         """
         do = operations
         memories = [do.convolve(do.activate(x, self.extract_norm), self.extract, "extract")]
+        first_output = len(self.blocks) - len(self.output_norms)
         combined: Map | None = None
         for m, block in enumerate(self.blocks):
-            memories.append(cast(_FusedBlock, block).run(memories, do))
-            if m >= self.first_output:
-                output = m - self.first_output
-                active = do.activate(memories[-1], cast(Activation, self.output_norms[output]))
-                active = do.multiply(active, self.weights[output])
+            memories.append(block.run(memories, do))
+            if m >= first_output:
+                active = do.activate(memories[-1], self.output_norms[m - first_output])
+                active = do.multiply(active, self.weights[m - first_output])
                 # The newest comes first: OpenVINO then adds it at once, instead of keeping all until the last is there.
                 combined = active if combined is None else do.add(active, combined)
         assert combined is not None
         return do.convolve(combined, self.reconstruct, "reconstruct")
 
+    def convert(self, array: Callable[[NDArray[np.float32], str], Array]) -> "Graph":
+        """Return the same graph with other arrays, such as a backend's tensors.
 
-class Activation(nn.Module):
-    """BatchNorm with its running statistics, then ReLU: one scale, one shift, one maximum.
+        Args:
+            array: makes one of a numpy array; the second argument is ``extract`` for what sees the image itself,
+                otherwise empty.
+        """
 
-    ``scale`` and ``shift`` are ``(1, C, 1, 1)``.
+        def activation(one: Activation, where: str = "") -> Activation:
+            return Activation(array(one.scale, where), array(one.shift, where))
+
+        def convolution(one: Convolution, where: str = "") -> Convolution:
+            return Convolution(array(one.weight, where), None if one.bias is None else array(one.bias, where))
+
+        blocks = tuple(
+            Block(
+                block.number,
+                tuple(map(activation, block.activations)),
+                tuple(map(convolution, block.first)),
+                convolution(block.second),
+                tuple(map(activation, block.gate_activations)),
+                tuple(map(convolution, block.gates)),
+            )
+            for block in self.blocks
+        )
+        return Graph(
+            self.config,
+            activation(self.extract_norm, "extract"),
+            convolution(self.extract, "extract"),
+            blocks,
+            tuple(map(activation, self.output_norms)),
+            convolution(self.reconstruct),
+            self.weights,
+        )
+
+
+def fuse(config: MSRNConfig, arrays: Arrays) -> Graph:
+    """Return the inference graph of a network's tensors, in float32; these are not changed.
+
+    Example:
+        >>> weights = msrn.network.weights.load("msrn-m4r1s2-sr")
+        >>> graph = fuse(weights.card.config, weights.arrays)
     """
-
-    def __init__(self, norm: nn.BatchNorm2d, channels: slice = slice(None)) -> None:
-        super().__init__()
-        scale, shift = _scale_shift(norm)
-        self.register_buffer("scale", scale[channels].view(1, -1, 1, 1).clone())
-        self.register_buffer("shift", shift[channels].view(1, -1, 1, 1).clone())
-        self.scale: Tensor
-        self.shift: Tensor
-
-
-class _FusedBlock(nn.Module):
-    """A memory block whose gate adds up its memories as they come."""
-
-    def __init__(self, block: MemoryBlock, number: int) -> None:
-        super().__init__()
-        channels = block.gate.out_channels
-        self.number = number
-        self.activations = nn.ModuleList(Activation(norm) for norm in _norms(block.norm1))
-        self.first = nn.ModuleList(_folded(block.conv1, norm) for norm in _norms(block.norm2))
-        self.second = copy.deepcopy(block.conv2)
-        memories = number + 1 + len(self.activations)
-        parts = [slice(k * channels, (k + 1) * channels) for k in range(memories)]
-        self.gate_activations = nn.ModuleList(Activation(block.gate_norm, part) for part in parts)
-        self.gates = nn.ModuleList(_gate_part(block.gate, part, bias=k == 0) for k, part in enumerate(parts))
-
-    def run(self, long_term: list[Map], do: Operations[Map]) -> Map:
-        """Return the next memory; ``long_term`` are those so far."""
-        gated: Map | None = None
-        for k, memory in enumerate(long_term):
-            part = self._gate(k, memory, do)
-            gated = part if gated is None else do.add(gated, part)
-        assert gated is not None
-        hidden = long_term[-1]
-        for r, (activation, first) in enumerate(zip(self.activations, self.first, strict=True)):
-            active = do.activate(hidden, cast(Activation, activation))
-            inner = do.relu(do.convolve(active, cast(nn.Conv2d, first), f"{self.number}.first.{r}"))
-            hidden = do.add(do.convolve(inner, self.second, f"{self.number}.second.{r}"), hidden)
-            gated = do.add(gated, self._gate(len(long_term) + r, hidden, do))
-        return gated
-
-    def _gate(self, k: int, memory: Map, do: Operations[Map]) -> Map:
-        active = do.activate(memory, cast(Activation, self.gate_activations[k]))
-        return do.convolve(active, cast(nn.Conv2d, self.gates[k]), f"{self.number}.gate.{k}")
+    part = {key: array.astype(np.float32) for key, array in arrays.items()}
+    outputs = config.memory_blocks if config.multi_supervised else 1
+    ensemble = part["ensemble"] if config.multi_supervised else np.ones(1, np.float32)
+    reconstruct = Convolution(part["reconstruct.weight"], part["reconstruct.bias"] * ensemble.sum())
+    return Graph(
+        config,
+        _activation(part, "extract_norm"),
+        Convolution(part["extract.weight"], part["extract.bias"]),
+        tuple(_block(part, config, m) for m in range(config.memory_blocks)),
+        tuple(_activation(part, f"reconstruct_norm.{m}") for m in range(outputs)),
+        reconstruct,
+        tuple(float(weight) for weight in ensemble),
+    )
 
 
-@torch.no_grad()
-def fuse(network: MSRN) -> Fused:
-    """Return the inference graph of a network; the network itself is not changed."""
-    return Fused(network).eval().requires_grad_(False)
+def _block(part: Arrays, config: MSRNConfig, number: int) -> Block:
+    name, channels = f"blocks.{number}", config.channels
+    memories = [slice(k * channels, (k + 1) * channels) for k in range(number + 1 + config.recursions)]
+    gate, bias = part[f"{name}.gate.weight"], part[f"{name}.gate.bias"]
+    return Block(
+        number,
+        tuple(_activation(part, f"{name}.norm1.{r}") for r in range(config.recursions)),
+        tuple(_folded(part, f"{name}.conv1", f"{name}.norm2.{r}") for r in range(config.recursions)),
+        Convolution(part[f"{name}.conv2.weight"], part[f"{name}.conv2.bias"]),
+        tuple(_activation(part, f"{name}.gate_norm", memory) for memory in memories),
+        tuple(
+            Convolution(np.ascontiguousarray(gate[:, memory]), bias if k == 0 else None)
+            for k, memory in enumerate(memories)
+        ),
+    )
 
 
-def _norms(modules: nn.ModuleList) -> list[nn.BatchNorm2d]:
-    return cast(list[nn.BatchNorm2d], list(modules))
+def _activation(part: Arrays, name: str, channels: slice = slice(None)) -> Activation:
+    scale, shift = (values[channels].reshape(1, -1, 1, 1) for values in _scale_shift(part, name))
+    return Activation(scale, shift)
 
 
-def _scale_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    mean, variance = norm.running_mean, norm.running_var
-    assert mean is not None
-    assert variance is not None
-    scale = norm.weight.detach() / torch.sqrt(variance + norm.eps)
-    return scale, norm.bias.detach() - mean * scale
-
-
-def _folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+def _folded(part: Arrays, convolution: str, norm: str) -> Convolution:
     """The convolution with the BatchNorm that follows it inside."""
-    scale, shift = _scale_shift(norm)
-    folded = _like(convolution, convolution.in_channels, bias=True)
-    bias = convolution.bias
-    assert bias is not None
-    assert folded.bias is not None
-    folded.weight.data.copy_(convolution.weight * scale.view(-1, 1, 1, 1))
-    folded.bias.data.copy_(bias * scale + shift)
-    return folded
+    scale, shift = _scale_shift(part, norm)
+    weight, bias = part[f"{convolution}.weight"], part[f"{convolution}.bias"]
+    return Convolution(weight * scale.reshape(-1, 1, 1, 1), bias * scale + shift)
 
 
-def _gate_part(gate: nn.Conv2d, part: slice, bias: bool) -> nn.Conv2d:
-    """The columns of a 1×1 convolution that read one memory."""
-    piece = _like(gate, part.stop - part.start, bias)
-    piece.weight.data.copy_(gate.weight[:, part])
-    if piece.bias is not None and gate.bias is not None:
-        piece.bias.data.copy_(gate.bias)
-    return piece
-
-
-def _like(convolution: nn.Conv2d, in_channels: int, bias: bool) -> nn.Conv2d:
-    size = convolution.kernel_size[0]
-    return nn.Conv2d(in_channels, convolution.out_channels, size, padding=size // 2, bias=bias).to(convolution.weight)
+def _scale_shift(part: Arrays, norm: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    scale: NDArray[np.float32] = part[f"{norm}.weight"] / np.sqrt(part[f"{norm}.running_var"] + _EPSILON)
+    return scale, part[f"{norm}.bias"] - part[f"{norm}.running_mean"] * scale

@@ -20,14 +20,16 @@ Tensors are ``(N, C, H, W)``, values in [0, 1]; see ``picture.py`` for the contr
 """
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from msrn.errors import UsageError
 from msrn.network.config import MSRNConfig
+from msrn.network.weights import Weights
 
 
 class Outputs(NamedTuple):
@@ -179,3 +181,21 @@ def grow(network: MSRN, recursions: int) -> MSRN:
         state[key] = torch.cat([old, old.new_zeros(old.shape[0], extra * config.channels, 1, 1)], dim=1)
     grown.load_state_dict(state)
     return grown.train(network.training)
+
+
+def build(weights: Weights) -> MSRN:
+    """Return the network of a weights file, in evaluation mode, without gradients, on the CPU.
+
+    Example:
+        >>> network = build(msrn.network.weights.load("msrn-m4r1s2-sr"))
+        >>> network(torch.rand(1, 1, 32, 48)).shape
+        torch.Size([1, 1, 32, 48])
+    """
+    network = MSRN(weights.card.config)
+    network.load_state_dict({key: torch.from_numpy(array.copy()) for key, array in weights.arrays.items()})
+    return network.eval().requires_grad_(False)
+
+
+def arrays_of(network: MSRN) -> dict[str, NDArray[Any]]:
+    """Return a copy of a network's tensors, by name, as a weights file holds them."""
+    return {key: tensor.detach().cpu().numpy().copy() for key, tensor in network.state_dict().items()}

@@ -1,36 +1,33 @@
-"""Weights files: one network each, in safetensors, that rebuilds itself from its own metadata.
+"""Weights files: a card and arrays, in safetensors, from which a network rebuilds itself.
 
 The file name ends in the first eight hex digits of the file's SHA-256; the digits are checked whenever they
 are there. Loading is strict: every tensor must be present, of the right shape, and nothing else. Nothing is
-ever unpickled.
-
-Torch is needed for the network only, not for what a file says of itself: enlarging by a kept model starts without it.
+ever unpickled, and nothing here needs torch: :func:`msrn.network.memnet.build` makes a network of a file where one is
+wanted, :func:`msrn.network.graph.fuse` the graph that restores pictures.
 """
 
 import hashlib
 import json
 import math
 import re
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from types import MappingProxyType
+from typing import Any, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load as read_arrays
+from safetensors.numpy import save as serialise
 
 from msrn.errors import UsageError, WeightsError
 from msrn.network.catalogue import CATALOGUE, find
 from msrn.network.config import MSRNConfig
 from msrn.system.atomic import write_atomically
 from msrn.types import Range, Task
-
-if TYPE_CHECKING:
-    from msrn.network.memnet import MSRN
 
 FORMAT_VERSION = 1
 HARMLESS = 0.02
@@ -82,67 +79,42 @@ class Card:
         return tuple(name for name in ("fp32", *self.costs) if self.cost(name) <= HARMLESS)
 
 
+@dataclass(frozen=True, eq=False)
 class Weights:
-    """A network in evaluation mode, with its card, and the file's SHA-256.
+    """A weights file in memory: what it says and what it holds.
 
     Args:
-        network: the network; None leaves it to be built from ``data`` when it is first asked for.
         card: what it says of itself.
-        sha256: of the file.
+        arrays: the network's tensors by name, as ``MSRN.state_dict()`` has them: float32, or float16 for convolutions;
+            int64 for counters. They cannot be changed.
         name: for messages.
-        data: the file's content, where the network is what it holds.
+        sha256: of the file; empty where a program made it.
+
+    Example:
+        >>> weights = load("msrn-m4r1s2-sr")
+        >>> weights.card.task, weights.arrays["extract.weight"].shape
+        ('sr', (64, 4, 3, 3))
     """
 
-    def __init__(self, network: "MSRN | None", card: Card, sha256: str, name: str, data: bytes | None = None) -> None:
-        self.card, self.sha256, self.name, self._data = card, sha256, name, data
-        if network is not None:
-            self.network = network
+    card: Card
+    arrays: Mapping[str, NDArray[Any]]
+    name: str
+    sha256: str = ""
 
-    @cached_property
-    def network(self) -> "MSRN":
-        """The network itself; changing its tensors is allowed."""
-        import torch
-
-        from msrn.network.memnet import MSRN
-
-        arrays = self._arrays
-        _check(arrays, self.card.config, self.name)
-        network = MSRN(self.card.config)
-        network.load_state_dict({key: torch.from_numpy(array.copy()) for key, array in arrays.items()})
-        return network.eval().requires_grad_(False)
+    def __post_init__(self) -> None:
+        for array in self.arrays.values():
+            array.flags.writeable = False
+        object.__setattr__(self, "arrays", MappingProxyType(dict(self.arrays)))
 
     @property
-    def skip(self) -> float:
-        """What the network multiplies its input by before it adds the residual: the sum of the ensemble's weights."""
-        if not self.card.config.multi_supervised:
-            return 1.0
-        ensemble = self.network.ensemble.tolist() if "network" in vars(self) else self._arrays["ensemble"].tolist()
-        return sum(ensemble)
+    def key(self) -> str:
+        """What tells it from others: the SHA-256, or the name of what a program made."""
+        return self.sha256 or self.name
 
     @property
     def storage(self) -> str:
-        """The type that the file stores convolutions' weights in; fp32 is computed with either."""
-        return "float32" if self._data is None else str(self._arrays["extract.weight"].dtype)
-
-    @property
-    def identity(self) -> str:
-        """The SHA-256 where it says what the network computes: not of one made or changed by a program."""
-        if self._data is None:
-            return ""
-        if "network" in vars(self):
-            state = self.network.state_dict()
-            for key, array in self._arrays.items():
-                if not np.array_equal(state[key].detach().cpu().double().numpy(), array):
-                    return ""
-        return self.sha256
-
-    @property
-    def _arrays(self) -> dict[str, NDArray[Any]]:
-        assert self._data is not None
-        try:
-            return read_arrays(self._data)
-        except (SafetensorError, KeyError, ValueError, TypeError) as error:  # such as types that numpy does not have
-            raise WeightsError(f"{self.name} holds tensors that cannot be read: {error!r}") from error
+        """The type that convolutions' weights are stored in; fp32 is computed with either."""
+        return str(self.arrays["extract.weight"].dtype)
 
 
 def load(name_or_path: str | Path) -> Weights:
@@ -154,8 +126,8 @@ def load(name_or_path: str | Path) -> Weights:
     Raises:
         WeightsError: unknown name, missing or damaged file, wrong hash, or tensors that do not fit.
     """
-    entry = find(name_or_path)
-    if entry is None:
+    row = find(name_or_path)
+    if row is None:
         path = Path(name_or_path)
         if not path.is_file():
             known = ", ".join(row.name for row in CATALOGUE) or "none"
@@ -164,10 +136,10 @@ def load(name_or_path: str | Path) -> Weights:
                 f"{', '.join(get_args(Task))} (their default weights) and the names {known}"
             )
         return load_file(path)
-    with resources.as_file(resources.files("msrn.network") / "embedded" / entry.file) as path:
+    with resources.as_file(resources.files("msrn.network") / "embedded" / row.file) as path:
         weights = load_file(path)
-    if weights.sha256 != entry.sha256:
-        raise WeightsError(f"the embedded file {entry.file} has been altered; install the package again")
+    if weights.sha256 != row.sha256:
+        raise WeightsError(f"the embedded file {row.file} has been altered; install the package again")
     return weights
 
 
@@ -186,61 +158,85 @@ def load_file(path: Path) -> Weights:
             metadata: dict[str, str] = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{path} is not a safetensors file: {error}") from error
-    weights = Weights(None, _parse(metadata, path), digest, path.stem, data)
-    if digest not in {entry.sha256 for entry in CATALOGUE}:  # those were checked when they were published
-        _ = weights.network
-    return weights
+    card = _parse(metadata, path)
+    try:
+        arrays = read_arrays(data)
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:  # such as types that numpy does not have
+        raise WeightsError(f"{path.stem} holds tensors that cannot be read: {error!r}") from error
+    _check(arrays, card.config, path.stem)
+    return Weights(card, arrays, path.stem, digest)
 
 
-def save(network: "MSRN", card: Card, folder: Path, stem: str) -> Path:
+def save(weights: Weights, folder: Path, stem: str) -> Path:
     """Write ``folder/stem-<hash>.safetensors`` and return its path.
 
     Where float16 holds all convolutions' weights exactly (see :func:`halve`), they are stored so.
 
     Raises:
-        WeightsError: the network and the card disagree, or a tensor is not finite.
+        WeightsError: the arrays do not fit the card, or one is not finite.
         OutputError: the file cannot be written.
     """
-    import torch
-    from safetensors.torch import save as serialise
-
-    if network.config != card.config:
-        raise WeightsError(f"the card describes {card.config}, the network is {network.config}")
-    state = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
-    broken = [key for key, tensor in state.items() if not torch.isfinite(tensor).all()]
-    if broken:
-        raise WeightsError(f"not publishing: {broken[0]} holds values that are not finite")
-    halves = {key: tensor.half() for key, tensor in state.items() if tensor.ndim == 4}
-    if all(torch.equal(half.float(), state[key]) for key, half in halves.items()):
-        state |= halves
+    _check(weights.arrays, weights.card.config, weights.name)
+    halves = {key: array.astype(np.float16) for key, array in weights.arrays.items() if array.ndim == 4}
+    exact = all(np.array_equal(half.astype(np.float32), weights.arrays[key]) for key, half in halves.items())
+    state = {**weights.arrays, **(halves if exact else {})}
     # One key only: safetensors writes several in random order, and the same network must give the same hash.
-    data = serialise(state, {"msrn": json.dumps({"format_version": FORMAT_VERSION, "card": asdict(card)})})
+    card = json.dumps({"format_version": FORMAT_VERSION, "card": asdict(weights.card)})
+    data = serialise({key: np.asarray(array, order="C") for key, array in state.items()}, {"msrn": card})
     path = folder / f"{stem}-{hashlib.sha256(data).hexdigest()[:8]}.safetensors"
     write: Callable[[Any], object] = lambda file: file.write(data)  # noqa: E731
     write_atomically(path, write)
     return path
 
 
-def halve(network: "MSRN") -> bool:
-    """Round all convolutions' weights to what float16 holds, so that the file takes half as much.
+def halve(weights: Weights) -> Weights:
+    """Return weights whose convolutions are rounded to what float16 holds, so that their file takes half as much.
 
-    Returns:
-        Whether that changed anything.
+    Weights that are so already are returned themselves.
 
     Raises:
         WeightsError: one is too large for that.
     """
-    import torch
+    rounded: dict[str, NDArray[Any]] = {}
+    for name, array in weights.arrays.items():
+        if array.ndim != 4:
+            continue
+        if np.abs(array).max() > np.finfo(np.float16).max:
+            raise WeightsError(f"{name} holds values that are too large for float16")
+        rounded[name] = array.astype(np.float16).astype(np.float32)
+    if all(np.array_equal(array, weights.arrays[name]) for name, array in rounded.items()):
+        return weights
+    return replace(weights, arrays={**weights.arrays, **rounded}, sha256="")
 
-    changed = False
-    for name, weight in network.named_parameters():
-        if weight.ndim == 4:
-            rounded = weight.detach().half().float()
-            if bool((torch.isinf(rounded) & ~torch.isinf(weight)).any()):
-                raise WeightsError(f"{name} holds values that are too large for float16")
-            changed = changed or not torch.equal(rounded, weight)
-            weight.data.copy_(rounded)
-    return changed
+
+def tensors_of(config: MSRNConfig) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of all tensors of a network, as ``MSRN(config).state_dict()`` has them."""
+    blocks, recursions, channels, depth = config.memory_blocks, config.recursions, config.channels, config.depth
+    outputs = blocks if config.multi_supervised else 1
+    shapes: dict[str, tuple[int, ...]] = {"ensemble": (blocks,)} if config.multi_supervised else {}
+
+    def norm(name: str, width: int) -> None:
+        for leaf in ("weight", "bias", "running_mean", "running_var"):
+            shapes[f"{name}.{leaf}"] = (width,)
+        shapes[f"{name}.num_batches_tracked"] = ()
+
+    def convolution(name: str, out: int, width: int, side: int = 3) -> None:
+        shapes.update({f"{name}.weight": (out, width, side, side), f"{name}.bias": (out,)})
+
+    norm("extract_norm", depth)
+    convolution("extract", channels, depth)
+    for m in range(blocks):
+        for r in range(recursions):
+            norm(f"blocks.{m}.norm1.{r}", channels)
+            norm(f"blocks.{m}.norm2.{r}", channels)
+        convolution(f"blocks.{m}.conv1", channels, channels)
+        convolution(f"blocks.{m}.conv2", channels, channels)
+        norm(f"blocks.{m}.gate_norm", channels * (m + 1 + recursions))
+        convolution(f"blocks.{m}.gate", channels, channels * (m + 1 + recursions), side=1)
+    for m in range(outputs):
+        norm(f"reconstruct_norm.{m}", channels)
+    convolution("reconstruct", depth, channels)
+    return shapes
 
 
 def _parse(metadata: dict[str, str], path: Path) -> Card:
@@ -261,26 +257,21 @@ def _parse(metadata: dict[str, str], path: Path) -> Card:
         raise WeightsError(f"{path} has a damaged card: {error!r}") from error
 
 
-def _check(arrays: dict[str, NDArray[Any]], config: MSRNConfig, name: str) -> None:
+def _check(arrays: Mapping[str, NDArray[Any]], config: MSRNConfig, name: str) -> None:
     """Raise :class:`WeightsError` unless these are a network's tensors, all of them and nothing else."""
-    import torch
-
-    from msrn.network.memnet import MSRN
-
     # Before anything of the size that a file claims is made.
     if config.memory_blocks * config.recursions > len(arrays):
         raise WeightsError(f"{name} lacks tensors: {len(arrays)} are too few for {config.shape}")
-    with torch.device("meta"):
-        expected = MSRN(config).state_dict()
+    expected = tensors_of(config)
     for key in sorted(expected.keys() | arrays.keys()):
         if key not in arrays:
             raise WeightsError(f"{name} lacks the tensor {key}")
         if key not in expected:
             raise WeightsError(f"{name} has a tensor {key} that its network does not")
         array = arrays[key]
-        if array.shape != expected[key].shape:
-            raise WeightsError(f"{name}: {key} has shape {array.shape}, expected {tuple(expected[key].shape)}")
-        types = ("float16", "float32") if expected[key].is_floating_point() else ("int64",)
+        if array.shape != expected[key]:
+            raise WeightsError(f"{name}: {key} has shape {array.shape}, expected {expected[key]}")
+        types = ("int64",) if key.endswith("num_batches_tracked") else ("float16", "float32")
         if array.dtype not in types:
             raise WeightsError(f"{name}: {key} is {array.dtype}, expected {' or '.join(types)}")
         if not np.isfinite(array).all():

@@ -9,12 +9,13 @@ The rules, in the order they are applied (``scripts/benchmarks/diagnosis.py`` sh
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from msrn.errors import UsageError
 from msrn.images.picture import Picture, check_picture
 from msrn.images.resize import enlarged_size
 from msrn.restoration.diagnosis import Diagnosis, diagnose
+from msrn.restoration.engine import Engine, Report
 from msrn.restoration.memory import Needs
 from msrn.restoration.restorer import Restorer
 from msrn.types import Size, Task
@@ -42,7 +43,7 @@ class Automatic:
         self._load = load
         self._loaded: dict[Task, Restorer] = {}
         self._loading = threading.Lock()
-        self._told: list[Restorer] = []
+        self._told: list[Engine] = []
         self._tasks: tuple[Task, ...] = ("jpeg", "denoise", "sr") if enlarging else ("jpeg", "denoise")
 
     def __call__(
@@ -51,10 +52,12 @@ class Automatic:
         *,
         scale: float | None = None,
         size: Size | None = None,
-        progress: Callable[[float], None] | None = None,
+        progress: Report | None = None,
+        at_once: int = 1,
     ) -> Picture:
         """Restore what a picture needs, and enlarge it if a scale or size is given; see ``Restorer.__call__``."""
-        return self.settled(picture, scale, size)(picture, scale=scale, size=size, progress=progress)
+        chosen = self.settled(picture, scale, size)
+        return chosen(picture, scale=scale, size=size, progress=progress, at_once=at_once)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -87,12 +90,15 @@ class Automatic:
         if enlarged:
             tasks.append("sr")
             notes.append("enlarged")
-        steps = [self._of(task).settled(picture, scale, size) for task in tasks]
-        for step in steps:
-            if step not in self._told and logger.isEnabledFor(logging.INFO):
-                self._told.append(step)
-                logger.info("%s", step)
+        steps = [self._of(task) for task in tasks]
+        self._tell(step.engine_for(picture) for step in steps)
         return Chain(steps, "; ".join(notes))
+
+    def _tell(self, engines: Iterable[Engine]) -> None:
+        for engine in engines:
+            if engine not in self._told and logger.isEnabledFor(logging.INFO):
+                self._told.append(engine)
+                logger.info("%s", engine)
 
     def _of(self, task: Task) -> Restorer:
         with self._loading:
@@ -109,8 +115,13 @@ class Chain:
         note: why these.
     """
 
-    def __init__(self, steps: list[Restorer], note: str) -> None:
-        self.steps, self.note = steps, note
+    def __init__(self, steps: Sequence[Restorer], note: str) -> None:
+        self.steps, self._note = tuple(steps), note
+
+    @property
+    def note(self) -> str:
+        """Why these."""
+        return self._note
 
     def __call__(
         self,
@@ -118,7 +129,8 @@ class Chain:
         *,
         scale: float | None = None,
         size: Size | None = None,
-        progress: Callable[[float], None] | None = None,
+        progress: Report | None = None,
+        at_once: int = 1,
     ) -> Picture:
         """Restore a picture; see ``Restorer.__call__``."""
         for done, step in enumerate(self.steps):
@@ -128,14 +140,14 @@ class Chain:
                     progress((done + share) / len(self.steps))
 
             if step.enlarges:
-                picture = step(picture, scale=scale, size=size, progress=report)
+                picture = step(picture, scale=scale, size=size, progress=report, at_once=at_once)
             else:
-                picture = step(picture, progress=report)
+                picture = step(picture, progress=report, at_once=at_once)
         return picture
 
     @property
     def at_once(self) -> int:
-        """How many threads may restore small pictures apart and gain by it; see ``Restorer.at_once``."""
+        """How many small pictures are best restored side by side; see ``Restorer.at_once``."""
         return min((step.at_once for step in self.steps), default=1)
 
     def result_size(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> tuple[int, int]:

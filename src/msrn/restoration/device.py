@@ -1,36 +1,44 @@
-"""Which device computes."""
-
-from typing import TYPE_CHECKING
+"""Which device computes, and what is free there."""
 
 from msrn.errors import UsageError
-from msrn.restoration.backends import Device, Processor
-from msrn.system.machine import may_have_accelerator
-
-if TYPE_CHECKING:
-    import torch
+from msrn.restoration.backends import Device, Processor, installed
+from msrn.system.extras import missing
+from msrn.system.machine import free_memory, may_have_accelerator
 
 
 def named(name: str) -> Device:
-    """Return the named device, or the best one at hand for ``auto``; without torch where that is the processor."""
-    if name == "cpu" or (name == "auto" and not may_have_accelerator()):
+    """Return the device of a name: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto`` for the best one at hand.
+
+    Torch is asked only where there may be something but a processor.
+
+    Raises:
+        UsageError: there is no such device, or torch is not installed, which all but the processor need.
+    """
+    there = installed("eager")
+    if name == "cpu" or (name == "auto" and not (there and may_have_accelerator())):
         return Processor()
+    if not there:
+        if not name.startswith(("cuda", "mps")):
+            raise UsageError(f"unknown device {name!r}; try auto or cpu")
+        raise missing(f"device {name!r}", "torch", "torch")
+    from msrn.restoration.backends.pytorch import choose_device
+
     return choose_device(name)
 
 
-def choose_device(name: str) -> "torch.device":
-    """Return the named device, or the best one at hand for ``auto``."""
-    import torch
+def free_on(device: Device) -> int:
+    """Return the bytes that are free where a device computes."""
+    if device.type != "cuda":
+        return free_memory()
+    from msrn.restoration.backends.pytorch import free_on_gpu
 
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"unknown device {name!r}; try auto, cpu, cuda or cuda:1") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"device {name!r} was asked for, but {torch.cuda.device_count()} CUDA devices are there")
-    if device.type not in ("cpu", "cuda", "mps") or (device.type == "mps" and not torch.backends.mps.is_available()):
-        raise UsageError(f"device {name!r} cannot be used here; try auto or cpu")
-    return device
+    return free_on_gpu(str(device))
+
+
+def name_of(device: Device) -> str:
+    """Return what a device is called: ``cpu``, ``mps``, or a GPU's own name."""
+    if device.type != "cuda":
+        return str(device)
+    from msrn.restoration.backends.pytorch import name_of_gpu
+
+    return name_of_gpu(str(device))

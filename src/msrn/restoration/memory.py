@@ -1,15 +1,21 @@
-"""How much memory computing takes, in one pass of the network and altogether, and how much there is."""
+"""How much memory restoring takes, and how much it may."""
 
-import sys
 from typing import NamedTuple
 
 from msrn.network.config import MSRNConfig
 from msrn.restoration.backends import Choice, Device
+from msrn.restoration.device import free_on
 from msrn.restoration.tiles import longest_source
-from msrn.system.machine import free_memory, instructions
+from msrn.system.machine import instructions
 
-MEMORY_SHARE = 0.25
-"""Share of the free memory that one pass of the network may take."""
+_SHARE = 0.25
+"""Share of the free memory that one pass of the network may take at most."""
+_USUAL_BYTES = 1 << 30
+"""What restoring on a processor should take besides the picture and its result."""
+_HALOS = 6
+"""Where that would make tiles narrower than so many halos, they may take more: halos are computed for nothing."""
+_BESIDES_PER_PIXEL = 5
+"""Bytes for each pixel of the result that are taken beyond it: one plane and what is converted at a time."""
 _FLOAT_COPIES = 2.5
 """How many copies of the result's planes exist at the worst moment."""
 
@@ -21,15 +27,23 @@ class Needs(NamedTuple):
     peak: int
     """Bytes at the worst moment, with Python and all libraries."""
     kept: dict[str, int]
-    """Of these, what each network holds on to for the next picture, by the SHA-256 of its weights."""
+    """Of these, what each network holds on to for the next picture, by its weights' key."""
 
     def beside(self, kept: dict[str, int]) -> int:
         """The peak, where these networks, itself perhaps among them, hold on to something."""
         return self.peak + sum(held for weights, held in kept.items() if weights not in self.kept)
 
 
-def pass_bytes(config: MSRNConfig, height: int, width: int, tile: int, choice: Choice) -> int:
-    """Estimate the memory of one pass of the network over the largest tile with its halo, as measured."""
+def pass_bytes(config: MSRNConfig, side: int, choice: Choice, height: int = 0, width: int = 0) -> int:
+    """Estimate the bytes of one pass of the network over the largest tile of a side with its halo, as measured.
+
+    Args:
+        config: the network's.
+        side: of the tiles.
+        choice: what computes.
+        height: of the picture; by default the tile is all there is.
+        width: likewise.
+    """
     # All memories are there at the end. Where nothing is rounded to 8 bit, so is what the last gate reads of each.
     blocks, recursions, precision = config.memory_blocks, config.recursions, choice.precision
     half = "bf16" in precision and (choice.backend != "openvino" or "avx512f" in instructions())
@@ -38,28 +52,33 @@ def pass_bytes(config: MSRNConfig, height: int, width: int, tile: int, choice: C
     maps = blocks + recursions + {"int8": 3, "int8-bf16": 5}.get(precision, blocks + 3)
     if choice.backend in ("eager", "compiled"):  # which keep no activations, but layers have copies of their own
         maps = 2 * blocks + 10
-    rows, columns = (longest_source(length, tile, config.halo, config.unshuffle) for length in (height, width))
-    size = 2 if half else 4
-    return int(rows * columns * size * config.channels_per_pixel * maps)
+    lengths = (height or side, width or side)
+    rows, columns = (longest_source(length, side, config.halo, config.unshuffle) for length in lengths)
+    return int(rows * columns * (2 if half else 4) * config.channels_per_pixel * maps)
+
+
+def budget(device: Device, config: MSRNConfig | None = None, choice: Choice | None = None, pixels: int = 0) -> int:
+    """Return the bytes that one pass of the network may take.
+
+    A quarter of what is free. Where a choice is given and a processor computes, no more than a gibibyte, all libraries
+    and what ``pixels`` of result take besides included; or more if tiles would otherwise be mostly halo.
+    """
+    most = int(free_on(device) * _SHARE)
+    if device.type != "cpu" or config is None or choice is None:
+        return most
+    usual = _USUAL_BYTES - runtime_bytes(choice) - _BESIDES_PER_PIXEL * pixels
+    wide = _HALOS * config.halo + 2 * config.halo
+    return min(most, max(usual, pass_bytes(config, wide, choice)))
 
 
 def memory(config: MSRNConfig, channels: int, height: int, width: int, tile: int, choice: Choice) -> tuple[int, int]:
     """Forecast the bytes that restoring a picture whose result has a size takes at most, and keeps."""
     planes = int(_FLOAT_COPIES * channels * height * width * 4)
-    one_pass = pass_bytes(config, height, width, tile, choice)
+    one_pass = pass_bytes(config, tile, choice, height, width)
     kept = one_pass if choice.backend in ("openvino", "onnx") else 0  # torch frees it
     return planes + one_pass + runtime_bytes(choice), kept
 
 
 def runtime_bytes(choice: Choice) -> int:
-    """What Python takes with the libraries that are needed, measured; a kept model of OpenVINO's needs no torch."""
-    return (160 if choice.backend == "openvino" and "torch" not in sys.modules else 320) << 20
-
-
-def free_on(device: Device) -> int:
-    """Return the bytes that are free where a device computes."""
-    if device.type != "cuda":
-        return free_memory()
-    import torch
-
-    return torch.cuda.mem_get_info(str(device))[0]
+    """What Python takes with the libraries that are needed, measured."""
+    return (160 if choice.backend in ("openvino", "onnx") else 320) << 20

@@ -6,7 +6,7 @@ from collections import Counter
 from msrn.network.config import MSRNConfig
 from msrn.restoration.autotune import Tuned
 from msrn.restoration.backends import Choice, Device, Processor
-from msrn.restoration.memory import MEMORY_SHARE, free_on, pass_bytes, runtime_bytes
+from msrn.restoration.memory import budget, pass_bytes
 from msrn.restoration.tiles import Tile, plan
 from msrn.system.machine import cores
 
@@ -15,83 +15,54 @@ Piece = tuple[int, Tile]
 SMALL = 256 * 256
 """Pixels of a result whose computing the cores had better not share: waiting for each other, they lose more than by
 smaller caches."""
-_TILES = (64, 128, 192, 256, 320, 384, 448, 512, 640, 768, 1024)
-"""Sides that the automatic choice considers, beside equal parts of the picture's own."""
-_PARTS = 64
-"""In how many parts it cuts each side of a picture at most."""
-_MOST_TILE = 1024
+_SMALLEST_TILE = 64
+_LARGEST_GPU_TILE = 1024
 """On a GPU, which computes several together."""
-_TRIFLE = 32 << 20
-"""What one pass may take without asking how much memory there is."""
 _BATCHES = 4
 """In how many batches a GPU should get an image's tiles at least: one is computed while others are on their way."""
-_MODEST_BYTES = 1 << 30
-"""What restoring on a CPU may take besides the picture and its result, unless more makes it much faster."""
-_BESIDES_PER_PIXEL = 5
-"""Bytes for each pixel of the result that the engine takes beyond it: one plane and what is converted at a time."""
-_MUCH = 1.15
-"""How many times as fast more memory than that must make it."""
 _ALIKE = 1.1
 """Timings do not tell apart what differs by less: then the largest tile is taken, whose halos are surely the least."""
-_CACHED_BYTES = 6 << 20
-"""A feature map of this size still comes from the processor's caches; measured on an AVX2 processor."""
-_CACHE_GAIN = {"eager": 2.2}
-"""How much slower each pixel is beyond that, measured likewise (docs/log.md); not at all where layers are fused."""
 
 
 def automatic_tile(config: MSRNConfig, height: int, width: int, device: Device, tuned: Tuned) -> int:
-    """Return the tile side that should be fastest, among those that fit the memory.
+    """Return the side of the tiles that should be fastest, of those that fit the memory.
 
-    Small tiles stay in a processor's caches, large ones waste less on halos; which wins was timed, or is guessed. Where
-    a gibibyte besides picture and result makes tiles so small that their halos cost much, more is taken, if there is.
+    One cost: the pixels that all tiles read, halos included, times the seconds per pixel that were timed for their
+    size. One budget: :func:`~msrn.restoration.memory.budget`. Tiles are equal parts of the picture's sides.
     """
-    s, most_side = config.unshuffle, _MOST_TILE if device.type != "cpu" else math.inf
-    longest = -(-max(height, width) // s) * s
-    parts = {-(-side // (count * s)) * s for side in (height, width) for count in range(1, _PARTS + 1)}
-    tiles = sorted(side for side in {*parts, *_TILES} if _TILES[0] <= side <= min(longest, most_side)) or [longest]
-
-    def taken(tile: int) -> int:
-        return pass_bytes(config, height, width, tile, tuned.choice)
+    s, longest = config.unshuffle, max(height, width)
+    most_side = longest if device.type == "cpu" else min(longest, _LARGEST_GPU_TILE)
+    counts = range(1, longest // _SMALLEST_TILE + 2)
+    parts = {-(-side // (count * s)) * s for side in (height, width) for count in counts}
+    tiles = sorted(side for side in parts if _SMALLEST_TILE <= side <= -(-most_side // s) * s)
+    tiles = tiles or [min(_SMALLEST_TILE, -(-longest // s) * s)]
 
     def cost(tile: int) -> float:
         rows, columns = (_read_length(length, tile, config.halo) for length in (height, width))
         area = rows * columns / (-(-height // tile) * -(-width // tile))
-        if tuned.rates:
-            return rows * columns * tuned.rate(math.sqrt(area))
-        cached = device.type != "cpu" or area * 4 * config.channels_per_pixel <= _CACHED_BYTES
-        return rows * columns * (1.0 if cached else _CACHE_GAIN.get(tuned.choice.backend, 1.0))
+        return rows * columns * (tuned.rate(math.sqrt(area)) if tuned.rates else 1.0)
 
-    # Looking up the free memory takes longer than some small pictures' colours.
-    most = _TRIFLE if taken(tiles[-1]) <= _TRIFLE else free_on(device) * MEMORY_SHARE
-    costs = {tile: cost(tile) for tile in tiles if taken(tile) <= most}
-    if not costs:  # the smallest, or the largest of those that take no more
-        return max(tile for tile in tiles if taken(tile) == taken(tiles[0]))
-    least = min(costs.values())
-    if device.type != "cpu":
-        return max(tile for tile in costs if costs[tile] <= _ALIKE * least)
-    room = _MODEST_BYTES - runtime_bytes(tuned.choice) - _BESIDES_PER_PIXEL * height * width
-    modest = {tile: costs[tile] for tile in costs if taken(tile) <= room}
-    enough = [tile for tile in modest if modest[tile] <= _ALIKE * min(modest.values())]
-    if enough and modest[max(enough)] <= _MUCH * least:
-        return max(enough)
-    return min(tile for tile in costs if costs[tile] <= _ALIKE * least)
+    most = budget(device, config, tuned.choice, height * width)
+    fitting = {tile: cost(tile) for tile in tiles if pass_bytes(config, tile, tuned.choice, height, width) <= most}
+    if not fitting:
+        return tiles[0]
+    return max(tile for tile, taken in fitting.items() if taken <= _ALIKE * min(fitting.values()))
 
 
-def forecast(config: MSRNConfig, height: int, width: int, tile: int, tuned: Tuned) -> float:
+def seconds_for_plane(config: MSRNConfig, height: int, width: int, tile: int, tuned: Tuned) -> float:
     """Forecast the seconds that one plane of a size takes, from the timing."""
     parts = plan(height, width, tile, config.halo, config.unshuffle)
     areas = Counter((part.source.bottom - part.source.top) * (part.source.right - part.source.left) for part in parts)
     return sum(count * area * tuned.rate(math.sqrt(area)) for area, count in areas.items())
 
 
-def pictures_at_once(config: MSRNConfig, tuned: Tuned) -> int:
+def pictures_at_once(config: MSRNConfig, choice: Choice) -> int:
     """Return how many small pictures the processor should restore at once, each on its share of the cores.
 
     Only OpenVINO's models share out the cores, and each picture takes memory of its own.
     """
-    side = math.isqrt(SMALL)
-    fitting = int(free_on(Processor()) * MEMORY_SHARE / pass_bytes(config, side, side, side, tuned.choice))
-    return max(1, min(cores(), fitting)) if tuned.choice.backend == "openvino" else 1
+    fitting = budget(Processor()) // pass_bytes(config, math.isqrt(SMALL), choice)
+    return max(1, min(cores(), fitting)) if choice.backend == "openvino" else 1
 
 
 def batches_of(
@@ -110,14 +81,10 @@ def batches_of(
     for number, part in pieces:
         source = part.source
         alike.setdefault((source.bottom - source.top, source.right - source.left), []).append((number, part))
-    most = _tiles_at_once(config, height, width, tile, device, choice)
-    return [group[k : k + most] for group in alike.values() for k in range(0, len(group), most)]
-
-
-def _tiles_at_once(config: MSRNConfig, height: int, width: int, tile: int, device: Device, choice: Choice) -> int:
-    fitting = int(free_on(device) * MEMORY_SHARE / pass_bytes(config, height, width, tile, choice))
+    fitting = budget(device) // pass_bytes(config, tile, choice, height, width)
     tiles = -(-height // tile) * -(-width // tile)
-    return max(1, min(fitting, -(-tiles // _BATCHES)))
+    most = max(1, min(fitting, -(-tiles // _BATCHES)))
+    return [group[k : k + most] for group in alike.values() for k in range(0, len(group), most)]
 
 
 def _read_length(length: int, tile: int, halo: int) -> int:

@@ -1,15 +1,15 @@
 """Backends: ways to compute the fused graph, behind one interface.
 
 A backend takes float32 ``(N, depth, H, W)`` and returns the *residual* of the same shape and type: what the
-network adds to ``fused.skip`` times its input. ``depth`` is the image's channels, or s² as many where the network works
-on squares of s×s pixels (see ``depth.py``). Tiles, colour and the choice between backends are not its business.
+network adds to ``graph.skip`` times its input. ``depth`` is the image's channels, or s² as many where the network works
+on squares of s×s pixels (see ``pixel_shuffle.py``). Tiles, colour and the choice between backends are not its business.
 
 =========  =====================  ============================================================
-eager      fp32, bf16             torch, on any device; always there
-compiled   fp32, bf16             ``torch.compile``: half a minute to start, needs a C++ compiler
-openvino   fp32, bf16, int8,      extra ``fast``; the graph is built from OpenVINO's own operations
+openvino   fp32, bf16, int8,      comes with the package; the graph is built from OpenVINO's own operations
            int8-bf16
 onnx       fp32                   extra ``onnx``; ONNX Runtime
+eager      fp32, bf16             extra ``torch``; on any device
+compiled   fp32, bf16             extra ``torch``; ``torch.compile``: half a minute to start, needs a C++ compiler
 =========  =====================  ============================================================
 
 int8 rounds the inputs of the memory blocks' convolutions to 8 bit, in the ranges that ``publish`` measured, and their
@@ -18,17 +18,16 @@ weights, per output channel; everything else stays fp32, or is bf16 in int8-bf16
 
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, NamedTuple, Protocol, get_args, runtime_checkable
+from typing import NamedTuple, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msrn.errors import UsageError
+from msrn.network.graph import Graph
+from msrn.system.extras import missing
 from msrn.system.machine import has_bf16
 from msrn.types import BackendName, Precision
-
-if TYPE_CHECKING:
-    from msrn.network.graph import Fused
 
 Planes = NDArray[np.float32]
 
@@ -38,8 +37,14 @@ _PRECISIONS = {
     "eager": ("bf16", "fp32"),
     "compiled": ("bf16", "fp32"),
 }
-_PACKAGES = {"openvino": (("openvino",), "fast"), "onnx": (("onnxruntime", "onnx"), "onnx")}
+_PACKAGES = {
+    "openvino": (("openvino",), ""),
+    "onnx": (("onnxruntime", "onnx"), "onnx"),
+    "eager": (("torch",), "torch"),
+    "compiled": (("torch",), "torch"),
+}
 """The packages a backend needs, and the extra that brings them."""
+_ON_CPU_ONLY = ("openvino", "onnx")
 
 
 class Device(Protocol):
@@ -104,22 +109,21 @@ def candidates(
     for value, names, what in ((backend, BackendName, "backend"), (precision, Precision, "precision")):
         if value not in get_args(names):
             raise UsageError(f"unknown {what} {value!r}; known: {', '.join(get_args(names))}")
-    if backend in _PACKAGES and not _installed(backend):
+    if backend in _PACKAGES and not installed(backend):
         packages, extra = _PACKAGES[backend]
-        needed = " and ".join(packages)
-        raise UsageError(f"the {backend} backend needs {needed}: pip install 'msrn-pytorch[{extra}]'")
-    if device.type != "cpu" and backend in _PACKAGES:
+        raise missing(f"the {backend} backend", " and ".join(packages), extra)
+    if device.type != "cpu" and backend in _ON_CPU_ONLY:
         raise UsageError(f"the {backend} backend computes on the CPU only, not on {device}")
-    named = (
-        [backend] if backend != "auto" else [name for name in _PRECISIONS if name != "compiled" and _installed(name)]
-    )
+    named = [backend] if backend != "auto" else [name for name in _PRECISIONS if name != "compiled" and installed(name)]
     found = [
         Choice(name, kind)
         for name in named
         for kind in _PRECISIONS[name]
-        if (device.type == "cpu" or name not in _PACKAGES)
+        if (device.type == "cpu" or name not in _ON_CPU_ONLY)
         and (kind in harmless if precision == "auto" else kind == precision)
     ]
+    if not named:
+        raise missing("restoring", "openvino", "")
     if not found:
         able = sorted(name for name, kinds in _PRECISIONS.items() if precision in kinds)
         where = f"the {backend} backend" if backend != "auto" else f"any backend installed for {device}"
@@ -132,15 +136,15 @@ def native(device: Device, kinds: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(kind for kind in kinds if device.type != "cpu" or has_bf16() or "bf16" not in kind)
 
 
-def create(choice: Choice, fused: "Fused", ranges: dict[str, float], device: Device, apart: int = 1) -> Backend:
+def create(choice: Choice, graph: Graph, ranges: dict[str, float], device: Device, at_once: int = 1) -> Backend:
     """Return a backend that is ready to run.
 
     Args:
         choice: one of :func:`candidates`.
-        fused: the graph; not changed.
+        graph: the network; not changed.
         ranges: for 8 bit, the largest value of every input that is rounded, by place.
         device: for torch.
-        apart: how many threads will call it at once, each with its share of the cores; more than 1 is for OpenVINO.
+        at_once: how many threads will call it at once, each with its share of the cores; more than 1 is for OpenVINO.
 
     Raises:
         UsageError: 8 bit without ranges.
@@ -150,31 +154,32 @@ def create(choice: Choice, fused: "Fused", ranges: dict[str, float], device: Dev
     if choice.backend == "openvino":
         from msrn.restoration.backends.openvino import OpenVINO
 
-        return OpenVINO.build(fused, choice.precision, ranges, apart)
+        return OpenVINO.build(graph, choice.precision, ranges, at_once)
     if choice.backend == "onnx":
         from msrn.restoration.backends.onnx import OnnxRuntime
 
-        return OnnxRuntime(fused)
+        return OnnxRuntime(graph)
     from msrn.restoration.backends.pytorch import Torch
 
-    return Torch(fused, choice.precision, str(device), compiled=choice.backend == "compiled")
+    return Torch(graph, choice.precision, str(device), compiled=choice.backend == "compiled")
 
 
-def kept(choice: Choice, identity: str, build: Callable[[], Backend], apart: int = 1) -> Backend:
+def kept(choice: Choice, sha256: str, build: Callable[[], Backend], at_once: int = 1) -> Backend:
     """Return the backend that ``build`` would create, from an earlier run's cache where there is one.
 
     Args:
         choice: what it is; OpenVINO's models can be kept.
-        identity: of the weights; empty where nothing identifies them.
+        sha256: of the weights file; empty where a program made them.
         build: calls :func:`create`.
-        apart: what it calls it with.
+        at_once: what it calls it with.
     """
-    if choice.backend != "openvino" or not identity:
+    if choice.backend != "openvino" or not sha256:
         return build()
     from msrn.restoration.backends.cache import keep
 
-    return keep(choice, identity, build, apart)
+    return keep(choice, sha256, build, at_once)
 
 
-def _installed(backend: str) -> bool:
-    return backend not in _PACKAGES or all(find_spec(name) for name in _PACKAGES[backend][0])
+def installed(backend: str) -> bool:
+    """Whether the packages that a backend needs are here."""
+    return all(find_spec(name) for name in _PACKAGES[backend][0])

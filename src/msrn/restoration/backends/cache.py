@@ -1,4 +1,4 @@
-"""Compiled models that are kept from one run to the next, so that enlarging one image does not wait for torch.
+"""Compiled models that are kept from one run to the next, so that the next run need not compile them.
 
 A kept model is one file of the cache folder: a line of JSON that says what it is and the SHA-256 of the rest. One that
 is missing, damaged or from another machine or version is built again; what happened goes to the log.
@@ -20,29 +20,29 @@ from msrn.system.machine import cache_folder, processor
 logger = logging.getLogger(__name__)
 
 
-def keep(choice: Choice, identity: str, build: Callable[[], Backend], apart: int = 1) -> Backend:
+def keep(choice: Choice, sha256: str, build: Callable[[], Backend], at_once: int = 1) -> Backend:
     """Return a model from the cache, or build it and put it there.
 
     Args:
         choice: OpenVINO and a precision.
-        identity: of the weights.
+        sha256: of the weights file.
         build: makes it.
-        apart: how many calls at a time it shares out the cores to; see ``backends.create``.
+        at_once: how many calls at a time it shares out the cores to; see ``backends.create``.
     """
     key = {
         "processor": processor(),
         "openvino": version("openvino"),
         "graph": _graph(),
         "precision": choice.precision,
-        "apart": str(apart),
-        "weights": identity,
+        "apart": str(at_once),
+        "weights": sha256,
     }
     path = cache_folder() / f"model-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.bin"
     try:
         head, _, data = path.read_bytes().partition(b"\n")
         if json.loads(head) != {"key": key, "sha256": hashlib.sha256(data).hexdigest()}:
             raise ValueError("it is damaged")
-        return OpenVINO.reopen(data, choice.precision, apart)
+        return OpenVINO.reopen(data, choice.precision, at_once)
     except FileNotFoundError:
         pass
     except (OSError, ValueError, RuntimeError) as error:

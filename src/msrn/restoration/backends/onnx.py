@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from msrn.network.graph import Activation, Fused
+from msrn.network.graph import Activation, Convolution, Graph
 from msrn.restoration.backends import Planes
 
 # Optional packages, without types of their own.
@@ -22,9 +21,9 @@ _OPSET = 17
 class OnnxRuntime:
     """One session for images of every size."""
 
-    def __init__(self, fused: Fused) -> None:
+    def __init__(self, graph: Graph) -> None:
         self.session = onnxruntime.InferenceSession(
-            model(fused).SerializeToString(), providers=["CPUExecutionProvider"]
+            model(graph).SerializeToString(), providers=["CPUExecutionProvider"]
         )
 
     def __call__(self, planes: Planes) -> Planes:
@@ -32,12 +31,12 @@ class OnnxRuntime:
         return self.session.run(None, {"x": np.ascontiguousarray(planes)})[0]
 
 
-def whole(fused: Fused) -> Any:
+def whole(graph: Graph) -> Any:
     """Return the network as an ONNX model: float32 ``image``, ``(N, C, H, W)``, to ``restored`` of the same shape.
 
     Sides of any length: a last row or column that is no whole square is filled up with copies of it, as everywhere.
     """
-    do, s, channels = _Operations(), fused.config.unshuffle, fused.config.in_channels
+    do, s, channels = _Operations(), graph.config.unshuffle, graph.config.in_channels
     x = image = "image"
     size = do.node("Shape", [image], start=2)
     if s > 1:
@@ -47,39 +46,39 @@ def whole(fused: Fused) -> Any:
         # ONNX has the places within a square before the channels, torch the channels first.
         order = np.arange(channels * s * s).reshape(s * s, channels).T.ravel().tolist()
         x = do.node("Gather", [do.node("SpaceToDepth", [x], blocksize=s), do.integers(*order)], axis=1)
-    x = fused.residual(x, do)
+    x = graph.residual(x, do)
     if s > 1:
         x = do.node("DepthToSpace", [x], blocksize=s, mode="CRD")
         x = do.node("Slice", [x, do.integers(0, 0), size, do.integers(2, 3)])
-    do.add(x, do.multiply(image, fused.skip))
+    do.add(x, do.multiply(image, graph.skip))
     return _model(do, image, "restored", channels)
 
 
-def model(fused: Fused) -> Any:
+def model(graph: Graph) -> Any:
     """Return the residual's graph as an ONNX model: float32 ``x``, ``(N, depth, H, W)``, to ``residual``."""
     operations = _Operations()
-    fused.residual("x", operations)
-    return _model(operations, "x", "residual", fused.config.depth)
+    graph.residual("x", operations)
+    return _model(operations, "x", "residual", graph.config.depth)
 
 
 def _model(operations: "_Operations", given: str, result: str, channels: int) -> Any:
     """The model of all nodes, of which the last one gives the result."""
     operations.nodes[-1].output[0] = result
     shape = ["n", channels, "h", "w"]
-    graph = helper.make_graph(
+    built = helper.make_graph(
         operations.nodes,
         "msrn",
         [helper.make_tensor_value_info(given, onnx.TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info(result, onnx.TensorProto.FLOAT, shape)],
         operations.constants,
     )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
+    made = helper.make_model(built, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
     onnx.checker.check_model(made)
     return made
 
 
 class _Operations:
-    """Graph nodes for ``fuse.Operations``; a feature map is its name."""
+    """Graph nodes for ``graph.Operations``; a feature map is its name."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -89,11 +88,11 @@ class _Operations:
         scaled = self.node("Mul", [x, self._constant(activation.scale)])
         return self.node("Relu", [self.node("Add", [scaled, self._constant(activation.shift)])])
 
-    def convolve(self, x: str, convolution: nn.Conv2d, place: str) -> str:
+    def convolve(self, x: str, convolution: Convolution, place: str) -> str:
         inputs = [x, self._constant(convolution.weight)]
         if convolution.bias is not None:
             inputs.append(self._constant(convolution.bias))
-        return self.node("Conv", inputs, pads=[int(convolution.padding[0])] * 4)
+        return self.node("Conv", inputs, pads=[convolution.padding] * 4)
 
     def relu(self, x: str) -> str:
         return self.node("Relu", [x])
@@ -112,8 +111,8 @@ class _Operations:
     def integers(self, *values: int) -> str:
         return self._add(np.asarray(values, dtype=np.int64))
 
-    def _constant(self, value: Tensor | np.float32) -> str:
-        return self._add(value.detach().cpu().float().numpy() if isinstance(value, Tensor) else np.asarray(value))
+    def _constant(self, value: NDArray[np.float32] | np.float32) -> str:
+        return self._add(np.asarray(value))
 
     def _add(self, array: NDArray[Any]) -> str:
         name = f"c{len(self.constants)}"

@@ -4,17 +4,13 @@ import io
 import threading
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from msrn.network.graph import Activation, Convolution, Graph
 from msrn.restoration.backends import Planes
-
-if TYPE_CHECKING:  # a kept model needs no torch
-    from torch import Tensor, nn
-
-    from msrn.network.graph import Activation, Fused
 
 # Optional, without types of its own.
 openvino: Any = import_module("openvino")
@@ -67,21 +63,21 @@ class OpenVINO:
         self.compiled, self.norm, self._callers = compiled, norm, threading.local()
 
     @classmethod
-    def build(cls, fused: "Fused", precision: str, ranges: dict[str, float], apart: int = 1) -> "OpenVINO":
-        """Compile the graph; ``ranges`` are for 8 bit. The cores go to one call, or shared out, ``apart`` at a time."""
-        done = fused.extract_norm if "bf16" in precision else None
-        x: Any = ops.parameter([-1, fused.config.depth * (2 if done else 1), -1, -1], np.float32)
+    def build(cls, graph: Graph, precision: str, ranges: dict[str, float], at_once: int = 1) -> "OpenVINO":
+        """Compile the graph; ``ranges`` are for 8 bit. The cores are for ``at_once`` calls at a time."""
+        done = graph.extract_norm if "bf16" in precision else None
+        x: Any = ops.parameter([-1, graph.config.depth * (2 if done else 1), -1, -1], np.float32)
         operations = _Operations(ranges if "int8" in precision else {}, done)
-        model = openvino.Model([fused.residual(x, operations)], [x])
-        norm = None if done is None else np.stack([_array(done.scale), _array(done.shift)])
-        return cls(core().compile_model(model, "CPU", _hints(precision, apart)), norm)
+        model = openvino.Model([graph.residual(x, operations)], [x])
+        norm = None if done is None else np.stack([done.scale, done.shift])
+        return cls(core().compile_model(model, "CPU", _hints(precision, at_once)), norm)
 
     @classmethod
-    def reopen(cls, data: bytes, precision: str, apart: int = 1) -> "OpenVINO":
-        """Open what :meth:`exported` returned, in a fifth of the time and without torch."""
+    def reopen(cls, data: bytes, precision: str, at_once: int = 1) -> "OpenVINO":
+        """Open what :meth:`exported` returned, in a fifth of the time."""
         file = io.BytesIO(data)
         norm = np.load(file, allow_pickle=False)
-        return cls(core().import_model(file.read(), "CPU", _hints(precision, apart)), norm if norm.size else None)
+        return cls(core().import_model(file.read(), "CPU", _hints(precision, at_once)), norm if norm.size else None)
 
     def exported(self) -> bytes:
         """Return the model as bytes, for the same version of OpenVINO on the same machine."""
@@ -97,8 +93,8 @@ class OpenVINO:
         return _infer(self._callers.request, x)
 
 
-def _hints(precision: str, apart: int) -> dict[str, Any]:
-    how = {"PERFORMANCE_HINT": "LATENCY"} if apart == 1 else {"NUM_STREAMS": apart}
+def _hints(precision: str, at_once: int) -> dict[str, Any]:
+    how = {"PERFORMANCE_HINT": "LATENCY"} if at_once == 1 else {"NUM_STREAMS": at_once}
     return {"INFERENCE_PRECISION_HINT": _HINTS[precision], **how}
 
 
@@ -113,21 +109,21 @@ def _halves(planes: Planes, scale: NDArray[np.float32], shift: NDArray[np.float3
 
 
 class _Operations:
-    """Graph nodes for ``fuse.Operations``."""
+    """Graph nodes for ``graph.Operations``."""
 
-    def __init__(self, ranges: dict[str, float], done: "Activation | None") -> None:
+    def __init__(self, ranges: dict[str, float], done: Activation | None) -> None:
         self.ranges, self.done = ranges, done
 
-    def activate(self, x: Any, activation: "Activation") -> Any:
+    def activate(self, x: Any, activation: Activation) -> Any:
         if activation is self.done:
             return x
         # A ReLU would become part of the rounding, which OpenVINO then computes alone, in fp32 and in a layout of its
         # own, instead of together with what comes before it.
-        shifted = ops.add(ops.multiply(x, _array(activation.scale)), _array(activation.shift))
+        shifted = ops.add(ops.multiply(x, activation.scale), activation.shift)
         return ops.maximum(shifted, np.float32(0))
 
-    def convolve(self, x: Any, convolution: "nn.Conv2d", place: str) -> Any:
-        weight = _array(convolution.weight)
+    def convolve(self, x: Any, convolution: Convolution, place: str) -> Any:
+        weight = convolution.weight
         if place == "extract" and self.done:
             weight = np.concatenate([weight, weight], axis=1)
         if place in self.ranges:
@@ -136,10 +132,10 @@ class _Operations:
             # Of a channel whose weights are all zero, any range will do, but an empty one.
             most = np.abs(weight).max(axis=(1, 2, 3), keepdims=True).clip(1e-12)
             weight = ops.fake_quantize(weight, -most, most, -most, most, 255)
-        pads = [int(convolution.padding[0])] * 2
+        pads = [convolution.padding] * 2
         result = ops.convolution(x, weight, [1, 1], pads, pads, [1, 1])
         bias = convolution.bias
-        return result if bias is None else ops.add(result, _array(bias).reshape(1, -1, 1, 1))
+        return result if bias is None else ops.add(result, bias.reshape(1, -1, 1, 1))
 
     def relu(self, x: Any) -> Any:
         return ops.relu(x)
@@ -149,7 +145,3 @@ class _Operations:
 
     def multiply(self, x: Any, factor: float) -> Any:
         return ops.multiply(x, np.float32(factor))
-
-
-def _array(tensor: "Tensor") -> NDArray[np.float32]:
-    return tensor.detach().cpu().float().numpy()

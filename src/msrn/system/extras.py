@@ -1,0 +1,40 @@
+"""Optional packages: what to say when one is missing."""
+
+import json
+from importlib.metadata import PackageNotFoundError, distribution
+from urllib.parse import unquote, urlparse
+
+from msrn.errors import UsageError
+
+_NAME = "msrn-pytorch"
+
+
+def missing(what: str, packages: str, extra: str) -> UsageError:
+    """Return the error for something that needs packages which are not installed.
+
+    Args:
+        what: what needs them, such as ``the onnx backend``.
+        packages: their names, for people.
+        extra: the extra of this package that brings them; empty for its own dependencies.
+
+    Example:
+        >>> raise missing("exporting", "onnx", "onnx")
+        UsageError: exporting needs onnx, which is not installed: python -m pip install "msrn-pytorch[onnx]"
+    """
+    return UsageError(f"{what} needs {packages}, which is not installed: {install_command(extra)}")
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra where this package came from: a folder, a wheel, or an index."""
+    wanted = f"[{extra}]" if extra else ""
+    try:
+        origin = json.loads(distribution(_NAME).read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError):
+        origin = {}
+    url = str(origin.get("url", ""))
+    if url.startswith("file:") and "dir_info" in origin:
+        edit = "-e " if origin["dir_info"].get("editable") else ""
+        return f'python -m pip install {edit}"{unquote(urlparse(url).path)}{wanted}"'
+    if url:
+        return f'python -m pip install "{_NAME}{wanted} @ {url}"'
+    return f'python -m pip install "{_NAME}{wanted}"'
