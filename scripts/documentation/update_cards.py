@@ -23,6 +23,8 @@ from scripts.documentation.update_curves import panel, svg  # noqa: E402
 from msrn.evaluation import tables  # noqa: E402
 from msrn.evaluation.results import from_json  # noqa: E402
 from msrn.network import weights  # noqa: E402
+from msrn.network.catalogue import CatalogueRow  # noqa: E402
+from msrn.network.memnet import build  # noqa: E402
 from msrn.types import Task  # noqa: E402
 
 PAGES, RESULTS = ROOT / "docs" / "weights", ROOT / "docs" / "results"
@@ -42,11 +44,11 @@ contrast lose a little; a strong halftone loses much. `msrn restore` leaves such
 }
 
 
-def page(entry: weights.Entry) -> str:
+def page(entry: CatalogueRow) -> str:
     """One page in Markdown."""
     loaded = weights.load(entry.name)
     card, network = loaded.card, loaded.card.config
-    parameters = sum(parameter.numel() for parameter in loaded.network.parameters())
+    parameters = sum(parameter.numel() for parameter in build(loaded).parameters())
     training = card.training
     facts = {
         "Task": f"{entry.task}, {LEVELS[entry.task]} {_levels(card)}",
@@ -54,10 +56,12 @@ def page(entry: weights.Entry) -> str:
         f"parameters, receptive radius {network.receptive_radius} pixels",
         "Cost": f"{network.multiply_adds_per_pixel:,} multiply-adds per pixel of the result, "
         f"{network.multiply_adds_per_pixel / 1e6:.3f} × 10¹² per megapixel",
-        "Recipe": f"`{card.recipe.get('name')}`, in [recipes](../../src/msrn/training/recipes); the resolved one is in the file",
+        "Recipe": f"`{card.recipe.get('name')}`, in [recipes](../../src/msrn/training/recipes); "
+        "the resolved one is in the file",
         "Trained on": f"{card.data}; every {_nth(card)}th image held out",
         "Training": f"{training['steps']:,} steps, {training['patches']:,} patches, {training['hours']} hours on one "
-        f"or two cores ({training['processor']}), other work beside it; earlier runs are in the [log](../experiments/README.md)",
+        f"or two cores ({training['processor']}), other work beside it; "
+        "earlier runs are in the [log](../experiments/README.md)",
         "Licence": card.licence,
         "File": f"`{entry.file}`, SHA-256 `{entry.sha256}`",
         "Made by revision": f"`{card.commit}`",
@@ -119,7 +123,7 @@ def _nth(card: weights.Card) -> int:
     return card.recipe.get("data", {}).get("validation_every", 20)
 
 
-def _scores(entry: weights.Entry) -> str:
+def _scores(entry: CatalogueRow) -> str:
     results = from_json((RESULTS / f"{entry.name}.json").read_text(encoding="utf-8"))
     return tables.markdown([replace(result, weights=entry.name) for result in results])
 
@@ -149,7 +153,7 @@ def time_all() -> None:
     (RESULTS / "speed.json").write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def picture(entry: weights.Entry) -> None:
+def picture(entry: CatalogueRow) -> None:
     """The demonstration's photograph of the task, restored by these weights."""
     case = next(case for case in demo.CASES if case[1] == entry.task)
     with tempfile.TemporaryDirectory() as folder:
@@ -185,7 +189,7 @@ def main() -> None:
         picture(entry)
 
 
-def is_current(entry: weights.Entry) -> bool:
+def is_current(entry: CatalogueRow) -> bool:
     """Whether a page says what it should."""
     path = PAGES / f"{entry.name}.md"
     return path.is_file() and path.read_text(encoding="utf-8") == page(entry)

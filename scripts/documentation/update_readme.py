@@ -19,6 +19,7 @@ from scripts.benchmarks.precision import CASES
 from msrn.evaluation import tables
 from msrn.evaluation.results import Evaluation, from_json, to_json
 from msrn.network import weights
+from msrn.network.catalogue import CatalogueRow
 
 ROOT = Path(__file__).parents[2]
 DIGITS = 9
@@ -27,7 +28,7 @@ README, RESULTS = ROOT / "README.md", ROOT / "docs" / "results"
 BEGIN, END = "<!-- scores: written by scripts/documentation/update_readme.py -->\n", "<!-- end of scores -->\n"
 
 
-def path_of(entry: weights.Entry) -> Path:
+def path_of(entry: CatalogueRow) -> Path:
     """The evaluation of one catalogue row."""
     return RESULTS / f"{entry.name}.json"
 
@@ -63,7 +64,7 @@ def table() -> str:
     return tables.markdown(results) + "\n"
 
 
-def _found(entry: weights.Entry) -> list[Evaluation]:
+def _found(entry: CatalogueRow) -> list[Evaluation]:
     """What is kept of these very weights."""
     path = path_of(entry)
     found = from_json(path.read_text(encoding="utf-8")) if path.is_file() else []
