@@ -3,20 +3,19 @@
 import numpy as np
 import pytest
 from PIL import Image
+from tests.helpers.files import rng
 from tests.helpers.networks import identity_weights
 
 import msrn
 from msrn.errors import UsageError
-from msrn.images.picture import Picture
+from msrn.images.picture import Picture, to_uint8
 from msrn.restoration.restorer import Restorer
-
-RNG = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.dtype(">u2")])
 @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 2), (5, 7, 3), (5, 7, 4)])
 def test_arrays_come_back_as_they_were(dtype, shape):
-    array = RNG.integers(0, np.iinfo(dtype).max, shape, endpoint=True).astype(dtype)
+    array = rng().integers(0, np.iinfo(dtype).max, shape, endpoint=True).astype(dtype)
     picture = Picture.from_array(array)
     assert picture.is_gray == (len(shape) == 2 or shape[2] == 2)
     assert (picture.alpha is None) == (len(shape) == 2 or shape[2] == 3)
@@ -35,14 +34,18 @@ def test_values_are_rounded_half_up_and_clipped():
         Picture(np.full((1, 1, 1), np.nan, np.float32)).to_array()
 
 
+def test_eight_bits_are_rounded_half_up():
+    assert to_uint8(np.array([-1, 0.5 / 255, 1.5 / 255, 2.4999 / 255, 2.0])).tolist() == [0, 1, 2, 2, 255]
+
+
 def test_floating_point_is_taken_as_it_is():
-    array = RNG.random((5, 7, 3))
+    array = rng().random((5, 7, 3))
     assert np.array_equal(Picture.from_array(array).pixels, array.transpose(2, 0, 1).astype(np.float32))
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
 def test_images_of_pil(mode):
-    image = Image.fromarray(RNG.integers(0, 256, (5, 7, 4), np.uint8), "RGBA").convert(mode)
+    image = Image.fromarray(rng().integers(0, 256, (5, 7, 4), np.uint8), "RGBA").convert(mode)
     assert Image.fromarray(Picture.from_array(image).to_array()).tobytes() == image.tobytes()
 
 

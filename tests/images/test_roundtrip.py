@@ -1,4 +1,4 @@
-"""Photographs through the whole command with a network that returns its input: what comes out is what went in."""
+"""Photographs through the whole way, file to file, with a network that returns its input: what goes in comes out."""
 
 import struct
 import subprocess
@@ -9,8 +9,8 @@ from io import BytesIO
 import imagecodecs
 import numpy as np
 import pytest
-import tifffile
-from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin
+from tests.helpers.files import IPTC, LAB, SRGB, color, exif_of, rng, slow_jpeg
 from tests.helpers.networks import identity_weights
 
 from msrn import images
@@ -19,14 +19,15 @@ from msrn.errors import ImageError, UsageError
 from msrn.images.picture import Metadata, Picture
 from msrn.restoration.restorer import Restorer
 
-RNG = np.random.default_rng(0)
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-
 
 @pytest.fixture(scope="module", params=["denoise", "jpeg"])
 def restorer(request):
     return Restorer(identity_weights(request.param), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def denoiser():
+    return Restorer(identity_weights("denoise"), device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -43,29 +44,14 @@ def through(restorer, source, target):
     return images.read(target)
 
 
-def exif_of(tags) -> bytes:
-    block = Image.Exif()
-    for tag, value in tags.items():
-        block[tag] = value
-    return block.tobytes()
-
-
-def exif() -> bytes:
-    block = Image.Exif()
-    block[ExifTags.Base.Make] = "Maker"
-    block[ExifTags.IFD.Exif] = {ExifTags.Base.ExposureTime: 0.01}
-    block[ExifTags.IFD.GPSInfo] = {ExifTags.GPS.GPSLatitudeRef: "N"}
-    return block.tobytes()
-
-
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("alpha", [False, True])
 def test_round_trip(tmp_path, restorer, suffix, bits, channels, alpha):
     top = 2**bits - 1
-    samples = RNG.integers(0, top + 1, (channels + alpha, 37, 41)).astype(np.float32) / np.float32(top)
-    metadata = Metadata(bits, SRGB, exif(), (300.0, 240.0), b"<x:xmpmeta/>")
+    samples = rng().integers(0, top + 1, (channels + alpha, 37, 41)).astype(np.float32) / np.float32(top)
+    metadata = Metadata(bits, SRGB, exif_of(Make="Maker"), (300.0, 240.0), b"<x:xmpmeta/>")
     source, target = tmp_path / f"in.{suffix}", tmp_path / f"out.{suffix}"
     images.write(Picture(samples[:channels], samples[channels:] if alpha else None, metadata), source)
     before, after = images.read(source), through(restorer, source, target)
@@ -77,17 +63,10 @@ def test_round_trip(tmp_path, restorer, suffix, bits, channels, alpha):
     assert after.metadata.dpi == pytest.approx((300, 240), abs=0.02)
 
 
-# --- every kind of image: what comes out ------------------------------------------------------------------------
-
-
 def stored(image, file_format="PNG", **options):
     stream = BytesIO()
     image.save(stream, file_format, **options)
     return stream.getvalue()
-
-
-def color():
-    return Image.fromarray(RNG.integers(0, 256, (9, 11, 3), np.uint8))
 
 
 MODES = {
@@ -96,7 +75,7 @@ MODES = {
     "1": (lambda: stored(color().convert("1")), 1, False),
     "P+tRNS": (lambda: stored(color().quantize(8), transparency=0), 3, True),
     "RGBA": (lambda: stored(color().convert("RGBA")), 3, True),
-    "I;16": (lambda: imagecodecs.png_encode(RNG.integers(0, 65536, (9, 11), dtype=np.uint16)), 1, False),
+    "I;16": (lambda: imagecodecs.png_encode(rng().integers(0, 65536, (9, 11), dtype=np.uint16)), 1, False),
     "1×1": (lambda: stored(color().resize((1, 1))), 3, False),
     "1×N": (lambda: stored(color().resize((1, 50))), 3, False),
     "N×1": (lambda: stored(color().resize((50, 1))), 3, False),
@@ -115,48 +94,32 @@ def test_modes_come_out_as_what_they_are(tmp_path, restorer, mode):
 
 
 @pytest.mark.parametrize("inverted", [False, True])
-def test_ycck_and_cmyk_without_a_profile_are_refused(tmp_path, restorer, inverted):
+def test_ycck_and_cmyk_without_a_profile_are_refused(tmp_path, denoiser, inverted):
     data = stored(color().convert("CMYK"), "JPEG", quality=90)
     if inverted:  # Adobe's marker says that it is YCCK
         at = data.index(b"Adobe")
         data = data[: at + 11] + b"\x02" + data[at + 12 :]
     (tmp_path / "in.jpg").write_bytes(data)
     with pytest.raises(ImageError, match="CMYK without a colour profile"):
-        through(restorer, tmp_path / "in.jpg", tmp_path / "out.png")
+        through(denoiser, tmp_path / "in.jpg", tmp_path / "out.png")
 
 
 @pytest.mark.parametrize("kind", ["wide", "broken", "oversized"])
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])
-def test_colour_profiles_are_carried_never_judged(tmp_path, restorer, kind, suffix):
-    profile = {"wide": LAB, "broken": b"nonsense" * 40, "oversized": RNG.bytes(5_000_000)}[kind]
-    picture = Picture(RNG.random((3, 9, 11), np.float32), metadata=Metadata(icc_profile=profile))
+def test_colour_profiles_are_carried_never_judged(tmp_path, denoiser, kind, suffix):
+    profile = {"wide": LAB, "broken": b"nonsense" * 40, "oversized": rng().bytes(5_000_000)}[kind]
+    picture = Picture(rng().random((3, 9, 11), np.float32), metadata=Metadata(icc_profile=profile))
     images.write(picture, tmp_path / f"in.{suffix}")
-    after = through(restorer, tmp_path / f"in.{suffix}", tmp_path / f"out.{suffix}")
+    after = through(denoiser, tmp_path / f"in.{suffix}", tmp_path / f"out.{suffix}")
     assert after.metadata.icc_profile == profile
-
-
-def test_metadata_that_a_format_cannot_hold_is_said_to_be_left_out(tmp_path, caplog):
-    large = Metadata(icc_profile=RNG.bytes(9_000_000), exif=b"Exif\0\0" + RNG.bytes(70_000), xmp=RNG.bytes(70_000))
-    for suffix, left_out in {"png": ["icc_profile"], "jpg": ["exif", "xmp"]}.items():
-        caplog.clear()
-        images.write(Picture(RNG.random((3, 9, 11), np.float32), metadata=large), tmp_path / f"out.{suffix}")
-        assert [record.getMessage().split()[1] for record in caplog.records] == left_out
-        assert images.read(tmp_path / f"out.{suffix}").height == 9
-    gray = Picture(RNG.random((1, 9, 11), np.float32), metadata=Metadata(icc_profile=bytes(16) + b"GRAY" + bytes(200)))
-    images.write(gray, tmp_path / "out.webp")
-    assert "for gray" in caplog.text
-    assert images.read(tmp_path / "out.webp").metadata.icc_profile is None
-
-
-IPTC = b"\x1c\x02\x78\0\x07Caption\x1c\x02\x19\0\x05a key"
 
 
 @pytest.mark.parametrize("source", ["jpg", "png", "tif"])
 @pytest.mark.parametrize("target", ["jpg", "png", "tif", "webp"])
-def test_captions_in_iptc_and_comments_are_carried_where_there_is_a_place(tmp_path, restorer, source, target, caplog):
+def test_captions_in_iptc_and_comments_are_carried_where_there_is_a_place(tmp_path, denoiser, source, target, caplog):
     metadata = Metadata(iptc=IPTC, comment="Käse".encode())
-    images.write(Picture(RNG.random((3, 9, 11), np.float32), metadata=metadata), tmp_path / f"in.{source}")
-    after = through(restorer, tmp_path / f"in.{source}", tmp_path / f"out.{target}").metadata
+    images.write(Picture(rng().random((3, 9, 11), np.float32), metadata=metadata), tmp_path / f"in.{source}")
+    after = through(denoiser, tmp_path / f"in.{source}", tmp_path / f"out.{target}").metadata
     assert after.iptc == (None if target == "webp" else IPTC)
     assert ("iptc of 22 bytes is left out" in caplog.text) == (target == "webp")
     assert after.comment == (metadata.comment if source == target == "jpg" else None)
@@ -165,16 +128,7 @@ def test_captions_in_iptc_and_comments_are_carried_where_there_is_a_place(tmp_pa
             assert image.text["Comment"] == "Käse"
 
 
-@pytest.mark.parametrize("words", [True, False])
-def test_iptc_is_found_as_other_programs_write_it(tmp_path, words):
-    padded = IPTC + bytes(-len(IPTC) % 4)
-    value = struct.unpack(f"<{len(padded) // 4}I", padded) if words else padded
-    tag = (33723, "I" if words else "B", len(value), value, True)
-    tifffile.imwrite(tmp_path / "x.tif", np.zeros((8, 8, 3), np.uint8), photometric="rgb", extratags=[tag])
-    assert images.read(tmp_path / "x.tif").metadata.iptc == padded
-
-
-def test_png_texts_and_colours_are_carried_as_they_came(tmp_path, restorer, caplog):
+def test_png_texts_and_colours_are_carried_as_they_came(tmp_path, denoiser, caplog):
     info = PngImagePlugin.PngInfo()
     info.add(b"gAMA", struct.pack(">I", 100_000))
     info.add(b"gAMA", struct.pack(">I", 1))  # a second one, and one that is too long
@@ -183,7 +137,7 @@ def test_png_texts_and_colours_are_carried_as_they_came(tmp_path, restorer, capl
     info.add_text("parameters", "a cat, steps: 20", zip=True)
     info.add_itxt("Title", "Käse", lang="de")
     color().save(tmp_path / "in.png", pnginfo=info)
-    after = through(restorer, tmp_path / "in.png", tmp_path / "out.png")
+    after = through(denoiser, tmp_path / "in.png", tmp_path / "out.png")
     assert after.metadata.png_chunks == images.read(tmp_path / "in.png").metadata.png_chunks
     assert [after.metadata.png_chunks.count(name) for name in (b"gAMA", b"cICP", b"zTXt", b"iTXt")] == [1] * 4
     assert b"sRGB" not in after.metadata.png_chunks
@@ -191,19 +145,19 @@ def test_png_texts_and_colours_are_carried_as_they_came(tmp_path, restorer, capl
         assert image.text == {"parameters": "a cat, steps: 20", "Title": "Käse"}
         assert image.info["gamma"] == 1
     assert not caplog.text
-    through(restorer, tmp_path / "in.png", tmp_path / "out.jpg")
+    through(denoiser, tmp_path / "in.png", tmp_path / "out.jpg")
     assert "they will look different" in caplog.text
     images.write(after, tmp_path / "bare.png", strip_metadata=True)
     assert images.read(tmp_path / "bare.png").metadata.png_chunks is None
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
-def test_what_photographers_write_into_files_is_carried_to_every_format(tmp_path, restorer, suffix):
-    block = exif_of({ExifTags.Base.XPTitle: "Title".encode("utf-16le"), ExifTags.Base.Rating: 5})
+def test_what_photographers_write_into_files_is_carried_to_every_format(tmp_path, denoiser, suffix):
+    block = exif_of(XPTitle="Title".encode("utf-16le"), Rating=5)
     color().save(tmp_path / "in.jpg", exif=block, dpi=(300, 300))
     color().save(tmp_path / "in.tif", exif=block, dpi=(300, 300))
     for source in ("in.jpg", "in.tif"):
-        through(restorer, tmp_path / source, tmp_path / f"{source}.{suffix}")
+        through(denoiser, tmp_path / source, tmp_path / f"{source}.{suffix}")
         with Image.open(tmp_path / f"{source}.{suffix}") as image:
             tags = image.getexif()
             assert bytes(tags[ExifTags.Base.XPTitle]).startswith("Title".encode("utf-16le"))
@@ -212,32 +166,21 @@ def test_what_photographers_write_into_files_is_carried_to_every_format(tmp_path
 
 @pytest.mark.parametrize("target", ["jpg", "png", "tif", "webp"])
 @pytest.mark.parametrize("source", ["jpg", "png", "tif", "webp"])
-def test_resolution_is_carried_from_every_format_to_every_other(tmp_path, restorer, source, target):
+def test_resolution_is_carried_from_every_format_to_every_other(tmp_path, denoiser, source, target):
     images.write(
-        Picture(RNG.random((3, 9, 11), np.float32), metadata=Metadata(dpi=(300, 240))), tmp_path / f"in.{source}"
+        Picture(rng().random((3, 9, 11), np.float32), metadata=Metadata(dpi=(300, 240))), tmp_path / f"in.{source}"
     )
-    after = through(restorer, tmp_path / f"in.{source}", tmp_path / f"out.{target}")
+    after = through(denoiser, tmp_path / f"in.{source}", tmp_path / f"out.{target}")
     assert after.metadata.dpi == pytest.approx((300, 240), abs=0.1)
 
 
-def test_of_several_views_none_is_taken_silently(tmp_path):
-    pair = {"format": "MPO", "save_all": True, "append_images": [color().rotate(180)]}
-    color().save(tmp_path / "stereo.jpg", **pair)
-    with pytest.raises(ImageError, match="2 frames"):
-        images.read(tmp_path / "stereo.jpg")
-    color().save(tmp_path / "hdr.jpg", **pair, xmp=b"http://ns.adobe.com/hdr-gain-map/1.0/")
-    color().save(tmp_path / "preview.jpg", **pair | {"append_images": [color().reduce(2)]})
-    for name in ("hdr.jpg", "preview.jpg"):
-        assert images.read(tmp_path / name).width == color().width
-
-
-def test_a_profile_that_is_a_bomb_costs_the_profile_or_the_file(tmp_path, restorer):
+def test_a_profile_that_is_a_bomb_costs_the_profile_or_the_file(tmp_path, denoiser):
     data = stored(color())
-    chunk = b"iCCP" + b"bomb\0\0" + zlib.compress(bytes(300_000_000), 9)
+    chunk = b"iCCP" + b"bomb\0\0" + zlib.compress(bytes(64 << 20))
     chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
     (tmp_path / "in.png").write_bytes(data[:33] + chunk + data[33:])
     try:
-        after = through(restorer, tmp_path / "in.png", tmp_path / "out.png")
+        after = through(denoiser, tmp_path / "in.png", tmp_path / "out.png")
     except ImageError:
         assert not (tmp_path / "out.png").exists()
     else:
@@ -247,12 +190,9 @@ def test_a_profile_that_is_a_bomb_costs_the_profile_or_the_file(tmp_path, restor
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (13, 1), (31, 33)])
 @pytest.mark.parametrize(("scale", "exact"), [(2, None), (1.7, None), (3.33, None), (None, (101, 67))])
 def test_output_sizes_are_exactly_what_was_asked_for(enlarger, size, scale, exact):
-    result = enlarger(Picture(RNG.random((3, *size), np.float32)), scale=scale, size=exact)
+    result = enlarger(Picture(rng().random((3, *size), np.float32)), scale=scale, size=exact)
     expected = exact or tuple(int(np.ceil(side * scale)) for side in size)
     assert (result.height, result.width) == expected
-
-
-# --- limits -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("suffix", "side"), [("jpg", 33_000), ("webp", 8_200)])
@@ -263,16 +203,14 @@ def test_sizes_beyond_the_formats_are_refused_before_any_work(tmp_path, enlarger
         through(enlarger, tmp_path / "in.png", tmp_path / f"out.{suffix}")
 
 
-def test_a_huge_progressive_jpeg_is_refused_by_its_size_and_given_up_by_the_clock(tmp_path, restorer):
-    """Sixty scans over many megapixels: cheap to store, dear to decode."""
-    data = stored(Image.new("RGB", (8000, 6000), "white"), "JPEG", progressive=True)
+def test_a_jpeg_of_many_scans_is_refused_by_its_size_and_given_up_by_the_clock(tmp_path, denoiser):
     for name in ("a.jpg", "b.jpg"):
-        (tmp_path / name).write_bytes(data)
+        (tmp_path / name).write_bytes(slow_jpeg())
     plan = plan_outputs([tmp_path / "a.jpg", tmp_path / "b.jpg"], tmp_path / "out")
-    for limits, message in ((Limits(pixels=40_000_000), "40,000,000 pixels"), (Limits(seconds=0.1), "more than 0.1 s")):
+    for limits, message in ((Limits(pixels=2_000_000), "2,000,000 pixels"), (Limits(seconds=0.5), "more than 0.5 s")):
         with claim(plan) as output:
-            outcomes = restore_files(plan.jobs, output, restorer, limits=limits)
-        assert all(message in str(outcome.error) for outcome in outcomes)
+            outcomes = restore_files(plan.jobs, output, denoiser, limits=limits)
+        assert [message in str(outcome.error) for outcome in outcomes] == [True, True]
 
 
 SHORT_OF_MEMORY = """
@@ -281,15 +219,15 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.helpers.networks import identity_weights
 from msrn.batch import claim, plan_outputs, restore_files
-from msrn.engine import Restorer
-restorer = Restorer(identity_weights("denoise"), device="cpu")
+from msrn.restoration.restorer import Restorer
+denoiser = Restorer(identity_weights("denoise"), device="cpu", backend="eager", precision="fp32")
 plan = plan_outputs([Path({source!r})], Path({target!r}))
 with claim(plan) as output:
-    restore_files(plan.jobs[:1], output, restorer)  # everything is imported and started
+    restore_files(plan.jobs[:1], output, denoiser)  # everything is imported and started
 pages = int(Path("/proc/self/statm").read_text().split()[0])
-resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + (400 << 20), resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + (256 << 20), resource.RLIM_INFINITY))
 with claim(plan) as output:
-    for outcome in restore_files(plan.jobs, output, restorer):
+    for outcome in restore_files(plan.jobs, output, denoiser):
         print(outcome.job.source.name, outcome.skipped, outcome.error)
 """
 
@@ -298,8 +236,8 @@ with claim(plan) as output:
 def test_out_of_memory_costs_one_file(tmp_path, request):
     folder = tmp_path / "in"
     for name in ("a", "c"):
-        images.write(Picture(RNG.random((3, 9, 11), np.float32)), folder / f"{name}.png")
-    Image.new("RGB", (9000, 9000)).save(folder / "b.png")
+        images.write(Picture(rng().random((3, 9, 11), np.float32)), folder / f"{name}.png")
+    Image.new("RGB", (6000, 6000)).save(folder / "b.png")
     code = SHORT_OF_MEMORY.format(root=str(request.config.rootpath), source=str(folder), target=str(tmp_path / "out"))
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
@@ -307,11 +245,3 @@ def test_out_of_memory_costs_one_file(tmp_path, request):
     assert a == "a.png done before None"
     assert "more memory than there is" in b
     assert c == "c.png  None"
-
-
-def test_the_commands_limits_are_the_files_modules():
-    from msrn import video
-    from msrn.cli.restore import Common
-
-    assert (Common.max_pixels, Common.max_bytes) == (images.MAX_PIXELS, images.MAX_BYTES)
-    assert (Common.max_seconds, Common.max_frames) == (Limits().seconds, video.MAX_FRAMES)
