@@ -123,8 +123,9 @@ def test_every_weights_file_has_a_page_that_says_what_it_says(tmp_path, monkeypa
     path = cards.PAGES / f"{first.name}.md"
     path.write_text(path.read_text(encoding="utf-8").replace("| set5 |", "| set6 |", 1), encoding="utf-8")
     assert not cards.is_current(first)
-    drawn = cards.curve([[0, 0.0, {"2": 28.5, "3": 26.1}], [500, 0.1, {"2": 29.4, "3": 26.6}]])
-    assert drawn.count("<polyline") == 2
+    drawn = cards.curve([[0, 0.0, {"2": 28.5, "3": 26.1}], [500, 0.1, {"2": 29.4, "3": 26.6}]]).decode()
+    assert "2: 29.40" in drawn
+    assert "3: 26.60" in drawn
 
 
 def test_evaluations_add_up_and_are_what_the_cards_say():
