@@ -17,17 +17,19 @@ import torch
 
 from msrn.cli.console import say
 from msrn.network import weights
-from msrn.training import checkpoint
-from msrn.training import recipe as recipes
+from msrn.training import checkpoint, recipe_file
+from msrn.training.held_out import restorer_of
 from msrn.training.loader import load_material
-from msrn.training.trainer import fit, validate_network
+from msrn.training.recipe import Recipe
+from msrn.training.setting import Computing
+from msrn.training.trainer import fit
 
 PAPERS = {"sr": "[2, 3, 4]", "denoise": "[30, 70]", "jpeg": "[10, 20]"}
 """What is drawn: scales, or the lowest and highest σ or quality."""
 SCORED = {"sr": "[2, 3, 4]", "denoise": "[30, 50, 70]", "jpeg": "[10, 20]"}
 
 
-def plan(task: str, papers: bool, steps: int) -> recipes.Recipe:
+def plan(task: str, papers: bool, steps: int) -> Recipe:
     """The recipe of one of the two runs."""
     changes = {
         "seed": 81,
@@ -42,7 +44,7 @@ def plan(task: str, papers: bool, steps: int) -> recipes.Recipe:
     }
     if papers:
         changes["data.levels"] = PAPERS[task]
-    return recipes.load(Path(f"{task}_s2"), [f"{key}={value}" for key, value in changes.items()])
+    return recipe_file.load(Path(f"{task}_s2"), [f"{key}={value}" for key, value in changes.items()])
 
 
 def scores(task: str, papers: bool, options: argparse.Namespace) -> dict[str, float]:
@@ -54,14 +56,12 @@ def scores(task: str, papers: bool, options: argparse.Namespace) -> dict[str, fl
         recipe,
         options.data,
         folder,
+        Computing("cpu", options.precision, options.compile),
         resume=begun,
         initial=None if begun else weights.load(task),
-        device="cpu",
-        precision=options.precision,
-        compiled=options.compile,
     )
     material = load_material(recipe, options.data, torch.device("cpu"))
-    return validate_network(run.average, material.held_out, recipe)
+    return material.held_out.score(restorer_of(run.average))
 
 
 def main() -> None:

@@ -20,13 +20,14 @@ from pathlib import Path
 import torch
 
 from msrn.system.machine import keep_freed_memory
-from msrn.training import recipe as recipes
+from msrn.training import recipe_file
 from msrn.training.distributed import World
 from msrn.training.loader import Feed, Pairs, load_material
 from msrn.training.loss import objective
 from msrn.training.recipe import Recipe
-from msrn.training.state import Setting, choose_training_precision, network_config, start
-from msrn.training.trainer import choose_forward, train_step
+from msrn.training.setting import Setting, choose_training_precision
+from msrn.training.state import network_config, start_run
+from msrn.training.trainer import train_step
 
 PLAIN, OURS, COMPILED = "plain loop", "msrn train", "msrn train --compile"
 WARM_UP = 2
@@ -35,7 +36,7 @@ WARM_UP = 2
 
 def plain(recipe: Recipe) -> Callable[[Pairs], object]:
     """The loop that anyone would write first."""
-    network = start(recipe, None, Setting()).network.to(memory_format=torch.contiguous_format).train()
+    network = start_run(recipe, None, Setting()).network.to(memory_format=torch.contiguous_format).train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-6)
 
     def step(parts: Pairs) -> float:
@@ -52,10 +53,10 @@ def plain(recipe: Recipe) -> Callable[[Pairs], object]:
 def ours(recipe: Recipe, precision: torch.dtype, compiled: bool) -> Callable[[Pairs], object]:
     """What ``msrn train`` does."""
     keep_freed_memory()
-    setting = Setting(precision=precision)
-    run = start(recipe, None, setting)
-    forward = choose_forward(run.network, compiled, setting)
-    return lambda parts: train_step(run, forward, parts, recipe, setting, 1e-6)
+    setting = Setting(precision=precision, compiled=compiled)
+    run = start_run(recipe, None, setting)
+    options = recipe.optimiser.model_copy(update={"rate": 1e-6})
+    return lambda parts: train_step(run, parts, recipe.loss, options, setting)
 
 
 def loop(name: str, recipe: Recipe, precision: torch.dtype, parent: Connection) -> None:
@@ -77,14 +78,14 @@ def bytes_per_patch(recipe: Recipe, precision: torch.dtype) -> float:
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    setting = Setting(precision=precision)
-    forward = choose_forward(start(recipe, None, setting).network.train(), compiled=False, setting=setting)
+    run = start_run(recipe, None, Setting(precision=precision))
+    run.network.train()
     patches = torch.rand(2, recipe.network.in_channels, recipe.data.patch, recipe.data.patch)
     with (
         torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
         torch.autocast("cpu", dtype=precision, enabled=precision != torch.float32),
     ):
-        outputs = forward(patches)
+        outputs = run.forward(patches)
     del outputs
     return sum(kept.values()) / len(patches)
 
@@ -99,10 +100,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
 
-    recipe = recipes.load(options.recipe, [*options.set, "data.resident=false"])
+    recipe = recipe_file.load(options.recipe, [*options.set, "data.resident=false"])
     recipe = recipe.model_copy(update={"growth": None})
     device = torch.device("cpu")
-    feed = Feed(load_material(recipe, options.data_root, device), recipe, World(), device)
+    feed = Feed(load_material(recipe, options.data_root, device).sampler, recipe.optimiser, World(), device)
     automatic = choose_training_precision(device, "auto")
     context = get_context("spawn")
     loops: dict[str, Connection] = {}

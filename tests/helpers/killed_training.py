@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 
 from msrn.training import checkpoint
-from msrn.training.recipe import validate
+from msrn.training.recipe_file import validate
+from msrn.training.setting import Computing
 from msrn.training.trainer import fit
 
 
@@ -45,7 +46,7 @@ def live(data, folder, steps, say):
         sys.stderr.write(f"{error}\n")
         os._exit(3)
     resume = checkpoint.latest(folder) is not None
-    fit(recipe(steps), data, folder, resume=resume, device="cpu", precision="fp32", report=lambda now: say())
+    fit(recipe(steps), data, folder, Computing("cpu", "fp32"), resume=resume, report=lambda now: say())
     os._exit(0)
 
 

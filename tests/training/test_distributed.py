@@ -16,9 +16,9 @@ from msrn.errors import UsageError
 from msrn.images.degradations import degradation_for
 from msrn.training import checkpoint, distributed
 from msrn.training.distributed import SharedBatchNorm, World, share_batchnorms, world
-from msrn.training.loader import Feed, Material
+from msrn.training.loader import Feed
 from msrn.training.patches import PatchSampler
-from msrn.training.recipe import validate
+from msrn.training.recipe_file import validate
 from msrn.training.resident_patches import ResidentSampler
 
 # What one process of a group does. Rank 1 of the first attempt may die after a given step.
@@ -26,9 +26,10 @@ MEMBER = """
 import json, os, signal, sys
 from pathlib import Path
 import torch
-from msrn.feed import Feed
-from msrn.recipe import validate
-from msrn.train import fit
+from msrn.training.loader import Feed
+from msrn.training.recipe_file import validate
+from msrn.training.setting import Computing
+from msrn.training.trainer import fit
 
 torch.set_num_threads(1)
 values, folder, death = json.loads(sys.argv[1]), Path(sys.argv[3]), int(sys.argv[4])
@@ -41,7 +42,7 @@ def parts(self, step):
     return draw(self, step)
 
 Feed.parts = parts
-fit(validate(values, "group"), data, folder, device="cpu", precision="fp32")
+fit(validate(values, "group"), data, folder, Computing("cpu", "fp32"))
 """
 
 
@@ -127,7 +128,7 @@ def test_every_patch_of_a_batch_is_drawn_by_exactly_one_process(resident, task):
         recipe = validate(values(batch=12, accumulate=parts), "test")
         drawn = {}
         for rank in range(size):
-            feed = Feed(Material(sampler, [], ""), recipe, World(rank, size), torch.device("cpu"))
+            feed = Feed(sampler, recipe.optimiser, World(rank, size), torch.device("cpu"))
             for part, pair in enumerate(feed.parts(5)):
                 drawn[part, rank] = pair
         for index, expected in enumerate(whole):
@@ -137,7 +138,7 @@ def test_every_patch_of_a_batch_is_drawn_by_exactly_one_process(resident, task):
 def test_a_batch_that_does_not_divide_is_refused():
     recipe = validate(values(batch=4), "test")
     with pytest.raises(UsageError, match=r"optimiser\.batch \(4\) must be a multiple of 3 processes"):
-        Feed(Material(None, [], ""), recipe, World(0, 3), torch.device("cpu"))
+        Feed(None, recipe.optimiser, World(0, 3), torch.device("cpu"))
 
 
 def test_an_incomplete_environment_is_refused(monkeypatch):

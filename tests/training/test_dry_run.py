@@ -7,31 +7,19 @@ import sys
 import numpy as np
 import pytest
 import torch
+from tests.helpers.recipes import recipe, train
 
 from msrn.network.config import MSRNConfig
 from msrn.network.memnet import MSRN
 from msrn.training import dry_run
 from msrn.training.loader import load_material
-from msrn.training.recipe import validate
-from msrn.training.state import Setting
-from msrn.training.trainer import fit
+from msrn.training.setting import Setting
 
-RECIPE = validate(
-    {
-        "name": "tiny",
-        "task": "denoise",
-        "network": {"memory_blocks": 2, "recursions": 2, "channels": 3},
-        "growth": {"start": 1, "step": 2},
-        "data": {"folders": ["images"], "patch": 16, "validation_every": 4, "validation_levels": [20]},
-        "optimiser": {"batch": 2, "steps": 6},
-        "evaluate_every": 3,
-    },
-    "test",
-)
+RECIPE = recipe(growth={"start": 1, "step": 2}, data__patch=16, optimiser={"batch": 2, "steps": 6}, evaluate_every=3)
 
 
 def test_tensorboard_has_curves_pictures_and_the_ensemble(data_folder, tmp_path):
-    fit(RECIPE, data_folder, tmp_path, device="cpu", tensorboard=True)
+    train(RECIPE, data_folder, tmp_path, tensorboard=True)
     code = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
@@ -54,7 +42,7 @@ print(json.dumps({tag: [e.step for e in events.Scalars(tag)] for tag in tags["sc
 def test_without_tensorboard_the_extra_is_named(data_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", None)
     with pytest.raises(Exception, match=r"msrn-pytorch\[train\]"):
-        fit(RECIPE, data_folder, tmp_path, device="cpu", tensorboard=True)
+        train(RECIPE, data_folder, tmp_path, tensorboard=True)
 
 
 def test_the_sheet_shows_the_runs_first_patches(data_folder):
@@ -66,12 +54,12 @@ def test_the_sheet_shows_the_runs_first_patches(data_folder):
     assert np.array_equal(drawn[0, 16:, 16:32], clean[1, 0])
 
 
-def test_the_forecast_counts_both_phases_of_a_growing_run(data_folder, monkeypatch):
+def test_the_forecast_counts_both_phases_of_a_growing_run(data_folder):
     """Two steps of 0.1 + 0.9 s before growing, four of 0.1 + 1.9 s after."""
     times = {1: (0.1, 0.9), 2: (0.1, 1.9)}
-    monkeypatch.setattr(dry_run, "_time_step", lambda run, *_: times[run.network.config.recursions])
     material = load_material(RECIPE, data_folder, torch.device("cpu"))
-    expected = dry_run.forecast(RECIPE, material, Setting())
+    timed = lambda run, *_: times[run.network.config.recursions]  # noqa: E731
+    expected = dry_run.forecast_training(RECIPE, material, Setting(), timed)
     assert expected.hours == pytest.approx((2 * 1.0 + 4 * 2.0) / 3600)
     assert expected.patches_per_second == pytest.approx(1.0)
     assert expected.data_share == pytest.approx(0.05)
@@ -81,7 +69,7 @@ def test_the_forecast_counts_both_phases_of_a_growing_run(data_folder, monkeypat
 
 def test_a_forecast_is_measured(data_folder):
     material = load_material(RECIPE, data_folder, torch.device("cpu"))
-    expected = dry_run.forecast(RECIPE, material, Setting())
+    expected = dry_run.forecast_training(RECIPE, material, Setting())
     assert 0 < expected.hours < 1
     assert 0 < expected.data_share < 1
     assert expected.peak_bytes > 50e6
@@ -89,4 +77,4 @@ def test_a_forecast_is_measured(data_folder):
 
 def test_a_forecast_does_without_the_peak_where_the_system_does_not_tell(monkeypatch):
     monkeypatch.setitem(sys.modules, "resource", None)
-    assert dry_run._peak_bytes(torch.device("cpu")) == 0
+    assert dry_run.peak_bytes(torch.device("cpu")) == 0

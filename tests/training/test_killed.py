@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 KILLS = int(os.environ.get("MSRN_KILLS", "6"))
-"""100 takes three minutes: ``MSRN_KILLS=100 pytest tests/test_killed.py``."""
+"""100 takes three minutes: ``MSRN_KILLS=100 pytest tests/training/test_killed.py``."""
 
 
 @pytest.mark.timeout(300 + 10 * KILLS)

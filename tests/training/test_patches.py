@@ -12,7 +12,7 @@ from msrn.images.picture import to_uint8
 from msrn.images.resize import resize
 from msrn.training.loader import load_material
 from msrn.training.patches import Pack, PatchSampler, digest_of, load_pack, off_grid, read_folders, save_pack, split
-from msrn.training.recipe import validate
+from msrn.training.recipe_file import validate
 
 
 def images(sides=((90, 80), (120, 100), (100, 130))):

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from msrn.errors import UsageError
-from msrn.training.recipe import PACKAGED, OptimiserRecipe, differences, load, schema, validate
+from msrn.training.recipe import OptimiserRecipe, forbidden_changes
+from msrn.training.recipe_file import PACKAGED, load, schema, validate
 
 RECIPES = sorted(PACKAGED.glob("*.toml"))
 SMALL = {
@@ -34,7 +35,7 @@ def test_recipes_of_the_package_are_found_by_name(tmp_path, monkeypatch):
 
 
 def test_the_schema_that_editors_read_is_current():
-    """``msrn schema > src/msrn/recipes/schema.json`` after a change of the recipes' classes."""
+    """``msrn schema > src/msrn/training/recipes/schema.json`` after a change of the recipes' classes."""
     assert json.loads((RECIPES[0].parent / "schema.json").read_text(encoding="utf-8")) == schema()
     assert schema()["$defs"]["OptimiserRecipe"]["properties"]["momentum"]["description"] == "Of SGD."
     for path in RECIPES:
@@ -225,10 +226,11 @@ def test_batchnorms_freeze_at_their_step_or_never():
     assert [options.frozen_at(step) for step in range(5)] == [False, False, False, True, True]
 
 
-def test_differences_name_the_fields():
+def test_changes_that_a_resumed_run_does_not_take_are_named():
     old = validate(SMALL, "old")
-    new = validate(SMALL | {"seed": 4, "growth": {"step": 2}}, "new")
-    assert differences(old, old) == []
-    named = differences(old, new)
+    new = validate(SMALL | {"seed": 4, "growth": {"step": 2}, "keep": 9}, "new")
+    assert forbidden_changes(old, old, 1) == []
+    named = forbidden_changes(old, new, 1)
+    assert not any(line.startswith("keep") for line in named)
     assert "seed: 0 -> 4" in named
     assert any(line.startswith("growth") for line in named)

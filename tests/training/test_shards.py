@@ -15,14 +15,13 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from PIL import Image
+from tests.helpers.recipes import recipe, train
 
 from msrn.errors import ImageError, UsageError
 from msrn.images.folder import load_plane
 from msrn.training import known_sets
 from msrn.training.patches import split
-from msrn.training.recipe import validate
 from msrn.training.shards import Shards, prepare, verify
-from msrn.training.trainer import fit
 
 
 def noise(height, width, seed, channels=3):
@@ -46,7 +45,7 @@ def photos(tmp_path_factory):
 
 
 def sources(folder):
-    return [known_sets.find(str(folder), folder)]
+    return [known_sets.locate(str(folder), folder)]
 
 
 @pytest.fixture(scope="module")
@@ -335,19 +334,12 @@ def test_training_on_shards_equals_training_on_their_files(prepared, photos, tmp
         shutil.copy(photos / f"{stem}.{suffix}", flat / f"{number}.{suffix}")
     losses = {}
     for source in (flat, folder):
-        plan = validate(
-            {
-                "name": "tiny",
-                "task": "jpeg",
-                "network": {"memory_blocks": 1, "recursions": 1, "channels": 2},
-                "data": {"folders": [str(source)], "patch": 12, "validation_every": 4, "validation_levels": [10]},
-                "optimiser": {"batch": 4, "steps": 4},
-            },
-            "test",
-        )
+        network = {"memory_blocks": 1, "recursions": 1, "channels": 2}
+        data = {"folders": [str(source)], "patch": 12, "validation_every": 4, "validation_levels": [10]}
+        plan = recipe(task="jpeg", network=network, growth=None, data=data, optimiser={"batch": 4, "steps": 4})
         losses[source] = []
         run = tmp_path / f"run-{source.name}"
-        fit(plan, tmp_path, run, device="cpu", report=lambda now, s=source: losses[s].append(now.loss))
+        train(plan, tmp_path, run, report=lambda now, s=source: losses[s].append(now.loss))
     assert losses[flat] == losses[folder]
 
 
@@ -382,17 +374,17 @@ def test_known_sets_are_found_in_their_usual_layouts(name, files, tmp_path):
     for file in [*files, "Set14/image_SRF_4/img_001_SRF_4_LR.png", "DIV2K/DIV2K_train_HR/readme.txt"]:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
-    root, found = known_sets.find(name, tmp_path)
+    root, found = known_sets.locate(name, tmp_path)
     assert [path.relative_to(root).as_posix() for path in found] == files
 
 
 def test_unknown_and_absent_sets_are_named(tmp_path):
     with pytest.raises(UsageError, match=r"nowhere is neither a folder nor one of the known sets \(t91"):
-        known_sets.find("nowhere", tmp_path)
+        known_sets.locate("nowhere", tmp_path)
     with pytest.raises(UsageError, match="DIV2K is not under"):
-        known_sets.find("DIV2K", tmp_path)
+        known_sets.locate("DIV2K", tmp_path)
     with pytest.raises(UsageError, match="no images in"):
-        known_sets.find(str(tmp_path), tmp_path)
+        known_sets.locate(str(tmp_path), tmp_path)
 
 
 def test_the_sets_that_are_scored_on_are_marked():

@@ -5,15 +5,17 @@ import copy
 import pytest
 import torch
 from tests.helpers.networks import random_network
-from tests.training.test_trainer import one_step, recipe
+from tests.helpers.recipes import one_step, recipe
 
 from msrn.network.config import MSRNConfig
 from msrn.network.memnet import grow
 from msrn.training import state as runs
+from msrn.training.recipe import forbidden_changes
+from msrn.training.setting import Setting
 
 
 def started(**changes):
-    return runs.start(recipe(**changes), None, runs.Setting())
+    return runs.start_run(recipe(**changes), None, Setting())
 
 
 def test_the_average_follows_quickly_at_first():
@@ -26,18 +28,18 @@ def test_the_average_follows_quickly_at_first():
 
 def test_a_network_that_grows_takes_its_average_along():
     plan = recipe()
-    run = runs.start(plan, None, runs.Setting())
+    run = runs.start_run(plan, None, Setting())
     for parameter in run.average.parameters():
         parameter.data += 1
     expected = grow(run.average, plan.network.recursions).state_dict()
-    bigger = runs.grown(run, plan, runs.Setting()).average.state_dict()
+    bigger = runs.grow_run(run, plan.network, plan.optimiser, Setting()).average.state_dict()
     assert all(torch.equal(bigger[name], tensor) for name, tensor in expected.items())
 
 
 def test_statistics_frozen_before_a_run_was_prolonged_stay_frozen():
     old, new = recipe(growth=None), recipe(growth=None, optimiser__freeze_batchnorm_step=3)
-    assert runs._prolonged(old, new, 5).optimiser.freeze_batchnorm_step == 7
-    assert runs._prolonged(old, new, 3).optimiser.freeze_batchnorm_step == 3
+    assert forbidden_changes(old, new, 5) == ["optimiser.freeze_batchnorm_step: 7 -> 3"]
+    assert forbidden_changes(old, new, 3) == []
 
 
 def test_the_recipe_reaches_the_run():
@@ -55,11 +57,11 @@ def test_a_run_goes_on_in_the_layout_of_another_machine(monkeypatch, kind):
     plan = recipe(growth=None, optimiser__kind=kind)
     clean = torch.rand(2, 1, 12, 12, generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr(runs, "instructions", frozenset)
-    run = runs.start(plan, None, runs.Setting())
+    run = runs.start_run(plan, None, Setting())
     for _ in range(3):
         one_step(run, plan, clean, clean + 0.1)
     monkeypatch.setattr(runs, "instructions", lambda: frozenset({"avx512f"}))
-    moved = runs.restore(copy.deepcopy(runs.state_of(run, plan)), plan, runs.Setting())
+    moved = runs.resume_run(copy.deepcopy(runs.state_of(run, plan)), plan, Setting())
     assert moved.network.get_parameter("blocks.0.conv1.weight").stride() != (27, 9, 3, 1)
     for each in (run, moved):
         one_step(each, plan, clean, clean + 0.1)
@@ -70,6 +72,6 @@ def test_a_run_goes_on_in_the_layout_of_another_machine(monkeypatch, kind):
 
 def test_the_best_score_is_remembered():
     plan = recipe(growth=None)
-    run = runs.start(plan, None, runs.Setting())
+    run = runs.start_run(plan, None, Setting())
     run.best = 33.0
-    assert runs.restore(runs.state_of(run, plan), plan, runs.Setting()).best == 33
+    assert runs.resume_run(runs.state_of(run, plan), plan, Setting()).best == 33

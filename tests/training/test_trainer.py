@@ -9,55 +9,24 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import filelock
 import numpy as np
 import pytest
 import torch
 from tests.helpers.networks import random_network, random_weights
+from tests.helpers.recipes import assert_same, one_step, recipe, tensors_of, train
 
 from msrn.errors import MSRNError, OutputError, UsageError, WeightsError
+from msrn.images.degradations import GaussianNoise
 from msrn.network.config import MSRNConfig
+from msrn.system.locks import locked
 from msrn.training import checkpoint
+from msrn.training.held_out import HeldOut, restorer_of
 from msrn.training.patches import read_folders, save_pack
 from msrn.training.publish import publish
-from msrn.training.recipe import OptimiserRecipe, validate
-from msrn.training.state import Setting, read_run, start
-from msrn.training.trainer import choose_forward, fit, train_step, validate_network
-
-
-def recipe(**changes):
-    values = {
-        "name": "tiny",
-        "task": "denoise",
-        "network": {"memory_blocks": 2, "recursions": 2, "channels": 3},
-        "growth": {"start": 1, "step": 4},
-        "data": {"folders": ["images"], "patch": 12, "validation_every": 4, "validation_levels": [20]},
-        "optimiser": {"batch": 2, "steps": 12, "decay_steps": 4, "warmup_steps": 2, "freeze_batchnorm_step": 7},
-        "evaluate_every": 5,
-    }
-    for key, value in changes.items():
-        section, _, leaf = key.partition("__")
-        values[section] = values[section] | {leaf: value} if leaf else value
-    return validate(values, "test")
-
-
-def state_of(run):
-    return {"network": run.network.state_dict(), "average": run.average.state_dict(), **run.optimiser.state_dict()}
-
-
-def assert_same(one, other, path=""):
-    if isinstance(one, torch.Tensor):
-        assert torch.equal(one, other), path
-    elif isinstance(one, dict):
-        assert one.keys() == other.keys(), path
-        for key in one:
-            assert_same(one[key], other[key], f"{path}/{key}")
-    elif isinstance(one, list):
-        for index, pair in enumerate(zip(one, other, strict=True)):
-            assert_same(*pair, f"{path}/{index}")
-    else:
-        assert one == other, path
-
+from msrn.training.recipe import OptimiserRecipe
+from msrn.training.setting import Setting
+from msrn.training.state import read_run, start_run
+from msrn.training.trainer import train_step
 
 # --- schedule and step ---------------------------------------------------------------------------------------
 
@@ -74,11 +43,6 @@ def test_the_rate_warms_up_holds_and_falls_to_zero():
     assert [longer.rate_at(step) for step in range(50)] == rates[:50]
 
 
-def one_step(run, plan, clean, degraded):
-    forward = choose_forward(run.network, False, Setting())
-    return train_step(run, forward, [(degraded, clean)], plan, Setting(), plan.optimiser.rate)
-
-
 @pytest.fixture
 def pair():
     rng = torch.Generator().manual_seed(0)
@@ -89,7 +53,7 @@ def pair():
 @pytest.mark.parametrize("change", [{"optimiser__rate": 3e-3}, {"optimiser__kind": "sgd", "optimiser__rate": 0.1}])
 def test_steps_lower_the_loss_on_one_batch(change, pair):
     plan = recipe(growth=None, network__channels=8, optimiser__freeze_batchnorm_step=None, **change)
-    run = start(plan, None, Setting())
+    run = start_run(plan, None, Setting())
     losses = [one_step(run, plan, *pair)[0] for _ in range(40)]
     assert losses[-1] < 0.5 * losses[0]
 
@@ -98,9 +62,9 @@ def test_a_batch_in_parts_gives_the_same_gradient(pair):
     """With frozen BatchNorms; otherwise each part has statistics of its own."""
     plan = recipe(growth=None, optimiser__freeze_batchnorm_step=0, optimiser__kind="sgd")
     halves = [tuple(part[index : index + 1] for part in reversed(pair)) for index in range(2)]
-    whole, parts = (start(plan, None, Setting()) for _ in range(2))
-    loss, norm = one_step(whole, plan, *pair)
-    other, other_norm = train_step(parts, parts.network.all_outputs, halves, plan, Setting(), plan.optimiser.rate)
+    whole, parts = (start_run(plan, None, Setting()) for _ in range(2))
+    loss, norm, _ = one_step(whole, plan, *pair)
+    other, other_norm, _ = train_step(parts, halves, plan.loss, plan.optimiser, Setting())
     assert other == pytest.approx(loss, rel=1e-6)
     assert other_norm == pytest.approx(norm, rel=1e-5)
     for a, b in zip(whole.network.parameters(), parts.network.parameters(), strict=True):
@@ -108,15 +72,15 @@ def test_a_batch_in_parts_gives_the_same_gradient(pair):
 
 
 def test_a_step_that_is_not_finite_changes_nothing_and_too_many_end_the_run(pair):
-    plan = recipe(growth=None, optimiser__skip_limit=2)
-    run = start(plan, None, Setting())
+    plan = recipe(growth=None, optimiser__skip_limit=2, optimiser__warmup_steps=0)
+    run = start_run(plan, None, Setting())
     one_step(run, plan, *pair)
-    before = copy.deepcopy(state_of(run))
+    before = copy.deepcopy(tensors_of(run))
     bad = torch.full((2, 1, 12, 12), float("nan"))
     one_step(run, plan, pair[0], bad)
     for counter in (name for name in before["network"] if name.endswith("num_batches_tracked")):  # nothing reads it
         before["network"][counter] += 1
-    assert_same(state_of(run), before)
+    assert_same(tensors_of(run), before)
     assert (run.step, run.skipped, run.skipped_in_a_row) == (2, 1, 1)
     one_step(run, plan, *pair)
     assert (run.skipped, run.skipped_in_a_row) == (1, 0)
@@ -140,9 +104,9 @@ def test_adjustable_clipping_limits_the_step_not_the_gradient(rate, limit, pair)
         optimiser__rate=rate,
     )
     assert plan.optimiser.clip_at(rate) == pytest.approx(limit)
-    run = start(plan, None, Setting())
+    run = start_run(plan, None, Setting())
     before = [parameter.clone() for parameter in run.network.parameters()]
-    _, norm = one_step(run, plan, *pair)
+    _, norm, _ = one_step(run, plan, *pair)
     assert norm > limit  # so it was clipped
     step = torch.cat([(a - b).flatten() for a, b in zip(before, run.network.parameters(), strict=True)])
     assert step.norm().item() == pytest.approx(0.01, rel=1e-3)
@@ -155,7 +119,7 @@ def test_adjustable_clipping_limits_the_step_not_the_gradient(rate, limit, pair)
 def whole(data_folder, tmp_path_factory):
     """An uninterrupted run: growth after step 4, BatchNorms frozen from step 7, 12 steps."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    return fit(recipe(), data_folder, folder, device="cpu", precision="fp32"), folder
+    return train(recipe(), data_folder, folder), folder
 
 
 @pytest.mark.parametrize("stops", [(1, 4), (5, 7, 8), (11,)])
@@ -171,11 +135,11 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(stops, whole, dat
 
         plan = recipe(checkpoint_minutes=1e-9)  # a checkpoint after every step
         try:
-            run = fit(plan, data_folder, tmp_path, resume=number > 0, device="cpu", precision="fp32", report=report)
+            run = train(plan, data_folder, tmp_path, resume=number > 0, report=report)
         except Stop:
             continue
     assert run.step == 12
-    assert_same(state_of(run), state_of(whole[0]))
+    assert_same(tensors_of(run), tensors_of(whole[0]))
 
 
 def test_a_run_leaves_a_log_its_recipe_and_a_few_checkpoints(whole):
@@ -193,35 +157,35 @@ def test_a_signal_finishes_the_step_and_leaves_a_checkpoint(number, whole, data_
             os.kill(os.getpid(), number)
 
     with pytest.raises(KeyboardInterrupt):
-        fit(recipe(), data_folder, tmp_path, device="cpu", precision="fp32", report=report)
+        train(recipe(), data_folder, tmp_path, report=report)
     assert checkpoint.latest(tmp_path) == checkpoint.path_of(tmp_path, 4)
-    run = fit(recipe(), data_folder, tmp_path, resume=True, device="cpu", precision="fp32")
-    assert_same(state_of(run), state_of(whole[0]))
+    run = train(recipe(), data_folder, tmp_path, resume=True)
+    assert_same(tensors_of(run), tensors_of(whole[0]))
 
 
 def test_training_does_not_touch_the_global_generators(data_folder, tmp_path):
     torch.manual_seed(5)
     before = torch.get_rng_state()
     plan = recipe(growth=None, optimiser__steps=1, optimiser__decay_steps=1)
-    fit(plan, data_folder, tmp_path, device="cpu")
+    train(plan, data_folder, tmp_path)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(6)
-    other = fit(plan, data_folder, tmp_path / "b", device="cpu")
+    other = train(plan, data_folder, tmp_path / "b")
     again = read_run(checkpoint.latest(tmp_path))[1]
     assert_same(other.network.state_dict(), again.network.state_dict())
 
 
 def test_prolonging_before_the_decay_equals_planning_longer(whole, data_folder, tmp_path):
     shorter = recipe(optimiser__steps=9, checkpoint_minutes=1e-9)
-    fit(shorter, data_folder, tmp_path, minutes=1e-9, device="cpu", precision="fp32")
-    run = fit(recipe(), data_folder, tmp_path, resume=True, device="cpu", precision="fp32")
-    assert_same(state_of(run), state_of(whole[0]))
+    train(shorter, data_folder, tmp_path, minutes=1e-9)
+    run = train(recipe(), data_folder, tmp_path, resume=True)
+    assert_same(tensors_of(run), tensors_of(whole[0]))
 
 
 def test_prolonging_during_the_decay_is_refused(whole, data_folder, tmp_path):
     (tmp_path / "checkpoint-00000012.ckpt").write_bytes(checkpoint.latest(whole[1]).read_bytes())
     with pytest.raises(UsageError, match=r"optimiser\.steps: 12 -> 20"):
-        fit(recipe(optimiser__steps=20), data_folder, tmp_path, resume=True, device="cpu")
+        train(recipe(optimiser__steps=20), data_folder, tmp_path, resume=True)
 
 
 @pytest.mark.parametrize(
@@ -230,44 +194,44 @@ def test_prolonging_during_the_decay_is_refused(whole, data_folder, tmp_path):
 def test_resuming_with_another_recipe_names_the_field(whole, data_folder, change):
     field = next(iter(change)).replace("__", ".")
     with pytest.raises(UsageError, match=field):
-        fit(recipe(**change), data_folder, whole[1], resume=True, device="cpu")
+        train(recipe(**change), data_folder, whole[1], resume=True)
 
 
 def test_starting_over_a_run_or_resuming_nothing_is_refused(whole, data_folder, tmp_path):
     with pytest.raises(UsageError, match="--resume"):
-        fit(recipe(), data_folder, whole[1], device="cpu")
+        train(recipe(), data_folder, whole[1])
     with pytest.raises(UsageError, match="nothing to resume"):
-        fit(recipe(), data_folder, tmp_path, resume=True, device="cpu")
+        train(recipe(), data_folder, tmp_path, resume=True)
 
 
 def test_fine_tuning_starts_from_given_weights_and_checks_their_shape(data_folder, tmp_path):
     initial = random_weights("denoise", MSRNConfig(2, 1, 3))
     plan = recipe(growth=None, network__zero_residual=True, optimiser__steps=1, optimiser__decay_steps=1)
-    grown = fit(plan, data_folder, tmp_path / "a", initial=initial, device="cpu")
+    grown = train(plan, data_folder, tmp_path / "a", initial=initial)
     assert grown.network.config.recursions == 2
-    assert publish(tmp_path / "a", tmp_path)[1].training["began_with"] == f"random, SHA-256 {'0' * 64}"
+    assert publish(tmp_path / "a", tmp_path)[1].training["began_with"] == "random, SHA-256 "
     for change, field in ({"channels": 4}, "channels: 4 -> 3"), ({"recursions": 3}, "recursions: 3 -> 2"):
         wrong = random_weights("denoise", replace(MSRNConfig(2, 1, 3), **change))
         with pytest.raises(UsageError, match=f"does not fit the recipe's network: network.{field}$"):
-            fit(plan, data_folder, tmp_path / "b", initial=wrong, device="cpu")
+            train(plan, data_folder, tmp_path / "b", initial=wrong)
 
 
 def test_resuming_with_other_images_is_refused_and_another_precision_is_said(data_folder, tmp_path, caplog):
     images = shutil.copytree(data_folder / "images", tmp_path / "images")
     plan = recipe(growth=None)
-    fit(plan, tmp_path, tmp_path / "run", minutes=1e-9, device="cpu", precision="fp32")
-    fit(plan, tmp_path, tmp_path / "run", minutes=1e-9, resume=True, device="cpu", precision="bf16")
+    train(plan, tmp_path, tmp_path / "run", minutes=1e-9)
+    train(plan, tmp_path, tmp_path / "run", minutes=1e-9, resume=True, precision="bf16")
     assert "computed in float32 so far, and in bfloat16" in caplog.text
     next(images.iterdir()).unlink()
     with pytest.raises(UsageError, match="images are not those"):
-        fit(plan, tmp_path, tmp_path / "run", resume=True, device="cpu")
+        train(plan, tmp_path, tmp_path / "run", resume=True)
 
 
 def test_divergence_keeps_what_was_good_and_is_logged(data_folder, tmp_path):
     plan = recipe(growth=None, checkpoint_minutes=1e-9, optimiser__skip_limit=3, optimiser__kind="sgd")
     plan = plan.model_copy(update={"optimiser": plan.optimiser.model_copy(update={"rate": 1e30, "steps": 1000})})
     with pytest.raises(MSRNError, match="4 steps in a row"):
-        fit(plan, data_folder, tmp_path, device="cpu", precision="fp32")
+        train(plan, data_folder, tmp_path)
     kept = list(tmp_path.glob("*.ckpt"))
     assert kept
     assert all(checkpoint.load(path)["skipped_in_a_row"] == 0 for path in kept)
@@ -278,7 +242,7 @@ def test_divergence_keeps_what_was_good_and_is_logged(data_folder, tmp_path):
 
 def test_a_picture_that_came_back_as_it_was_counts_as_100_db(data_folder, tmp_path):
     plan = recipe(growth=None, data__validation_levels=[0, 20], network__zero_residual=True)
-    fit(plan, data_folder, tmp_path, device="cpu")
+    train(plan, data_folder, tmp_path)
     first = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0], parse_constant=pytest.fail)
     assert first["scores"]["0"] == 100
     assert publish(tmp_path, tmp_path)[1].training["curve"][0][2]["0"] == 100
@@ -288,21 +252,22 @@ def test_a_picture_that_came_back_as_it_was_counts_as_100_db(data_folder, tmp_pa
 def test_a_picture_that_is_not_finite_counts_as_nothing(value):
     network = random_network(MSRNConfig(2, 2, 3))
     torch.nn.init.constant_(network.ensemble, value)
-    assert validate_network(network, [np.full((1, 16, 16), 99, np.uint8)], recipe()) == {"20": 0.0}
+    held_out = HeldOut([np.full((1, 16, 16), 99, np.uint8)], GaussianNoise(), (20,), seed=0)
+    assert held_out.score(restorer_of(network)) == {"20": 0.0}
 
 
 @pytest.mark.parametrize("job", ["", "none", "a job"])
 def test_only_attempts_of_one_job_go_on_by_themselves(job, whole, data_folder, tmp_path, monkeypatch):
     """torchrun starts a group again when a process died; without the user's --resume only that goes on."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", job)
-    fit(recipe(), data_folder, tmp_path, minutes=1e-9, device="cpu", precision="fp32")
+    train(recipe(), data_folder, tmp_path, minutes=1e-9)
     if job:
-        run = fit(recipe(), data_folder, tmp_path, device="cpu", precision="fp32")
-        assert_same(state_of(run), state_of(whole[0]))
+        run = train(recipe(), data_folder, tmp_path)
+        assert_same(tensors_of(run), tensors_of(whole[0]))
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "another job")
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     with pytest.raises(UsageError, match="already holds a run"):
-        fit(recipe(), data_folder, tmp_path, device="cpu")
+        train(recipe(), data_folder, tmp_path)
 
 
 def test_an_interrupted_command_says_how_to_go_on(data_folder, tmp_path):
@@ -328,23 +293,23 @@ def test_an_interrupted_command_says_how_to_go_on(data_folder, tmp_path):
 
 def test_missing_folders_are_named_with_what_to_do(data_folder, tmp_path):
     with pytest.raises(UsageError, match=r"no such image folder: .*nowhere.images; --data-root .*data\.folders"):
-        fit(recipe(), data_folder / "nowhere", tmp_path, device="cpu")
+        train(recipe(), data_folder / "nowhere", tmp_path)
 
 
 def test_a_resident_set_from_a_pack_trains_and_resumes(data_folder, tmp_path):
     plan = recipe(data__resident=True, data__luminance="full")
     pack = tmp_path / "pack.npz"
     save_pack(read_folders([data_folder / "images"], 1, "full"), pack)
-    whole = fit(plan, pack, tmp_path / "whole", device="cpu", precision="fp32")
-    fit(plan, pack, tmp_path / "parts", minutes=1e-9, device="cpu", precision="fp32")
-    run = fit(plan, data_folder, tmp_path / "parts", resume=True, device="cpu", precision="fp32")
-    assert_same(state_of(run), state_of(whole))
+    whole = train(plan, pack, tmp_path / "whole")
+    train(plan, pack, tmp_path / "parts", minutes=1e-9)
+    run = train(plan, data_folder, tmp_path / "parts", resume=True)
+    assert_same(tensors_of(run), tensors_of(whole))
     with pytest.raises(UsageError, match="full range"):
-        fit(recipe(data__resident=True), pack, tmp_path / "other", device="cpu")
+        train(recipe(data__resident=True), pack, tmp_path / "other")
 
 
 def test_bf16_training_keeps_fp32_parameters_near_the_fp32_run(whole, data_folder, tmp_path):
-    run = fit(recipe(), data_folder, tmp_path, device="cpu", precision="bf16")
+    run = train(recipe(), data_folder, tmp_path, precision="bf16")
     for half, single in zip(run.network.parameters(), whole[0].network.parameters(), strict=True):
         assert half.dtype == torch.float32
         assert torch.allclose(half, single, atol=0.05)
@@ -356,25 +321,25 @@ def test_bf16_training_keeps_fp32_parameters_near_the_fp32_run(whole, data_folde
 
 def test_fp16_training_scales_its_gradients_and_resumes_bit_for_bit(data_folder, tmp_path):
     plan = recipe(optimiser__steps=6, checkpoint_minutes=1e-9)
-    whole = fit(plan, data_folder, tmp_path / "whole", device="cpu", precision="fp16")
+    whole = train(plan, data_folder, tmp_path / "whole", precision="fp16")
     assert whole.scaler.get_scale() > 1
-    fit(plan, data_folder, tmp_path / "parts", device="cpu", precision="fp16", minutes=1e-9)
-    run = fit(plan, data_folder, tmp_path / "parts", resume=True, device="cpu", precision="fp16")
-    assert_same(state_of(run), state_of(whole))
+    train(plan, data_folder, tmp_path / "parts", precision="fp16", minutes=1e-9)
+    run = train(plan, data_folder, tmp_path / "parts", resume=True, precision="fp16")
+    assert_same(tensors_of(run), tensors_of(whole))
     assert run.scaler.state_dict() == whole.scaler.state_dict()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # the compiler's own
 @pytest.mark.skipif(not shutil.which("c++"), reason="compiles C++")
 def test_compiled_runs_resume_bit_for_bit(data_folder, tmp_path):
-    plan = recipe(network__recursions=1, growth=None, checkpoint_minutes=1e-9)
-    how = {"device": "cpu", "precision": "bf16", "compiled": True}
-    whole = fit(plan, data_folder, tmp_path / "whole", **how)
-    fit(plan, data_folder, tmp_path / "parts", minutes=1e-9, **how)
+    plan = recipe(network__memory_blocks=1, network__recursions=1, growth=None, optimiser__freeze_batchnorm_step=None)
+    how = {"precision": "bf16", "compiled": True}
+    whole = train(plan, data_folder, tmp_path / "whole", **how)
+    train(plan, data_folder, tmp_path / "parts", minutes=1e-9, **how)
     torch.compiler.reset()  # as in another process
-    run = fit(plan, data_folder, tmp_path / "parts", resume=True, **how)
+    run = train(plan, data_folder, tmp_path / "parts", resume=True, **how)
     assert run.step == 12
-    assert_same(state_of(run), state_of(whole))
+    assert_same(tensors_of(run), tensors_of(whole))
 
 
 # --- checkpoints and publishing --------------------------------------------------------------------------------
@@ -392,8 +357,8 @@ def test_truncated_and_foreign_checkpoints_are_named(whole, tmp_path):
 def test_the_best_checkpoint_is_kept_beside_the_newest_and_published(data_folder, tmp_path, monkeypatch):
     """Held-out scores of 20, 30, 50 and 40 dB after 0, 5, 10 and 12 steps: the third is the best."""
     scores = iter([20.0, 30.0, 50.0, 40.0])
-    monkeypatch.setattr("msrn.training.trainer.validate_network", lambda *_: {"20": next(scores)})
-    fit(recipe(keep=1), data_folder, tmp_path, device="cpu", precision="fp32")
+    monkeypatch.setattr(HeldOut, "score", lambda *_: {"20": next(scores)})
+    train(recipe(keep=1), data_folder, tmp_path)
     assert sorted(path.name for path in tmp_path.glob("*.ckpt")) == ["best.ckpt", "checkpoint-00000012.ckpt"]
     best = checkpoint.load(checkpoint.best_of(tmp_path))
     assert (best["step"], best["best"]) == (10, 50.0)
@@ -411,31 +376,31 @@ def test_a_full_disk_ends_the_run_with_its_last_checkpoint_intact(whole, data_fo
 
     plan, run = recipe(checkpoint_minutes=1e-9), disk / "run"
     with pytest.raises(OutputError, match=r"checkpoint-00000004.*No space left"):
-        fit(plan, data_folder, run, device="cpu", precision="fp32", report=report)
+        train(plan, data_folder, run, report=report)
     assert checkpoint.load(checkpoint.latest(run))["step"] == 3
     assert not list(run.glob(checkpoint.TEMPORARY))
     (disk / "other").unlink()
-    resumed = fit(plan, data_folder, run, resume=True, device="cpu", precision="fp32")
-    assert_same(state_of(resumed), state_of(whole[0]))
+    resumed = train(plan, data_folder, run, resume=True)
+    assert_same(tensors_of(resumed), tensors_of(whole[0]))
 
 
 def test_a_read_only_folder_is_named_before_training(data_folder, small_disk):
     disk = small_disk(1024)
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-    with pytest.raises(OutputError, match=r"cannot train in .*Read-only"):
-        fit(recipe(), data_folder, disk / "run", device="cpu", report=lambda now: pytest.fail("it trained"))
+    with pytest.raises(OutputError, match=r"cannot write to .*Read-only"):
+        train(recipe(), data_folder, disk / "run", report=lambda now: pytest.fail("it trained"))
 
 
 def test_two_processes_do_not_train_in_one_folder(data_folder, tmp_path):
-    with filelock.FileLock(tmp_path / ".lock"), pytest.raises(UsageError, match="another process is training"):
-        fit(recipe(), data_folder, tmp_path, device="cpu")
+    with locked(tmp_path, "held"), pytest.raises(UsageError, match="another process is training"):
+        train(recipe(), data_folder, tmp_path)
 
 
 def test_the_log_forgets_steps_that_a_killed_run_had_made_after_its_checkpoint(whole, data_folder, tmp_path):
-    fit(recipe(), data_folder, tmp_path, device="cpu", precision="fp32", minutes=1e-9)
+    train(recipe(), data_folder, tmp_path, minutes=1e-9)
     with (tmp_path / "log.jsonl").open("a") as log:
         log.write('{"step": 5, "loss": 1}\n{"step": 10, "lo')
-    fit(recipe(), data_folder, tmp_path, device="cpu", precision="fp32", resume=True)
+    train(recipe(), data_folder, tmp_path, resume=True)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 5, 10, 12]
     assert all("scores" in line for line in lines)

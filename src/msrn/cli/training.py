@@ -57,7 +57,7 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a recipe; interrupt it whenever you like, and go on."""
-    from msrn.training import recipe as recipes
+    from msrn.training import recipe_file as recipes
 
     if resume is not None and (output is not None or init_from is not None):
         raise UsageError("--resume continues a run as it is: it takes neither --output nor --init-from")
@@ -71,7 +71,9 @@ def train(
 
     from msrn.network import weights
     from msrn.training import log
-    from msrn.training.trainer import Progress, fit
+    from msrn.training.log import Progress
+    from msrn.training.setting import Computing
+    from msrn.training.trainer import fit
 
     data_root = data_root or (log.data_root_of(run) if resume else None) or Path("data")
 
@@ -107,12 +109,9 @@ def train(
                 loaded,
                 data_root,
                 run,
+                Computing(device, precision, compiled, deterministic),
                 resume=resume is not None,
                 initial=initial,
-                device=device,
-                precision=precision,
-                compiled=compiled,
-                deterministic=deterministic,
                 tensorboard=tensorboard,
                 minutes=minutes,
                 report=report,
@@ -157,10 +156,10 @@ def _recipe_of(run: Path | None) -> Path:
 def _forecast(recipe: "Recipe", data_root: Path, run: Path, device: str, precision: str) -> None:
     from msrn import images
     from msrn.images.picture import Picture
-    from msrn.restoration.device import choose_device
+    from msrn.restoration.backends.pytorch import choose_device
     from msrn.training import dry_run
     from msrn.training.loader import load_material
-    from msrn.training.state import Setting, choose_training_precision
+    from msrn.training.setting import Setting, choose_training_precision
 
     target = choose_device(device)
     setting = Setting(target, choose_training_precision(target, precision))
@@ -168,7 +167,7 @@ def _forecast(recipe: "Recipe", data_root: Path, run: Path, device: str, precisi
     run = run.resolve()  # "." has no name
     path = run.with_name(f"{run.name}-dry_run.png")
     images.write(Picture(dry_run.sheet(material, recipe.optimiser.batch)), path)
-    expected = dry_run.forecast(recipe, material, setting)
+    expected = dry_run.forecast_training(recipe, material, setting)
     epochs = f", {expected.epochs:.1f} epochs" if expected.epochs else ""
     memory = f"; {expected.peak_bytes / 2**30:.2f} GiB" if expected.peak_bytes else ""
     typer.echo(f"{recipe.name}: {expected.parameters:,} parameters, {recipe.optimiser.steps:,} steps{epochs}")
@@ -214,7 +213,7 @@ def prepare(
         known = known_sets.DATASETS.get(source.lower())
         if known and known.evaluation and not Path(source).is_dir():
             say(f"msrn: warning: {source} is what the field scores on; do not train on it")
-    found = [known_sets.find(source, data_root) for source in sources]
+    found = [known_sets.locate(source, data_root) for source in sources]
     with Bar(quiet) as bar:
         done = shards.prepare(
             found,
@@ -241,12 +240,12 @@ def pack(
     settings: Settings = None,
 ) -> None:
     """Put a recipe's training images into one file, ready to carry."""
-    from msrn.training import recipe as recipes
+    from msrn.training import recipe_file as recipes
     from msrn.training.loader import sources_of
     from msrn.training.patches import read_folders, save_pack
 
     wanted = recipes.load(recipe, settings or [])
-    folders = [Path(source) for source in sources_of(wanted, data_root)]
+    folders = [Path(source) for source in sources_of(wanted.data.folders, data_root)]
     packed = read_folders(folders, wanted.network.in_channels, wanted.data.luminance)
     save_pack(packed, output)
     say(f"{len(packed.images)} images -> {output}")
@@ -256,6 +255,6 @@ def schema() -> None:
     """Print the JSON schema of recipes, for editors."""
     import json
 
-    from msrn.training import recipe as recipes
+    from msrn.training import recipe_file as recipes
 
     typer.echo(json.dumps(recipes.schema(), indent=2, ensure_ascii=False))

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -12,15 +13,16 @@ from numpy.typing import NDArray
 from msrn.system.machine import keep_freed_memory
 from msrn.training.distributed import World
 from msrn.training.loader import Feed, Material
-from msrn.training.recipe import Recipe
-from msrn.training.state import Run, Setting, grown, is_grown, start
-from msrn.training.trainer import choose_forward, train_step
+from msrn.training.recipe import LossRecipe, OptimiserRecipe, Recipe
+from msrn.training.setting import Setting
+from msrn.training.state import TrainingRun, grow_run, is_grown, start_run
+from msrn.training.trainer import train_step
 
 _STEPS = 3
 
 
 @dataclass(frozen=True)
-class Forecast:
+class TrainingForecast:
     """Measured on a few steps of this machine, as busy as it was then."""
 
     hours: float
@@ -36,26 +38,50 @@ class Forecast:
     """How often every image has its share of patches; None where patches are drawn independently."""
 
 
-def forecast(recipe: Recipe, material: Material, setting: Setting) -> Forecast:
-    """Time a few steps of the recipe's network, before and after it grows, on a run that is thrown away."""
-    options = recipe.optimiser
+def median_step(
+    run: TrainingRun, feed: Feed, loss: LossRecipe, options: OptimiserRecipe, setting: Setting
+) -> tuple[float, float]:
+    """Return the median seconds of (drawing, computing) a step, over a few steps after one that warms up."""
+    options = options.model_copy(update={"rate": 1e-6})
+    times: list[tuple[float, float]] = []
+    for _ in range(1 + _STEPS):
+        begun = time.perf_counter()
+        parts = feed.parts(run.step)
+        drawn = time.perf_counter()
+        train_step(run, parts, loss, options, setting)
+        times.append((drawn - begun, time.perf_counter() - drawn))
+    drawing, computing = np.median(times[1:], axis=0)
+    return float(drawing), float(computing)
+
+
+def forecast_training(
+    recipe: Recipe, material: Material, setting: Setting, timed: Callable[..., tuple[float, float]] = median_step
+) -> TrainingForecast:
+    """Time a few steps of the recipe's network, before and after it grows, on a run that is thrown away.
+
+    Args:
+        recipe: what would be trained.
+        material: its images.
+        setting: where and how it would compute.
+        timed: measures a step, as :func:`median_step` does.
+    """
+    options, shape, growth = recipe.optimiser, recipe.network, recipe.growth
     if setting.device.type == "cpu":
         keep_freed_memory()  # as training does
-    feed = Feed(material, recipe, World(), setting.device)
-    run = start(recipe, None, setting)
+    run = start_run(recipe, None, setting)
     seconds = 0.0
-    if recipe.growth and not is_grown(run, recipe):
-        seconds += recipe.growth.step * sum(_time_step(run, feed, recipe, setting))
-        run = grown(run, recipe, setting)
-    drawing, computing = _time_step(run, feed, recipe, setting)
-    feed.close()
-    seconds += (options.steps - (recipe.growth.step if recipe.growth else 0)) * (drawing + computing)
+    with Feed(material.sampler, options, World(), setting.device) as feed:
+        if growth and not is_grown(run, shape):
+            seconds += growth.step * sum(timed(run, feed, recipe.loss, options, setting))
+            run = grow_run(run, shape, options, setting)
+        drawing, computing = timed(run, feed, recipe.loss, options, setting)
+    seconds += (options.steps - (growth.step if growth else 0)) * (drawing + computing)
     epoch = getattr(material.sampler, "samples_per_epoch", None)
-    return Forecast(
+    return TrainingForecast(
         hours=seconds / 3600,
         patches_per_second=options.batch / (drawing + computing),
         data_share=drawing / (drawing + computing),
-        peak_bytes=_peak_bytes(setting.device),
+        peak_bytes=peak_bytes(setting.device),
         parameters=sum(parameter.numel() for parameter in run.network.parameters()),
         epochs=options.steps * options.batch / epoch if epoch else None,
     )
@@ -68,21 +94,8 @@ def sheet(material: Material, batch: int, pairs: int = 8) -> NDArray[np.float32]
     return torch.cat(rows, dim=1).clamp(0, 1).numpy()
 
 
-def _time_step(run: Run, feed: Feed, recipe: Recipe, setting: Setting) -> tuple[float, float]:
-    """Median seconds of (drawing, computing) a step, after one that warms up."""
-    times: list[tuple[float, float]] = []
-    forward = choose_forward(run.network, compiled=False, setting=setting)
-    for _ in range(1 + _STEPS):
-        begun = time.perf_counter()
-        parts = feed.parts(run.step)
-        drawn = time.perf_counter()
-        train_step(run, forward, parts, recipe, setting, rate=1e-6)
-        times.append((drawn - begun, time.perf_counter() - drawn))
-    drawing, computing = np.median(times[1:], axis=0)
-    return float(drawing), float(computing)
-
-
-def _peak_bytes(device: torch.device) -> int:
+def peak_bytes(device: torch.device) -> int:
+    """Return the most memory in use so far, of the process or of its GPU; 0 where the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     with suppress(ImportError):

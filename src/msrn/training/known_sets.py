@@ -50,7 +50,7 @@ DATASETS = {
 }
 
 
-def find(source: str, root: Path) -> tuple[Path, list[Path]]:
+def locate(source: str, root: Path) -> tuple[Path, list[Path]]:
     """Return the image files of a named set under ``root``, or of any folder with all its subfolders, in order.
 
     Returns:

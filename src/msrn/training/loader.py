@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,10 +15,11 @@ from torch import Tensor
 from msrn.errors import UsageError
 from msrn.images.degradations import degradation_for
 from msrn.training.distributed import World
+from msrn.training.held_out import HeldOut
 from msrn.training.patches import PatchSampler, digest_of, load_pack, off_grid, read_folders, split
-from msrn.training.recipe import Recipe
+from msrn.training.recipe import DataRecipe, OptimiserRecipe, Recipe
 from msrn.training.resident_patches import ResidentSampler
-from msrn.training.shards import Shards, are_shards
+from msrn.training.shards import Shards, are_shards, checked_url
 
 logger = logging.getLogger(__name__)
 _SMALLEST = 8
@@ -31,8 +33,7 @@ class Material:
     """A recipe's images, as drawn from while training and as held out."""
 
     sampler: PatchSampler | ResidentSampler
-    held_out: list[NDArray[np.uint8]]
-    """Centre crops, ``(C, H, W)``."""
+    held_out: HeldOut
     digest: str
     """Of all images; a run goes on only with those it began with."""
 
@@ -49,33 +50,27 @@ def load_material(recipe: Recipe, data_root: Path, device: torch.device) -> Mate
         UsageError: a folder is missing, or no image is large enough.
         ImageError: an image cannot be read.
     """
-    images, data = _read_images(recipe, data_root), recipe.data
+    data, channels = recipe.data, recipe.network.in_channels
+    images = _read_images(data, channels, data_root)
     training, held_out = split(images, data.validation_every)
-    if recipe.task == "jpeg":
-        held_out = [off_grid(image, number) for number, image in enumerate(held_out)]
-    crops = [_centre(image, data.validation_crop) for image in held_out]
-    large = [crop for crop in crops if min(crop.shape[1:]) >= _SMALLEST]
-    if not large:
-        raise UsageError(f"no image that is held out has at least {_SMALLEST}×{_SMALLEST} pixels")
-    if len(large) < len(crops):
-        left_out = len(crops) - len(large)
-        logger.warning("%d held-out images are smaller than %d×%d and score nothing", left_out, _SMALLEST, _SMALLEST)
-    subsampling = data.subsampling if recipe.network.in_channels == 3 else ()
+    crops = _crops(held_out, data.validation_crop, off_their_grid=recipe.task == "jpeg")
+    scored = degradation_for(recipe.task, data.validation_levels, subsampling=data.subsampling[:1])
+    subsampling = data.subsampling if channels == 3 else ()
     degradation = degradation_for(recipe.task, data.levels, data.common_noise, subsampling)
     if data.resident:
         more = data.reduced, data.graphics
         sampler = ResidentSampler(training, degradation, data.patch, recipe.seed, device, *more)
     else:
         sampler = PatchSampler(training, degradation, data.patch, recipe.seed)
-    return Material(sampler, large, digest_of(images))
+    return Material(sampler, HeldOut(crops, scored, data.validation_levels, recipe.seed), digest_of(images))
 
 
 class Feed:
     """The batches of a run, as this process computes them.
 
     Args:
-        material: to draw from.
-        recipe: how much per step, in how many parts.
+        sampler: to draw from.
+        options: how much per step, in how many parts.
         everyone: the processes that share each batch.
         device: where the tensors are wanted.
 
@@ -83,9 +78,10 @@ class Feed:
         UsageError: the batch does not divide by the parts and processes.
     """
 
-    def __init__(self, material: Material, recipe: Recipe, everyone: World, device: torch.device) -> None:
-        options = recipe.optimiser
-        self.sampler, self.device = material.sampler, device
+    def __init__(
+        self, sampler: PatchSampler | ResidentSampler, options: OptimiserRecipe, everyone: World, device: torch.device
+    ) -> None:
+        self.sampler, self.device = sampler, device
         self.size = options.batch // (options.accumulate * everyone.size)
         if self.size * options.accumulate * everyone.size != options.batch:
             raise UsageError(
@@ -108,7 +104,10 @@ class Feed:
         self._next = step + 1, self._pool.submit(self._draw, step + 1)
         return ready
 
-    def close(self) -> None:
+    def __enter__(self) -> "Feed":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
         """Stop drawing ahead."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
@@ -121,13 +120,13 @@ class Feed:
         return values if isinstance(values, Tensor) else torch.from_numpy(values).to(self.device)
 
 
-def sources_of(recipe: Recipe, data_root: Path) -> list[Path | str]:
-    """Return the recipe's folders, and the URLs of shards.
+def sources_of(folders: Sequence[str], data_root: Path) -> list[Path | str]:
+    """Return a recipe's folders under the data root; the URLs of shards stay as they are.
 
     Raises:
-        UsageError: a folder is missing.
+        UsageError: a folder is missing, or a URL is none that is opened.
     """
-    sources = [source if "://" in source else data_root / source for source in recipe.data.folders]
+    sources = [checked_url(folder) if "://" in folder else data_root / folder for folder in folders]
     missing = [source for source in sources if isinstance(source, Path) and not source.exists()]
     if missing:
         raise UsageError(
@@ -137,22 +136,34 @@ def sources_of(recipe: Recipe, data_root: Path) -> list[Path | str]:
     return sources
 
 
-def _read_images(recipe: Recipe, data_root: Path) -> Images:
-    channels, color_range = recipe.network.in_channels, recipe.data.luminance
+def _read_images(data: DataRecipe, channels: Literal[1, 3], data_root: Path) -> Images:
     if data_root.is_file():
         pack = load_pack(data_root)
-        if len(pack.images[0]) != channels or (channels == 1 and pack.color_range != color_range):
+        if len(pack.images[0]) != channels or (channels == 1 and pack.color_range != data.luminance):
             raise UsageError(
                 f"{data_root} holds {len(pack.images[0])} channels in {pack.color_range} range, "
-                f"the recipe wants {channels} in {color_range} range"
+                f"the recipe wants {channels} in {data.luminance} range"
             )
         return pack.images
-    sources = sources_of(recipe, data_root)
+    sources = sources_of(data.folders, data_root)
     if not any(are_shards(source) for source in sources):
-        return read_folders([Path(source) for source in sources], channels, color_range).images
+        return read_folders([Path(source) for source in sources], channels, data.luminance).images
     if len(sources) > 1:
         raise UsageError("shards cannot be mixed with other folders: prepare one set of shards from all of them")
-    return Shards(sources[0], channels, color_range)
+    return Shards(sources[0], channels, data.luminance)
+
+
+def _crops(held_out: Images, side: int, off_their_grid: bool) -> list[NDArray[np.uint8]]:
+    """Cut the centre of each held-out image, for JPEG off an earlier JPEG's grid."""
+    images = [off_grid(image, number) for number, image in enumerate(held_out)] if off_their_grid else held_out
+    crops = [_centre(image, side) for image in images]
+    large = [crop for crop in crops if min(crop.shape[1:]) >= _SMALLEST]
+    if not large:
+        raise UsageError(f"no image that is held out has at least {_SMALLEST}×{_SMALLEST} pixels")
+    if len(large) < len(crops):
+        left_out = len(crops) - len(large)
+        logger.warning("%d held-out images are smaller than %d×%d and score nothing", left_out, _SMALLEST, _SMALLEST)
+    return large
 
 
 def _centre(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

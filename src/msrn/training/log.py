@@ -3,26 +3,29 @@
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from msrn.errors import OutputError
+from msrn.errors import OutputError, UsageError
 from msrn.system.atomic import write_atomically
-from msrn.training.recipe import Recipe
-from msrn.training.state import Run
-from msrn.training.tensorboard import Board
+from msrn.training.held_out import Example
 
 LOGGED_EVERY = 50
 """Steps between two lines."""
 _DATA_ROOT = "data_root"
-Observe = Callable[[str, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]], None]
+_CURVES = {
+    "loss": "training/loss",
+    "gradient_norm": "training/gradient norm",
+    "rate": "training/rate",
+    "skipped": "training/skipped steps",
+    "patches_per_second": "speed/patches per second",
+}
+"""TensorBoard's name of each value."""
 
 
 @dataclass(frozen=True)
@@ -38,56 +41,81 @@ class Progress:
     """Over the last steps, scoring and saving aside."""
     seconds: float
     skipped: int = 0
+    """Steps so far whose loss or gradient was not finite."""
     scores: dict[str, float] | None = None
     """Held-out PSNR in dB by level, where it was measured."""
 
 
-class Journal:
-    """The run folder's readable part: ``recipe.json``, ``data_root``, ``log.jsonl``, TensorBoard's files on request."""
+class RunLog:
+    """The run folder's readable part: ``recipe.json``, ``data_root``, ``log.jsonl``, TensorBoard's files on request.
 
-    def __init__(self, folder: Path, recipe: Recipe, run: Run, data_root: Path, tensorboard: bool) -> None:
-        text = recipe.model_dump_json(indent=2) + "\n"
-        write_atomically(folder / "recipe.json", lambda file: file.write(text.encode()))
+    Args:
+        folder: of the run.
+        recipe: as JSON.
+        data_root: where the images are, noted for whoever resumes the run.
+        step: where the run goes on; what an attempt that was killed had logged after it is dropped.
+        tensorboard: write curves and pictures too; ``tensorboard --logdir FOLDER`` shows them.
+
+    Raises:
+        UsageError: TensorBoard is not installed.
+        OutputError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, recipe: str, data_root: Path, step: int, tensorboard: bool) -> None:
+        write_atomically(folder / "recipe.json", lambda file: file.write(f"{recipe}\n".encode()))
         write_atomically(folder / _DATA_ROOT, lambda file: file.write(os.fsencode(data_root.absolute())))
         self.path = folder / "log.jsonl"
-        # A run that was killed has logged steps that its checkpoint does not know; they will be made again.
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        kept = [line for line in lines if _step_of(line) <= run.step] if run.step else []
+        kept = [line for line in lines if _step_of(line) <= step] if step else []
         write_atomically(self.path, lambda file: file.write("".join(f"{line}\n" for line in kept).encode()))
-        self.board = Board(folder / "tensorboard", run.step) if tensorboard else None
+        self._board: Any = _summary_writer(folder / "tensorboard", step) if tensorboard else None
 
-    def __enter__(self) -> "Journal":
-        self.file = self.path.open("a", encoding="utf-8")
+    def __enter__(self) -> "RunLog":
+        self._file = self.path.open("a", encoding="utf-8")
         return self
 
     def __exit__(self, *exception: object) -> None:
         with suppress(OSError):  # of a full disk, which has been reported
-            self.file.close()
-        if self.board:
-            self.board.close()
+            self._file.close()
+        if self._board:
+            self._board.close()
 
-    def write(self, progress: Progress, run: Run) -> None:
-        """Log a step, if it has scores, was skipped, or its turn has come."""
-        if progress.scores is None and progress.step % LOGGED_EVERY and not run.skipped_in_a_row:
-            return
-        known = {key: value for key, value in vars(progress).items() if value is not None}
+    @property
+    def shows_pictures(self) -> bool:
+        """Whether :meth:`pictures` has a place for them."""
+        return self._board is not None
+
+    def progress(self, now: Progress, ensemble: Sequence[float] = ()) -> None:
+        """Log a step: what is known of it, and the ensemble's weights w_m for TensorBoard."""
+        known = {key: value for key, value in vars(now).items() if value is not None}
         values = {key: value for key, value in known.items() if key == "scores" or math.isfinite(value)}
         self.note(values)
-        if self.board:
-            ensemble = run.average.ensemble.tolist() if run.average.config.multi_supervised else []
-            self.board.scalars(progress.step, values, ensemble)
+        if not self._board:
+            return
+        points = {name: values[key] for key, name in _CURVES.items() if key in values}
+        points |= {f"held-out PSNR/{level}": score for level, score in (now.scores or {}).items()}
+        points |= {f"ensemble/w_{number}": weight for number, weight in enumerate(ensemble, start=1)}
+        for name, value in points.items():
+            self._board.add_scalar(name, value, now.step)
+        self._board.flush()
 
-    def note(self, values: dict[str, Any]) -> None:
-        """Append a line."""
+    def pictures(self, step: int, examples: Mapping[str, Example]) -> None:
+        """Show an example of each level in TensorBoard: degraded, restored and clean side by side."""
+        for level, example in examples.items():
+            row = np.concatenate(example, axis=2).clip(0, 1)
+            self._board.add_image(f"degraded, restored, clean/{level}", row, step)
+
+    def note(self, values: Mapping[str, Any]) -> None:
+        """Append a line.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
         try:
-            self.file.write(json.dumps(values, allow_nan=False) + "\n")
-            self.file.flush()
+            self._file.write(json.dumps(values, allow_nan=False) + "\n")
+            self._file.flush()
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror}; the last checkpoint is intact") from error
-
-    def observe(self, step: int) -> Observe | None:
-        """What :func:`msrn.training.trainer.validate_network` shows its pictures to."""
-        return partial(self.board.pictures, step) if self.board else None
 
 
 def data_root_of(folder: Path) -> Path | None:
@@ -102,3 +130,11 @@ def _step_of(line: str) -> float:
         return json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):
         return math.inf  # half a line, from a process that was killed
+
+
+def _summary_writer(folder: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard.writer import SummaryWriter
+    except ImportError as error:
+        raise UsageError("--tensorboard needs `pip install 'msrn-pytorch[train]'`") from error
+    return SummaryWriter(str(folder), purge_step=step or None)  # which hides later events of an earlier attempt

@@ -12,14 +12,17 @@ from typing import Any
 from msrn.errors import UsageError, WeightsError
 from msrn.evaluation.methods import WeightsMethod
 from msrn.evaluation.protocol import check_level, evaluate
-from msrn.network.memnet import MSRN
+from msrn.evaluation.results import Scores
+from msrn.network.memnet import arrays_of
 from msrn.network.weights import Card, Weights, halve, load_file, save
 from msrn.restoration.restorer import Restorer
 from msrn.system.machine import processor
 from msrn.training import checkpoint
 from msrn.training.calibrate import measure
-from msrn.training.recipe import Recipe, validate
-from msrn.training.state import Run, is_grown, read_run
+from msrn.training.recipe import Recipe
+from msrn.training.recipe_file import validate
+from msrn.training.state import TrainingRun, is_grown, read_run
+from msrn.types import Task
 
 _POINTS = 60
 """Of a curve."""
@@ -57,76 +60,29 @@ def publish(
     """
     if bool(scores_on) != bool(levels):
         raise UsageError("scores need folders of images and levels, both")
-    network, card = _published(run) if run.suffix == ".safetensors" else _trained(run)
-    if half and halve(network):
-        card = replace(card, ranges={}, losses={}, scores={})  # what was measured before is another network's
+    weights = load_file(run) if run.suffix == ".safetensors" else _trained(run)
+    if half and (rounded := halve(weights)) is not weights:  # what was measured before is another network's
+        weights = replace(rounded, card=replace(weights.card, ranges={}, losses={}, scores={}))
     if licence is not None:
-        card = replace(card, licence=licence)
-    recipe = validate(card.recipe, f"of {run}")
+        weights = _with(weights, licence=licence)
+    recipe = validate(weights.card.recipe, f"of {run}")
     for level in levels:
         check_level(recipe.task, level)
     if data_root is not None:
-        lower = measure(network, recipe, data_root)
-        card = replace(card, ranges=lower.ranges, losses=lower.losses)
-    scores: dict[str, Any] = dict(card.scores)
-    restorer = Restorer(Weights(network, card, "", recipe.name), device="cpu", backend="eager", precision="fp32")
-    in_color = card.config.in_channels == 3
-    for data in scores_on:
-        for level in levels:
-            result = evaluate(recipe.task, level, data, WeightsMethod(restorer), color=in_color)
-            scores.setdefault(result.data, {})[f"{level:g}"] = {
-                key: {name: round(value, 4) for name, value in means.named().items()}
-                for key, means in (("mean", result.mean), ("baseline", result.baseline))
-            }
-    card = replace(card, scores=scores)
-    shape = card.config.shape
-    task = f"{recipe.task}-color" if in_color else recipe.task
+        lower = measure(weights, recipe, data_root)
+        weights = _with(weights, ranges=lower.ranges, losses=lower.losses)
+    if scores_on:
+        weights = _with(weights, scores=_scores(weights, recipe.task, scores_on, levels))
+    card = weights.card
+    task = f"{recipe.task}-color" if card.config.in_channels == 3 else recipe.task
     named = re.fullmatch(rf"MSRN_.*_{task}-(.+)-[0-9a-f]{{8}}", run.stem)  # published before
     data_name = data_name or (named[1] if named else "+".join(recipe.data.folders))
     plain = re.sub(r"[^\w.+-]+", "_", data_name)  # a folder of folders, or an address
-    return save(network, card, folder, f"MSRN_{shape}_{task}-{plain}"), card
+    return save(weights, folder, f"MSRN_{card.config.shape}_{task}-{plain}"), card
 
 
-def _published(path: Path) -> tuple[MSRN, Card]:
-    weights = load_file(path)
-    return weights.network, weights.card
-
-
-def _trained(run: Path) -> tuple[MSRN, Card]:
-    best = checkpoint.best_of(run)
-    path = best if best.is_file() else checkpoint.latest(run) if run.is_dir() else run
-    if path is None:
-        raise WeightsError(f"{run} holds no checkpoint")
-    recipe, state = read_run(path)
-    network = state.average.eval().requires_grad_(False)
-    if not is_grown(state, recipe):
-        raise WeightsError(f"{run} has not grown to {recipe.network.recursions} recursions yet; go on training")
-    return network, Card(
-        task=recipe.task,
-        config=network.config,
-        luminance=recipe.data.luminance,
-        levels=recipe.data.levels,
-        data=", ".join(recipe.data.folders),
-        licence="Apache-2.0",
-        recipe=recipe.model_dump(mode="json"),
-        training=_training(recipe, state) | {"curve": _curve(path.parent, state.step)},
-        commit=_commit(),
-    )
-
-
-def _training(recipe: Recipe, run: Run) -> dict[str, Any]:
-    told = {"began_with": run.origin, "precision": run.precision}
-    return {
-        "steps": run.step,
-        "patches": run.step * recipe.optimiser.batch,
-        "hours": round(run.seconds / 3600, 2),
-        "processor": processor(),
-        **{key: value for key, value in told.items() if value},
-    }
-
-
-def _curve(run: Path, last: int) -> list[list[Any]]:
-    """Held-out scores on the way, ``[step, hours, {level: dB}]`` each, thinned; of grown networks' runs both parts."""
+def curve(run: Path, last: int) -> list[list[Any]]:
+    """Return held-out scores on the way to a step, ``[step, hours, {level: dB}]`` each, at most 60 of them."""
     points: list[list[Any]] = []
     with suppress(OSError), (run / "log.jsonl").open(encoding="utf-8") as file:
         for line in file:
@@ -139,16 +95,72 @@ def _curve(run: Path, last: int) -> list[list[Any]]:
     return points[:: -max(1, -(-len(points) // _POINTS))][::-1]
 
 
-def _commit() -> str:
-    """Revision of the working tree this runs from, or nothing when installed, even into another project's tree."""
-    here = Path(__file__)
+def revision(file: Path = Path(__file__)) -> str:
+    """Return the git revision that a file is part of; empty where it is installed, even into another project's tree."""
 
     def git(*command: str) -> str:
-        run = subprocess.run(["git", *command], cwd=here.parent, capture_output=True, text=True, check=True)
+        run = subprocess.run(["git", *command], cwd=file.parent, capture_output=True, text=True, check=True)
         return run.stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", here.name)
+        git("ls-files", "--error-unmatch", file.name)
         return git("rev-parse", "--short=12", "HEAD")
     except (OSError, subprocess.CalledProcessError):
         return ""
+
+
+def _with(weights: Weights, **changes: Any) -> Weights:
+    return replace(weights, card=replace(weights.card, **changes))
+
+
+def _scores(weights: Weights, task: Task, folders: Sequence[Path], levels: Sequence[float]) -> dict[str, Any]:
+    """The card's scores and more: by set and level, the means of what is restored and of the degraded input."""
+    method = WeightsMethod(Restorer(weights, device="cpu", backend="eager", precision="fp32"))
+    color = weights.card.config.in_channels == 3
+    scores: dict[str, Any] = {data: dict(known) for data, known in weights.card.scores.items()}
+    for folder in folders:
+        for level in levels:
+            result = evaluate(task, level, folder, method, color=color)
+            scores.setdefault(result.data, {})[f"{level:g}"] = {
+                "mean": _rounded(result.mean),
+                "baseline": _rounded(result.baseline),
+            }
+    return scores
+
+
+def _rounded(scores: Scores) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in scores.named().items()}
+
+
+def _trained(run: Path) -> Weights:
+    """The averaged network of a run, with a card of what is known of it."""
+    best = checkpoint.best_of(run)
+    path = best if best.is_file() else checkpoint.latest(run) if run.is_dir() else run
+    if path is None:
+        raise WeightsError(f"{run} holds no checkpoint")
+    recipe, state = read_run(path)
+    if not is_grown(state, recipe.network):
+        raise WeightsError(f"{run} has not grown to {recipe.network.recursions} recursions yet; go on training")
+    card = Card(
+        task=recipe.task,
+        config=state.average.config,
+        luminance=recipe.data.luminance,
+        levels=recipe.data.levels,
+        data=", ".join(recipe.data.folders),
+        licence="Apache-2.0",
+        recipe=recipe.model_dump(mode="json"),
+        training=_training(recipe, state) | {"curve": curve(path.parent, state.step)},
+        commit=revision(),
+    )
+    return Weights(card, arrays_of(state.average), recipe.name)
+
+
+def _training(recipe: Recipe, run: TrainingRun) -> dict[str, Any]:
+    told = {"began_with": run.origin, "precision": run.precision}
+    return {
+        "steps": run.step,
+        "patches": run.step * recipe.optimiser.batch,
+        "hours": round(run.seconds / 3600, 2),
+        "processor": processor(),
+        **{key: value for key, value in told.items() if value},
+    }

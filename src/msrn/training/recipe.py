@@ -1,58 +1,15 @@
-"""Recipes: everything needed to train a weights file again, typed and strict, read from TOML.
+"""Recipes: everything needed to train a weights file again, typed and strict (``recipe_file.py`` reads them)."""
 
-An unknown key is an error that names the nearest known one, if one is near. ``load(path, overrides)`` is the only way
-in; the command line's ``--set key=value`` goes through the same checks.
-"""
-
-import difflib
 import json
 import math
-import tomllib
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from msrn.errors import UsageError
 from msrn.types import Range, Subsampling, Task
 
 _LEVELS: dict[Task, tuple[float, float]] = {"sr": (1, math.inf), "denoise": (0, math.inf), "jpeg": (1, 100)}
 """Lowest and highest scale, σ and quality."""
-PACKAGED = Path(__file__).parent / "recipes"
-"""Those that come with the package."""
-_LIKE = 0.6
-"""How alike names must be (``difflib``'s ratio) for one to be taken for the other."""
-_ELSEWHERE = {
-    "batch_size": "optimiser.batch",
-    "epochs": "optimiser.steps",
-    "total_iter": "optimiser.steps",
-    "iterations": "optimiser.steps",
-    "lr": "optimiser.rate",
-    "learning_rate": "optimiser.rate",
-    "model_lr": "optimiser.rate",
-    "model_ema_decay": "optimiser.ema_decay",
-    "gamma": "optimiser.decay_factor",
-    "lr_scheduler_gamma": "optimiser.decay_factor",
-    "lr_scheduler_step_size": "optimiser.decay_steps",
-    "gt_size": "data.patch",
-    "gt_image_size": "data.patch",
-    "image_size": "data.patch",
-    "patch_size": "data.patch",
-    "dataset": "data",
-    "datasets": "data",
-    "train_gt_images_dir": "data.folders",
-    "dataroot_gt": "data.folders",
-    "scale": "data.levels",
-    "upscale_factor": "data.levels",
-    "num_memory_blocks": "network.memory_blocks",
-    "num_residual_blocks": "network.recursions",
-    "num_feat": "network.channels",
-    "loss_weights": "loss.intermediate_weight",
-    "exp_name": "name",
-    "manual_seed": "seed",
-}
-"""What the original repository and others call it."""
 
 
 class _Strict(BaseModel):
@@ -238,59 +195,14 @@ class Recipe(_Strict):
         return self
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe file, TOML or a run's ``recipe.json``, and apply overrides.
+def forbidden_changes(old: Recipe, new: Recipe, step: int) -> list[str]:
+    """Name the fields, as ``section.key: old -> new``, by which ``new`` would have made the first steps differently.
 
-    Args:
-        path: the file, or the name of a recipe that comes with the package.
-        overrides: ``section.key=value`` each; values in TOML syntax, bare words, or ``none``.
-
-    Raises:
-        UsageError: the file cannot be read, or a key or value does not fit.
+    What may change is how often a run is saved and scored, and the schedule from ``step`` on.
     """
-    path = _found(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-        parsed: Any = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
-        values: dict[str, Any] = dict(parsed)
-    except OSError as error:
-        raise UsageError(f"cannot read recipe {path}: {error.strerror}") from error
-    except (ValueError, TypeError, RecursionError) as error:  # of either parser, or of the encoding
-        raise UsageError(f"recipe {path} is not valid {path.suffix[1:].upper() or 'TOML'}: {error}") from error
-    for override in overrides:
-        _override(values, override)
-    return validate(values, str(path))
-
-
-def _found(path: Path) -> Path:
-    """The file itself, or that of the package's recipe of this name."""
-    if path.is_file() or path.parent != Path():
-        return path
-    known = sorted(PACKAGED.glob("*.toml"))
-    found = [each for each in known if each.stem == path.stem and path.suffix in ("", ".toml")]
-    if not found:
-        names = ", ".join(each.stem for each in known)
-        raise UsageError(f"no recipe {str(path)!r}: neither a file nor one that comes with the package ({names})")
-    return found[0]
-
-
-def validate(values: dict[str, Any], source: str) -> Recipe:
-    """Turn plain values (from TOML or a checkpoint) into a recipe."""
-    try:
-        return Recipe.model_validate_json(json.dumps(values, default=str))  # where a list is a tuple
-    except ValidationError as error:
-        lines = [_explain(dict(item)) for item in error.errors()]
-        raise UsageError(f"recipe {source}: " + "; ".join(lines)) from error
-
-
-def schema() -> dict[str, Any]:
-    """Return the JSON schema of recipes, by which editors complete and check them (``#:schema`` in the first line)."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}
-
-
-def differences(old: Recipe, new: Recipe) -> list[str]:
-    """Name the fields in which two recipes differ, as ``section.key: old -> new``."""
-    before, after = _flatten(old.model_dump(mode="json")), _flatten(new.model_dump(mode="json"))
+    free = {key: getattr(new, key) for key in ("checkpoint_minutes", "evaluate_every", "keep")}
+    prolonged = old.model_copy(update=free | {"optimiser": _prolonged(old.optimiser, new.optimiser, step)})
+    before, after = flatten(prolonged.model_dump(mode="json")), flatten(new.model_dump(mode="json"))
     return [
         f"{key}: {json.dumps(before.get(key))} -> {json.dumps(after.get(key))}"
         for key in sorted(before | after)
@@ -298,64 +210,23 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
     ]
 
 
-def _override(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise UsageError(f"--set takes key=value, got {override!r}")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = None if text.strip() == "none" else text.strip()
-    *sections, leaf = key.strip().split(".")
-    table = values
-    for section in sections:
-        table = table.setdefault(section, {})
-        if not isinstance(table, dict):
-            raise UsageError(f"--set {override}: {section!r} is not a section")
-    table[leaf] = value
+def _prolonged(old: OptimiserRecipe, new: OptimiserRecipe, step: int) -> OptimiserRecipe:
+    """Take the rest of the schedule over from ``new``, if the steps already made stay as they were."""
+    if (old.schedule, old.decay_factor) != (new.schedule, new.decay_factor):
+        return old
+    keys = ("steps", "decay_steps", "freeze_batchnorm_step")
+    options = old.model_copy(update={key: getattr(new, key) for key in keys})
+    same_rate = all(options.rate_at(at) == old.rate_at(at) for at in range(step + 1))
+    same_freeze = all(options.frozen_at(at) == old.frozen_at(at) for at in range(step))
+    return options if same_rate and same_freeze else old
 
 
-def _explain(error: dict[str, Any]) -> str:
-    where = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "tuple_type":
-        return f'{where}: a list is wanted, such as ["one", "two"] or [1, 2]'
-    if error["type"] != "extra_forbidden":
-        return f"{where}: {error['msg']}" if where else str(error["msg"])
-    nearest = _nearest(where)
-    return f"unknown key {where!r}; " + (f"did you mean {nearest!r}?" if nearest else "`msrn schema` lists all keys")
-
-
-def _nearest(where: str) -> str | None:
-    """The known key, or section, whose whole or last name is most like an unknown one's."""
-    leaf = where.rpartition(".")[2]
-    if leaf.lower() in _ELSEWHERE:
-        return _ELSEWHERE[leaf.lower()]
-    section = where.rpartition(".")[0]
-    keys = list(_flatten(_known_keys(Recipe)))
-    names = {key: key for key in (*keys, *(key.partition(".")[0] for key in keys))}
-    names |= {key.rpartition(".")[2]: key for key in keys if key.startswith(f"{section}.") or not section}
-    near = max(names, key=lambda name: _likeness(leaf, name))
-    return names[near] if _likeness(leaf, near) >= _LIKE else None
-
-
-def _likeness(one: str, other: str) -> float:
-    return difflib.SequenceMatcher(None, one, other).ratio()
-
-
-def _known_keys(model: type[BaseModel]) -> dict[str, Any]:
-    keys: dict[str, Any] = {}
-    for name, info in model.model_fields.items():
-        options = getattr(info.annotation, "__args__", (info.annotation,))
-        section = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
-        keys[name] = _known_keys(section) if section else None
-    return keys
-
-
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested sections as one, with keys such as ``section.key``."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
     return flat

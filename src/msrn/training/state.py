@@ -4,47 +4,42 @@ import copy
 import hashlib
 import logging
 import math
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from msrn.errors import UsageError
 from msrn.network.config import MSRNConfig
-from msrn.network.memnet import MSRN, grow, initialise
-from msrn.system.machine import has_bf16, instructions
+from msrn.network.memnet import MSRN, Outputs, build, grow, initialise
+from msrn.system.machine import instructions
 from msrn.training import checkpoint
-from msrn.training.distributed import World, share_batchnorms
-from msrn.training.recipe import NetworkRecipe, OptimiserRecipe, Recipe, differences, validate
+from msrn.training.distributed import share_batchnorms
+from msrn.training.recipe import NetworkRecipe, OptimiserRecipe, Recipe, forbidden_changes
+from msrn.training.recipe_file import validate
+from msrn.training.setting import Setting
 
 if TYPE_CHECKING:
     from msrn.network.weights import Weights
 
 logger = logging.getLogger(__name__)
-_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _COUNTERS = ("seconds", "best", "skipped", "skipped_in_a_row")
 _TOLD = ("data", "precision", "origin")
 
 
-@dataclass(frozen=True)
-class Setting:
-    """Where and how a run computes; not part of what it computes."""
-
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    precision: torch.dtype = torch.float32
-    everyone: World = field(default_factory=World)
-
-
 @dataclass
-class Run:
+class TrainingRun:
     """What changes while training."""
 
     step: int
     network: MSRN
     average: MSRN
     """Exponential moving average of the network: the one that is evaluated and published."""
+    forward: Callable[[Tensor], Outputs]
+    """Computes the network's outputs in training: itself, or compiled."""
     optimiser: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     """Keeps fp16 gradients within their range; disabled in other precisions."""
@@ -56,65 +51,63 @@ class Run:
     """Steps whose loss or gradient was not finite and that changed nothing."""
     skipped_in_a_row: int = 0
     data: str = ""
-    """Hash of its images, see :func:`go_on_with`."""
+    """Hash of its images, which a resumed run must have too."""
     precision: str = ""
     """That it computes in."""
     origin: str = ""
     """The weights it began with, if it did not begin with the recipe's seed: name and SHA-256."""
 
+    @property
+    def ensemble(self) -> list[float]:
+        """The averaged network's weights w_m; none of the basic variant."""
+        return self.average.ensemble.tolist() if self.average.config.multi_supervised else []
 
-def start(recipe: Recipe, initial: "Weights | None", setting: Setting) -> Run:
+    @property
+    def fingerprint(self) -> str:
+        """A hash of where the run is, which processes that train together must have in common."""
+        hashing = hashlib.sha256(f"{self.step} {self.data} {self.precision} {self.origin}".encode())
+        for tensor in self.network.state_dict().values():
+            hashing.update(tensor.cpu().contiguous().numpy().data)
+        return hashing.hexdigest()
+
+
+def start_run(recipe: Recipe, initial: "Weights | None", setting: Setting) -> TrainingRun:
     """Begin a run, from ``initial`` weights or from the recipe's seed.
 
     Raises:
         UsageError: the weights are of another shape.
     """
-    wanted = network_config(recipe.network, recipe.growth.start if recipe.growth else None)
-    origin = ""
-    if initial is None:
-        network = MSRN(wanted)
-        start = recipe.network.ensemble_start
-        weight = 1 / recipe.network.memory_blocks if start is None else start
-        generator = torch.Generator().manual_seed(recipe.seed)
-        initialise(network, generator, weight, recipe.network.zero_residual)
-    else:
-        given = initial.network.config
-        ours = vars(replace(given, recursions=min(given.recursions, wanted.recursions)))
-        other = {key: value for key, value in vars(wanted).items() if key != "recursions" and value != ours[key]}
-        if given.recursions > wanted.recursions:
-            other["recursions"] = wanted.recursions
-        if other:
-            differing = "; ".join(f"network.{key}: {vars(given)[key]} -> {value}" for key, value in other.items())
-            hint = " (--set growth=none begins with all recursions)" if recipe.growth else ""
-            raise UsageError(f"{initial.name} does not fit the recipe's network: {differing}{hint}")
-        network = grow(initial.network, wanted.recursions)
-        origin = f"{initial.name}, SHA-256 {initial.sha256}"
-    return replace(_assemble(0, network, recipe, setting), origin=origin)
+    shape = recipe.network
+    config = network_config(shape, recipe.growth.start if recipe.growth else None)
+    if initial is not None:
+        hint = " (--set growth=none begins with all recursions)" if recipe.growth else ""
+        run = _assemble(0, _fitted(initial, config, hint), shape, recipe.optimiser, setting)
+        return replace(run, origin=f"{initial.name}, SHA-256 {initial.sha256}")
+    network = MSRN(config)
+    weight = 1 / shape.memory_blocks if shape.ensemble_start is None else shape.ensemble_start
+    initialise(network, torch.Generator().manual_seed(recipe.seed), weight, shape.zero_residual)
+    return _assemble(0, network, shape, recipe.optimiser, setting)
 
 
-def is_grown(run: Run, recipe: Recipe) -> bool:
-    """Whether the network already has all its recursions."""
-    return run.network.config.recursions == recipe.network.recursions
-
-
-def grown(run: Run, recipe: Recipe, setting: Setting) -> Run:
+def grow_run(run: TrainingRun, shape: NetworkRecipe, options: OptimiserRecipe, setting: Setting) -> TrainingRun:
     """Go on with all recursions: same function, fresh optimiser moments."""
-    bigger = _assemble(run.step, grow(run.network, recipe.network.recursions), recipe, setting)
-    bigger.average.load_state_dict(grow(run.average, recipe.network.recursions).state_dict())
+    bigger = _assemble(run.step, grow(run.network, shape.recursions), shape, options, setting)
+    bigger.average.load_state_dict(grow(run.average, shape.recursions).state_dict())
     kept = {name: getattr(run, name) for name in ("scaler", "seconds", "skipped", *_TOLD)}
     return replace(bigger, **kept)
 
 
-def restore(state: dict[str, Any], recipe: Recipe, setting: Setting) -> Run:
+def resume_run(state: dict[str, Any], recipe: Recipe, setting: Setting) -> TrainingRun:
     """Go on from a checkpoint's state.
 
     Raises:
         UsageError: the recipe differs from the checkpoint's in more than may change; the fields are named.
     """
-    changed = differences(_prolonged(validate(state["recipe"], "of the checkpoint"), recipe, state["step"]), recipe)
+    changed = forbidden_changes(validate(state["recipe"], "of the checkpoint"), recipe, state["step"])
     if changed:
         raise UsageError("cannot resume, the recipe has changed: " + "; ".join(changed))
-    run = _assemble(state["step"], MSRN(network_config(recipe.network, state["recursions"])), recipe, setting)
+    network = MSRN(network_config(recipe.network, state["recursions"]))
+    run = _assemble(state["step"], network, recipe.network, recipe.optimiser, setting)
     run.network.load_state_dict(state["network"])
     run.average.load_state_dict(state["average"])
     run.optimiser.load_state_dict(state["optimiser"])
@@ -131,8 +124,13 @@ def restore(state: dict[str, Any], recipe: Recipe, setting: Setting) -> Run:
     return run
 
 
-def go_on_with(run: Run, data: str, precision: torch.dtype) -> None:
-    """Settle on images and precision.
+def is_grown(run: TrainingRun, shape: NetworkRecipe) -> bool:
+    """Whether the network already has all its recursions."""
+    return run.network.config.recursions == shape.recursions
+
+
+def settle_on(run: TrainingRun, data: str, precision: torch.dtype) -> None:
+    """Note which images a run learns from, by their hash, and what it computes in.
 
     Raises:
         UsageError: the run began with other images.
@@ -150,22 +148,7 @@ def go_on_with(run: Run, data: str, precision: torch.dtype) -> None:
     run.data, run.precision = data, name
 
 
-def identity_of(run: Run) -> str:
-    """What processes that train together must have in common: a hash of where they are."""
-    hashing = hashlib.sha256(f"{run.step} {run.data} {run.precision} {run.origin}".encode())
-    for tensor in run.network.state_dict().values():
-        hashing.update(tensor.cpu().contiguous().numpy().data)
-    return hashing.hexdigest()
-
-
-def read_run(path: Path) -> tuple[Recipe, Run]:
-    """Read a checkpoint file as (recipe, run) on the CPU, for publishing and inspection."""
-    state = checkpoint.load(path)
-    recipe = validate(state["recipe"], str(path))
-    return recipe, restore(state, recipe, Setting())
-
-
-def state_of(run: Run, recipe: Recipe) -> dict[str, Any]:
+def state_of(run: TrainingRun, recipe: Recipe) -> dict[str, Any]:
     """Everything a checkpoint holds, in plain values and tensors."""
     return {
         "recipe": recipe.model_dump(mode="json"),
@@ -179,17 +162,11 @@ def state_of(run: Run, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def choose_training_precision(device: torch.device, name: str) -> torch.dtype:
-    """Return the computing type for training; ``auto`` is bf16 where the machine multiplies it faster than fp32.
-
-    Raises:
-        UsageError: no such precision.
-    """
-    if name == "auto":
-        name = "bf16" if device.type == "cuda" or (device.type == "cpu" and has_bf16()) else "fp32"
-    if name not in _PRECISIONS:
-        raise UsageError(f"unknown precision {name!r}; known: auto, {', '.join(_PRECISIONS)}")
-    return _PRECISIONS[name]
+def read_run(path: Path) -> tuple[Recipe, TrainingRun]:
+    """Read a checkpoint file as (recipe, run) on the CPU, for publishing and inspection."""
+    state = checkpoint.load(path)
+    recipe = validate(state["recipe"], str(path))
+    return recipe, resume_run(state, recipe, Setting())
 
 
 @torch.no_grad()
@@ -206,31 +183,47 @@ def update_average(average: MSRN, network: MSRN, step: int, decay: float) -> Non
     torch._foreach_copy_([old for old, _ in counters], [new for _, new in counters])  # pyright: ignore
 
 
-def network_config(recipe: NetworkRecipe, recursions: int | None = None) -> MSRNConfig:
+def network_config(shape: NetworkRecipe, recursions: int | None = None) -> MSRNConfig:
     """The network a recipe ends with, or with other recursions while it grows."""
     return MSRNConfig(
-        recipe.memory_blocks,
-        recursions or recipe.recursions,
-        recipe.channels,
-        recipe.in_channels,
-        recipe.multi_supervised,
-        recipe.unshuffle,
+        shape.memory_blocks,
+        recursions or shape.recursions,
+        shape.channels,
+        shape.in_channels,
+        shape.multi_supervised,
+        shape.unshuffle,
     )
 
 
-def _assemble(step: int, network: MSRN, recipe: Recipe, setting: Setting) -> Run:
+def _fitted(initial: "Weights", wanted: MSRNConfig, hint: str) -> MSRN:
+    """The network of some weights, with as many recursions as are wanted."""
+    given = initial.card.config
+    ours = vars(replace(given, recursions=min(given.recursions, wanted.recursions)))
+    other = {key: value for key, value in vars(wanted).items() if key != "recursions" and value != ours[key]}
+    if given.recursions > wanted.recursions:
+        other["recursions"] = wanted.recursions
+    if other:
+        differing = "; ".join(f"network.{key}: {vars(given)[key]} -> {value}" for key, value in other.items())
+        raise UsageError(f"{initial.name} does not fit the recipe's network: {differing}{hint}")
+    return grow(build(initial), wanted.recursions)
+
+
+def _assemble(
+    step: int, network: MSRN, shape: NetworkRecipe, options: OptimiserRecipe, setting: Setting
+) -> TrainingRun:
     device = setting.device
     network = network.to(device)
     if device.type != "cpu" or "avx512f" in instructions():  # measured on kind D only
         network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = recipe.network.batchnorm_momentum
+            module.momentum = shape.batchnorm_momentum
     if setting.everyone.size > 1:
         share_batchnorms(network)
     average = copy.deepcopy(network).requires_grad_(False)
     scaler = torch.amp.GradScaler(device.type, enabled=setting.precision == torch.float16)
-    return Run(step, network, average, _optimiser(network, recipe.optimiser), scaler)
+    forward = torch.compile(network.all_outputs, dynamic=False) if setting.compiled else network.all_outputs
+    return TrainingRun(step, network, average, forward, _optimiser(network, options), scaler)
 
 
 def _optimiser(network: MSRN, options: OptimiserRecipe) -> torch.optim.Optimizer:
@@ -238,17 +231,3 @@ def _optimiser(network: MSRN, options: OptimiserRecipe) -> torch.optim.Optimizer
     if options.kind == "sgd":
         return torch.optim.SGD(parameters, lr=rate, momentum=options.momentum, weight_decay=decay)
     return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
-
-
-def _prolonged(old: Recipe, new: Recipe, step: int) -> Recipe:
-    """Take over from ``new`` what may change without changing the steps already made."""
-    free = {key: getattr(new, key) for key in ("checkpoint_minutes", "evaluate_every", "keep")}
-    keys = ("steps", "decay_steps", "freeze_batchnorm_step")
-    if (old.optimiser.schedule, old.optimiser.decay_factor) != (new.optimiser.schedule, new.optimiser.decay_factor):
-        return old.model_copy(update=free)
-    options = old.optimiser.model_copy(update={key: getattr(new.optimiser, key) for key in keys})
-    same_rate = all(options.rate_at(at) == old.optimiser.rate_at(at) for at in range(step + 1))
-    same_freeze = all(options.frozen_at(at) == old.optimiser.frozen_at(at) for at in range(step))
-    if not (same_rate and same_freeze):
-        options = old.optimiser
-    return old.model_copy(update={"optimiser": options, **free})

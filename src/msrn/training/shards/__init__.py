@@ -7,6 +7,7 @@ a shard is executed or unpickled.
 """
 
 from msrn.training.shards.read import Shards, are_shards, verify
+from msrn.training.shards.source import checked_url
 from msrn.training.shards.write import Prepared, prepare
 
-__all__ = ["Prepared", "Shards", "are_shards", "prepare", "verify"]
+__all__ = ["Prepared", "Shards", "are_shards", "checked_url", "prepare", "verify"]

@@ -51,13 +51,13 @@ class Shards(Sequence[NDArray[np.uint8]]):
     decoded again. Shards at a URL are fetched once into the user's cache and checked by their hash.
 
     Args:
-        source: a folder, or a URL of one that fsspec knows (``s3://``, ``gs://``, ``https://``).
+        source: a folder, or a URL (``http://``, ``https://``, ``s3://``, ``gs://`` or ``file://``).
         channels: 1 for luminance, 3 for colour.
         color_range: of the luminance.
         budget: bytes for decoded images; half of the free memory by default.
 
     Raises:
-        UsageError: no index there, or one of another format.
+        UsageError: no index there, or one of another format, or a URL that is not opened.
         ImageError: a shard is missing or damaged.
     """
 

@@ -19,6 +19,8 @@ from msrn.system.machine import cache_folder
 
 INDEX = "index.json"
 FORMAT = 1
+SCHEMES = ("http", "https", "s3", "gs", "file")
+"""Of the URLs that are opened."""
 _SHA256 = "^[0-9a-f]{64}$"
 _SECONDS = 60.0
 """Of silence after which a server is given up."""
@@ -115,10 +117,26 @@ class Hashing:
         return self.file.write(data)
 
 
+def checked_url(url: str) -> str:
+    """A URL that may be opened, as it is.
+
+    Of the file systems that fsspec knows, some run code that the URL's content names (``reference://`` renders
+    templates), and a chain (``::``) leads from one to another.
+
+    Raises:
+        UsageError: the URL is of another scheme, or a chain.
+    """
+    if url.partition("://")[0] not in SCHEMES or "::" in url:
+        known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        raise UsageError(f"{url} is not opened: shards are read from one address that begins with {known}")
+    return url
+
+
 def _open(where: str) -> Any:
     """Open a path or URL; fsspec says which package a scheme needs."""
     if "://" not in where:
         return Path(where).open("rb")
+    checked_url(where)
     options: dict[str, Any] = {}
     if where.startswith(("http://", "https://")):
         try:
