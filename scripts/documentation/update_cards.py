@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from demo import run as demo  # noqa: E402
-from scripts.documentation.update_curves import panel, svg  # noqa: E402
+from scripts.documentation.update_curves import curves  # noqa: E402
 
 from msrn.evaluation import tables  # noqa: E402
 from msrn.evaluation.results import from_json  # noqa: E402
@@ -135,10 +135,10 @@ def _timings() -> dict[str, Any]:
 
 def time_all() -> None:
     """Keep what the automatic choice's timing says of each file on this machine, timed anew."""
-    from msrn.evaluation.speed import machine
+    from msrn.evaluation.speed import describe_machine
     from msrn.restoration.restorer import Restorer
 
-    about = machine()
+    about = describe_machine()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MSRN_CACHE"] = folder  # what is known already may be from a busier day
         known = {
@@ -160,10 +160,10 @@ def picture(entry: CatalogueRow) -> None:
         demo.sheet([demo.restore(Path(folder), case, entry.name)]).save(PAGES / f"{entry.name}.png", optimize=True)
 
 
-def curve(points: list[Any]) -> str:
+def curve(points: list[Any]) -> bytes:
     """Held-out scores over hours as SVG, a line for each level."""
     levels = points[-1][2]
-    return svg([panel({level: [(p[1], p[2][level]) for p in points if level in p[2]] for level in levels})])
+    return curves({"": {level: [(p[1], p[2][level]) for p in points if level in p[2]] for level in levels}})
 
 
 def main() -> None:
@@ -185,7 +185,7 @@ def main() -> None:
         (PAGES / f"{entry.name}.md").write_text(page(entry), encoding="utf-8")
         points = weights.load(entry.name).card.training.get("curve")
         if points:
-            (PAGES / f"{entry.name}.svg").write_text(curve(points), encoding="utf-8")
+            (PAGES / f"{entry.name}.svg").write_bytes(curve(points))
         picture(entry)
 
 

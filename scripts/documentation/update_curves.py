@@ -7,10 +7,13 @@ A run that goes on from another's weights starts at that one's hours. Hours are 
 """
 
 import json
-import math
 import sys
 from pathlib import Path
 from typing import Any
+
+from matplotlib.figure import Figure
+
+from msrn.evaluation.plots import LIGHT, draw_svg, label_at_right
 
 ROOT = Path(__file__).parents[2]
 KEPT, PICTURE = ROOT / "docs" / "results" / "curves.json", ROOT / "docs" / "images" / "curves.svg"
@@ -19,7 +22,8 @@ COLOURS = (
     *("#1769aa", "#b3541e", "#2e7d32", "#6a1b9a", "#455a64", "#ad1457", "#00838f"),
     *("#9e9d24", "#5d4037", "#212121", "#e65100"),
 )
-WIDTH, HEIGHT = 700, 290
+WIDTH, HEIGHT = 8.0, 3.1
+"""Of a panel, in inches."""
 Lines = dict[str, list[tuple[float, float]]]
 
 
@@ -51,42 +55,25 @@ def lines_of(task: str, level: str, known: dict[str, Any]) -> Lines:
     return {label: points for label, points in lines.items() if points}
 
 
-def panel(lines: Lines, top: float = 0, title: str = "") -> str:
-    """One plot as SVG elements, a line for each label; values are dB over hours."""
-    left, right, upper, bottom = 48, 560, top + 26, top + HEIGHT - 30
-    values = [y for line in lines.values() for _, y in line]
-    spread = max(values) - min(values)
-    step = next((step for step in (0.1, 0.2, 0.5, 1, 2, 5) if spread / step <= 8), 10)
-    low, high = math.floor(min(values) / step) * step, (math.floor(max(values) / step) + 1) * step
-    last = max(x for line in lines.values() for x, _ in line) or 1.0
+def curves(panels: dict[str, Lines]) -> bytes:
+    """Panels below each other as one SVG picture, a line for each label: dB over hours."""
 
-    def place(x: float, y: float) -> tuple[float, float]:
-        return left + x / last * (right - left), bottom - (y - low) / (high - low) * (bottom - upper)
+    def draw(figure: Figure) -> None:
+        figure.subplots_adjust(0.07, 0.3 / HEIGHT / len(panels), 0.66, 1 - 0.3 / HEIGHT / len(panels), hspace=0.25)
+        for number, (title, lines) in enumerate(panels.items(), start=1):
+            axes = figure.add_subplot(len(panels), 1, number, frameon=False)
+            axes.set_title(title, loc="left", fontweight="bold")
+            axes.grid(axis="y", color=LIGHT.line)
+            axes.tick_params(length=0)
+            axes.xaxis.set_major_formatter("{x:g} h")
+            ends: list[tuple[float, float, str, str]] = []
+            for (label, points), colour in zip(lines.items(), COLOURS, strict=False):
+                axes.plot([x for x, _ in points], [y for _, y in points], color=colour, linewidth=1.5)
+                ends.append((*points[-1], f"{label}: {points[-1][1]:.2f}", colour))
+            axes.margins(x=0.01)
+            label_at_right(axes, ends, LIGHT.line)
 
-    parts = [f'<text x="{left}" y="{top + 14}" font-weight="bold">{title}</text>'] if title else []
-    for index in range(round((high - low) / step) + 1):
-        value = low + index * step
-        y = place(0, value)[1]
-        parts.append(f'<path d="M{left} {y:.1f}H{right}" stroke="#ccc"/>')
-        parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.{0 if step >= 1 else 1}f}</text>')
-    for quarter in range(5):
-        x = place(last * quarter / 4, low)[0]
-        parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{last * quarter / 4:.2f} h</text>')
-    taken: list[float] = []
-    for (label, line), colour in sorted(zip(lines.items(), COLOURS, strict=False), key=lambda each: -each[0][1][-1][1]):
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in line))
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        y = max([place(*line[-1])[1] + 4, *(other + 14 for other in taken)])
-        taken = [y]
-        parts.append(f'<text x="{right + 6}" y="{y:.1f}" fill="{colour}">{label}: {line[-1][1]:.2f}</text>')
-    return "".join(parts)
-
-
-def svg(panels: list[str]) -> str:
-    """Panels below each other as one picture."""
-    style = 'font-family="sans-serif" font-size="12"'
-    size = f'viewBox="0 0 {WIDTH + 60} {HEIGHT * len(panels)}"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>{"".join(panels)}</svg>\n'
+    return draw_svg(draw, WIDTH, HEIGHT * len(panels), transparent=False)
 
 
 def main() -> None:
@@ -97,11 +84,8 @@ def main() -> None:
         add(Path(run), after, known)
     rows = ",\n".join(f"{json.dumps(name)}: {json.dumps(run)}" for name, run in known.items())
     KEPT.write_text("{\n" + rows + "\n}\n", encoding="utf-8")
-    drawn = [(title, lines_of(task, level, known)) for task, (title, level) in SHOWN.items()]
-    drawn = [(title, lines) for title, lines in drawn if lines]
-    PICTURE.write_text(
-        svg([panel(lines, HEIGHT * k, title) for k, (title, lines) in enumerate(drawn)]), encoding="utf-8"
-    )
+    panels = {title: lines_of(task, level, known) for task, (title, level) in SHOWN.items()}
+    PICTURE.write_bytes(curves({title: lines for title, lines in panels.items() if lines}))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The report is one page that holds everything and asks the network for nothing."""
 
 import re
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -8,7 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from msrn.errors import UsageError
 from msrn.evaluation import report
+from msrn.evaluation.gallery import Gallery
+from msrn.evaluation.page import render
 from msrn.evaluation.protocol import evaluate
 from msrn.evaluation.results import Scores
 
@@ -20,14 +24,15 @@ def page(tmp_path):
     folder.mkdir()
     for name in ("a&b", "second"):
         Image.fromarray(rng.integers(0, 256, (20, 30), np.uint8)).resize((300, 200)).save(folder / f"{name}.png")
-    gallery = report.Gallery()
+    gallery = Gallery()
     results = []
     for level in (2, 3):
         results.append(evaluate("sr", level, folder, observe=lambda path, *planes: gallery.add(path.name, *planes)))
         gallery.finish()
     results[0] = replace(results[0], weights="net (sha256 0)", mean=Scores(30, results[0].mean.ssim))
     results[1] = replace(results[1], mean=Scores(40, results[1].mean.ssim))
-    path = report.write(tmp_path / "out", report.page(results, gallery, {"net (sha256 0)": 88_640}, "msrn <evaluate>"))
+    costs = {"net (sha256 0)": 88_640}
+    path = report.write_report(tmp_path / "out", results, gallery, costs, "msrn <evaluate>")
     return path.read_text(encoding="utf-8")
 
 
@@ -44,9 +49,11 @@ def test_everything_is_inside(page):
     parser = Tags()
     parser.feed(page)
     images = [attributes for tag, attributes in parser.found if tag == "img"]
-    assert len(images) == 2 * 2 * 4
+    plots = sum(tag == "picture" for tag, _ in parser.found)
+    assert plots == 2 + 1 + 1  # among others, by cost, gains of the one that restores
+    assert len(images) == 2 * 2 * 4 + plots
     for _, attributes in parser.found:
-        for key in ("src", "href"):
+        for key in ("src", "href", "srcset"):
             assert attributes.get(key, "data:").startswith("data:")
     assert not re.search(r"https?://", page)
     assert all(image["alt"] for image in images)
@@ -65,24 +72,19 @@ def test_the_papers_numbers_stand_beside_ours_and_names_are_escaped(page):
     assert "at 0.0886 million" in page
 
 
-def test_the_crop_shows_the_largest_error():
-    gallery = report.Gallery()
-    clean = np.zeros((1, 400, 500))
-    restored = clean.copy()
-    restored[0, 390:, 480:] = 1
-    gallery.add("x", clean, restored, clean)
-    gallery.finish()
-    assert gallery.crops[0][0].restored != gallery.crops[0][0].clean
+@pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
+def test_what_is_not_installed_is_named_before_anything_is_scored(monkeypatch, package):
+    report.check_packages()
+    monkeypatch.setattr(report, "find_spec", lambda name: None if name == package else object())
+    with pytest.raises(UsageError, match=f"(?i)a report needs {package}.*install.*train"):
+        report.check_packages()
 
 
-def test_the_gallery_keeps_the_worst_images_of_what_was_finished():
-    gallery = report.Gallery()
-    clean = np.zeros((3, 20, 20))
-    gallery.add("of a folder that failed", clean, clean + 1, clean)
-    gallery.discard()
-    for index in (3, 8, 1, 5, 2, 7, 4, 6):
-        gallery.add(str(index), clean, clean + index / 10, clean)
-    gallery.finish()
-    gallery.finish()
-    assert [crop.name for crop in gallery.crops[0]] == ["8", "7", "6", "5", "4", "3"]
-    assert gallery.crops[1] == []
+def test_a_page_without_its_template_engine_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(UsageError, match=r"Jinja2.*install.*train"):
+        render("page.html", title="")
+
+
+def test_everything_put_into_a_page_is_escaped():
+    assert "<title>&lt;b&gt;</title>" in render("page.html", title="<b>")

@@ -13,6 +13,7 @@ from PIL import Image
 from tests.helpers.networks import identity_weights
 
 from msrn.evaluation import report
+from msrn.evaluation.gallery import Gallery
 from msrn.evaluation.methods import CallableMethod, WeightsMethod
 from msrn.evaluation.protocol import compare_with_first, evaluate
 from msrn.restoration.restorer import Restorer
@@ -43,7 +44,7 @@ def screenshots(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """A report with everything in it: two methods, published peers, costs, failures."""
+    """A report with everything in it: two methods, peers of the literature, costs, failures."""
     folder = tmp_path_factory.mktemp("data") / "set5"
     folder.mkdir()
     photographs = Path(__file__).parents[2] / "demo" / "photographs"
@@ -51,15 +52,15 @@ def address(tmp_path_factory):
         with Image.open(photographs / f"{name}.png") as photograph:
             photograph.crop((60, 40, 300, 240)).save(folder / f"{name}.png")
     (folder / "broken.png").write_text("no picture")
-    gallery, results = report.Gallery(), []
+    gallery, results = Gallery(), []
     network = WeightsMethod(Restorer(identity_weights("sr"), device="cpu"))
     for method in (network, CallableMethod("tests.evaluation.test_protocol:sharpen")):
         results.append(evaluate("sr", 3, folder, method, observe=lambda path, *planes: gallery.add(path.name, *planes)))
         gallery.finish()
     results = compare_with_first(results)
     costs = {network.name: 88_640}
-    page = report.page(results, gallery, costs, "msrn evaluate --task sr --level 3 --data set5 --report out")
-    return report.write(tmp_path_factory.mktemp("report"), page).as_uri()
+    command = "msrn evaluate --task sr --level 3 --data set5 --report out"
+    return report.write_report(tmp_path_factory.mktemp("report"), results, gallery, costs, command).as_uri()
 
 
 @pytest.mark.parametrize(

@@ -42,12 +42,12 @@ def test_networks_for_colours_are_measured_on_colours():
 
 
 def test_the_page_shows_every_row(result, tmp_path):
-    speed_page.write(result, tmp_path / "page.html")
+    speed_page.write_speed_page(result, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert page.count("<tr>") == len(result.rows) + 1
     assert "http" not in page.replace("http-equiv", "")
     assert kind() in page
-    assert len(speed_page.text(result).splitlines()) == len(result.rows) + 6
+    assert len(speed_page.markdown(result).splitlines()) == len(result.rows) + 6
 
 
 def test_untrained_weights_have_a_range_everywhere():

@@ -3,7 +3,7 @@
 import torch
 
 from msrn.evaluation import stopwatch
-from msrn.evaluation.stopwatch import Entry, measure
+from msrn.evaluation.stopwatch import Contender, take_turns
 
 
 def test_what_ran_last_is_let_go_when_memory_is_short(monkeypatch):
@@ -24,8 +24,8 @@ def test_what_ran_last_is_let_go_when_memory_is_short(monkeypatch):
             return planes
 
     monkeypatch.setattr(stopwatch, "free_memory", lambda: 10 - 3 * len(alive))  # less than 5 are left after the second
-    entries = [Entry(str(number), "fp32", lambda number=number: Run(number)) for number in range(3)]
-    times, memory = measure(entries, 4, 2, torch.device("cpu"))
+    contenders = [Contender(str(number), "fp32", lambda number=number: Run(number)) for number in range(3)]
+    times, memory = take_turns(contenders, 4, 2, torch.device("cpu"))
     assert [len(taken) for taken in times] == [2, 2, 2]
     assert len(memory) == 3
     own = [[what for what, whose in log if whose == number] for number in range(3)]
@@ -42,5 +42,5 @@ def test_what_there_is_memory_for_is_made_once(monkeypatch):
         made.append(1)
         return lambda planes: planes
 
-    measure([Entry("one", "fp32", make), Entry("other", "fp32", make)], 4, 3, torch.device("cpu"))
+    take_turns([Contender("one", "fp32", make), Contender("other", "fp32", make)], 4, 3, torch.device("cpu"))
     assert len(made) == 2

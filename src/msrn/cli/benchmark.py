@@ -38,7 +38,7 @@ def benchmark(
             lambda share: bar.show("benchmark", share),
             device,
         )
-    typer.echo(benchmark_to_json(result) if as_json else speed_page.text(result))
+    typer.echo(benchmark_to_json(result) if as_json else speed_page.markdown(result))
     if page is not None:
-        speed_page.write(result, page)
+        speed_page.write_speed_page(result, page)
         say(f"page: {page}")

@@ -13,8 +13,8 @@ from msrn.cli.options import TTA, AsJSON, BackendOption, Device, PrecisionOption
 from msrn.errors import ImageError, MSRNError, OutputError, UsageError
 
 if TYPE_CHECKING:
+    from msrn.evaluation.gallery import Gallery
     from msrn.evaluation.protocol import Protocol
-    from msrn.evaluation.report import Gallery
     from msrn.evaluation.results import Evaluation, Timing
 
 
@@ -55,6 +55,7 @@ def evaluate(
     from msrn.evaluation import methods as known
     from msrn.evaluation import protocol as evaluation
     from msrn.evaluation import report, tables
+    from msrn.evaluation.gallery import Gallery
     from msrn.evaluation.results import to_json
 
     for each in level:
@@ -73,7 +74,9 @@ def evaluate(
     if save_to is not None:
         saved = [(save_to / case.subfolder, case.folder) for case in cases]
         _check_targets(saved, [restored / case.subfolder for case in cases] if restored is not None else [])
-    gallery = report.Gallery()
+    if report_to is not None:
+        report.check_packages()
+    gallery = Gallery()
     scoring = _Scoring(task, protocol, color, restored, save_to, gallery if report_to is not None else None, quiet)
     with Bar(quiet) as bar:
         results, lost = scoring.run(cases, bar)
@@ -93,7 +96,7 @@ def evaluate(
     if report_to is not None:
         costs = {m.name: m.restorer.config.multiply_adds_per_pixel for m in methods if hasattr(m, "restorer")}
         command = shlex.join(["msrn", *sys.argv[1:]])
-        say(f"report: {report.write(report_to, report.page(results, gallery, costs, command))}")
+        say(f"report: {report.write_report(report_to, results, gallery, costs, command)}")
     if lost and isinstance(lost[-1], OutputError):
         raise typer.Exit(OutputError.exit_code)
     if lost or any(result.failures for result in results):

@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from msrn.evaluation.results import Benchmark, Ceiling, Machine, Measurement
-from msrn.evaluation.stopwatch import Entry, Run, measure, timed
+from msrn.evaluation.stopwatch import Compute, Contender, median_seconds, take_turns
 from msrn.network.config import MSRNConfig
 from msrn.network.graph import Activation, Fused, Map, Operations, TorchOperations, fuse
 from msrn.network.memnet import MSRN, initialise
@@ -60,7 +60,7 @@ def benchmark(
         device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` is the best at hand.
     """
     place = choose_device(device)
-    about = machine(place)  # how busy it is without this
+    about = describe_machine(place)  # how busy it is without this
     products, copying = _products(place, rounds), _copy(place, rounds)
     rows: list[Measurement] = []
     ceilings: list[Ceiling] = []
@@ -79,7 +79,7 @@ def benchmark(
     return Benchmark(about, tuple(ceilings), products, copying, tuple(rows))
 
 
-def machine(device: torch.device = _CPU) -> Machine:
+def describe_machine(device: torch.device = _CPU) -> Machine:
     """The machine that figures are taken on, and how busy it is."""
     return Machine(
         kind=kind() if device.type == "cpu" else device.type,
@@ -111,9 +111,9 @@ def ceiling(channels: int, rounds: int, device: torch.device = _CPU) -> dict[Cho
     """Rates of lone 3×3 convolutions ``channels`` wide in 10⁹ operations per second, channels last where torch runs."""
     chain = _Convolutions(MSRN(MSRNConfig(1, 1, channels)))
     found = candidates(device, harmless=("fp32", "bf16", "int8", "int8-bf16"))
-    entries = [Entry(str(c), c.precision, lambda c=c: create(c, chain, {"0.second.0": 1.0}, device)) for c in found]
+    entries = [Contender(str(c), c.precision, lambda c=c: create(c, chain, {"0.second.0": 1.0}, device)) for c in found]
     side = _CEILING_SIDE[device.type != "cpu"]
-    times, _ = measure(entries, side, rounds, device)
+    times, _ = take_turns(entries, side, rounds, device)
     work = 2 * 9 * channels * (channels * _CONVOLUTIONS + 2) * side**2 / 1e9
     return {choice: work / float(np.median(taken)) for choice, taken in zip(found, times, strict=True)}
 
@@ -124,7 +124,7 @@ def _products(device: torch.device, rounds: int) -> dict[str, float]:
     rates: dict[str, float] = {}
     for precision, dtype in _TYPES.items():
         a, b = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
-        taken = timed(lambda a=a, b=b: a @ b, device, rounds)
+        taken = median_seconds(lambda a=a, b=b: a @ b, device, rounds)
         rates[precision] = 2 * side**3 / taken / 1e9
     return rates
 
@@ -133,7 +133,7 @@ def _copy(device: torch.device, rounds: int) -> float:
     """Gigabytes per second that are read and written when the device's memory is copied."""
     source = torch.zeros(1 << (27 if device.type == "cpu" else 30), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    return 2 * source.numel() / timed(lambda: target.copy_(source), device, rounds) / 1e9
+    return 2 * source.numel() / median_seconds(lambda: target.copy_(source), device, rounds) / 1e9
 
 
 class _Convolutions(Fused):
@@ -196,23 +196,23 @@ def _rows(
     values = traffic.values / config.unshuffle**2 * side**2
     tuned = Restorer(weights, device=str(device)).tuned
 
-    def restorer(**how: Any) -> Run:
+    def restorer(**how: Any) -> Compute:
         made = Restorer(weights, device=str(device), **how)
         if not how:
             vars(made)["tuned"] = tuned  # where it cannot be kept, it is not timed again
         return made.restore_planes
 
-    entries = [Entry(f"automatic: {tuned.choice}", tuned.choice.precision, restorer)]
+    entries = [Contender(f"automatic: {tuned.choice}", tuned.choice.precision, restorer)]
     precisions = ("fp32", "bf16", "int8", "int8-bf16") if weights.card.ranges else ("fp32", "bf16")
     found = candidates(device, harmless=precisions)
     if device.type != "cpu":
         found += candidates(device, "compiled", harmless=precisions)
     for choice in found:
         make = partial(restorer, backend=choice.backend, precision=choice.precision)
-        entries.append(Entry(str(choice), choice.precision, make))
+        entries.append(Contender(str(choice), choice.precision, make))
     if peers:
         entries += _peers(weights.network, device)
-    times, memory = measure(entries, side, rounds, device, config.in_channels)
+    times, memory = take_turns(entries, side, rounds, device, config.in_channels)
     plain = next((taken for entry, taken in zip(entries, times, strict=True) if entry.name == _PLAIN), None)
     work = 2e-9 * config.multiply_adds_per_pixel * side**2
     rows: list[Measurement] = []
@@ -256,32 +256,32 @@ def _dncnn_size(planes: int) -> int:
     return 9 * _DNCNN_WIDTH * (2 * planes + _DNCNN_WIDTH * (_DNCNN_LAYERS - 2))
 
 
-def _peers(network: MSRN, device: torch.device) -> list[Entry]:
+def _peers(network: MSRN, device: torch.device) -> list[Contender]:
     """What others run: the network as it was trained, its export as it comes out, and a plain chain of convolutions."""
     nets = {_PLAIN: copy.deepcopy(network).to(device), _DNCNN: _dncnn(network.config.in_channels).to(device)}
-    entries = [Entry(name, "fp32", lambda net=net: _eager(net, device)) for name, net in nets.items()]
+    entries = [Contender(name, "fp32", lambda net=net: _eager(net, device)) for name, net in nets.items()]
     if device.type != "cpu":
         return entries
     with suppress(ImportError):
         import_module("onnx")  # torch exports by it
         runtime: Any = import_module("onnxruntime")
 
-        def onnxruntime() -> Run:
+        def onnxruntime() -> Compute:
             session = runtime.InferenceSession(_exported(network), providers=["CPUExecutionProvider"])
             return lambda planes: session.run(None, {"x": planes})[0]
 
-        entries.append(Entry("ONNX Runtime, naive export", "fp32", onnxruntime))
+        entries.append(Contender("ONNX Runtime, naive export", "fp32", onnxruntime))
     with suppress(ImportError):
         import_module("onnx")
         core: Any = import_module("msrn.restoration.backends.openvino").core()
 
-        def compiled(hint: str) -> Run:
+        def compiled(hint: str) -> Compute:
             hints = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
             model = core.compile_model(core.read_model(_exported(network)), "CPU", hints)
             return lambda planes: model(planes)[0]
 
-        entries.append(Entry("OpenVINO, naive export", "fp32", lambda: compiled("f32")))
-        entries.append(Entry("OpenVINO, naive export", "bf16", lambda: compiled("bf16")))
+        entries.append(Contender("OpenVINO, naive export", "fp32", lambda: compiled("f32")))
+        entries.append(Contender("OpenVINO, naive export", "bf16", lambda: compiled("bf16")))
     return entries
 
 
@@ -297,7 +297,7 @@ def _exported(network: MSRN) -> bytes:
     return file.getvalue()
 
 
-def _eager(network: nn.Module, device: torch.device) -> Run:
+def _eager(network: nn.Module, device: torch.device) -> Compute:
     @torch.inference_mode()
     def run(planes: Planes) -> Planes:
         return network(torch.from_numpy(planes).to(device)).cpu().numpy()

@@ -17,21 +17,21 @@ from msrn.errors import MSRNError
 from msrn.restoration.backends import Planes
 from msrn.system.machine import free_memory
 
-Run = Callable[[Planes], Planes]
-Make = Callable[[], Run]
+Compute = Callable[[Planes], Planes]
+"""What turns the planes of one image into restored ones."""
 
 
 @dataclass
-class Entry:
-    """Something to measure: its name, its computing type, and what makes it ready to run."""
+class Contender:
+    """One way to compute the same: its name, its precision, and what makes it ready to run."""
 
     name: str
     precision: str
-    make: Make
+    make: Callable[[], Compute]
 
 
-def timed(work: Callable[[], object], device: torch.device, rounds: int) -> float:
-    """Median seconds, the first time not counted."""
+def median_seconds(work: Callable[[], object], device: torch.device, rounds: int) -> float:
+    """The median time of some work in seconds, the first time not counted."""
     times: list[float] = []
     for _ in range(rounds + 1):
         started = time.perf_counter()
@@ -44,33 +44,33 @@ def timed(work: Callable[[], object], device: torch.device, rounds: int) -> floa
     return float(np.median(times[1:]))
 
 
-def measure(
-    entries: Sequence[Entry], side: int, rounds: int, device: torch.device, channels: int = 1
+def take_turns(
+    contenders: Sequence[Contender], side: int, rounds: int, device: torch.device, channels: int = 1
 ) -> tuple[list[list[float]], list[float | None]]:
-    """Return each entry's times in seconds, one per round, and its peak memory in MiB.
+    """Return each contender's times in seconds, one per round, and its peak memory in MiB.
 
     What has been made ready stays so from round to round, as long as half of the memory that was free is left. Then
     what ran last is let go, whose next turn is farthest, and made ready again before its time is taken.
     """
     planes = np.random.default_rng(0).random((1, channels, side, side), dtype=np.float32)
-    ready: dict[int, Run] = {}
+    ready: dict[int, Compute] = {}
     memory: list[float | None] = []
     enough = free_memory() / 2 if device.type == "cpu" else 0
-    for number, entry in enumerate(entries):
+    for number, contender in enumerate(contenders):
         _let_go(ready, enough)
         with _Peak() if device.type == "cpu" else _PeakOnGPU(device) as peak:
-            ready[number] = entry.make()
+            ready[number] = contender.make()
             result = ready[number](planes)
         if result.shape != planes.shape:
-            raise MSRNError(f"{entry.name} returned shape {result.shape}, expected {planes.shape}")
+            raise MSRNError(f"{contender.name} returned shape {result.shape}, expected {planes.shape}")
         memory.append(peak.mebibytes)
-    times: list[list[float]] = [[] for _ in entries]
+    times: list[list[float]] = [[] for _ in contenders]
     for _ in range(rounds):
-        for number, (entry, taken) in enumerate(zip(entries, times, strict=True)):
+        for number, (contender, taken) in enumerate(zip(contenders, times, strict=True)):
             run = ready.pop(number, None)
             _let_go(ready, enough)
             if run is None:
-                run = entry.make()
+                run = contender.make()
                 run(planes)
             ready[number] = run
             started = time.perf_counter()
@@ -79,7 +79,7 @@ def measure(
     return times, memory
 
 
-def _let_go(ready: dict[int, Run], enough: float) -> None:
+def _let_go(ready: dict[int, Compute], enough: float) -> None:
     """Drop the last ones until so many bytes are free."""
     while ready and free_memory() < enough:
         ready.popitem()
@@ -99,7 +99,7 @@ class _Peak:
     mebibytes: float | None = None
 
     def __enter__(self) -> "_Peak":
-        _trim()  # what earlier entries left must not be filled unseen
+        _trim()  # what earlier contenders left must not be filled unseen
         self._before = self._most = _resident()
         self._ended = threading.Event()
         self._watch = threading.Thread(target=self._look, daemon=True)

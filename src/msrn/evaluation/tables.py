@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from msrn.evaluation.literature import Published, find
+from msrn.evaluation.literature import LiteratureScore, score_of
 from msrn.evaluation.results import Evaluation, ImageScores, Scores
 from msrn.network.catalogue import CATALOGUE
 
@@ -59,9 +59,9 @@ def significance(result: Evaluation) -> str:
     return f"{method_name(result)} against {other}: {', '.join(parts)}"
 
 
-def reference(result: Evaluation) -> Published | None:
+def reference(result: Evaluation) -> LiteratureScore | None:
     """The paper's row beside a result: only where the same was measured."""
-    return None if result.color else find(result.task, result.data, result.level)
+    return None if result.color else score_of(result.task, result.data, result.level)
 
 
 def comma_separated(results: Sequence[Evaluation]) -> str:
@@ -78,7 +78,7 @@ def comma_separated(results: Sequence[Evaluation]) -> str:
     return out.getvalue().rstrip("\n")
 
 
-def pair(scores: Scores | Published) -> str:
+def pair(scores: Scores | LiteratureScore) -> str:
     """PSNR / SSIM as the literature prints them."""
     return f"{scores.psnr:.2f} / {'–' if scores.ssim is None else f'{scores.ssim:.4f}'}"
 
