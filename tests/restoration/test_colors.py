@@ -9,77 +9,60 @@ from msrn.evaluation import methods
 from msrn.evaluation.protocol import evaluate
 from msrn.images.picture import Picture
 from msrn.network import weights
-from msrn.network.catalogue import Entry
 from msrn.network.config import MSRNConfig
-from msrn.network.weights import Weights
-from msrn.restoration.automatic import Automatic
 from msrn.restoration.restorer import Restorer
 from msrn.training.publish import publish
-from msrn.training.recipe import validate
+from msrn.training.recipe_file import validate
+from msrn.training.setting import Computing
 from msrn.training.trainer import fit
 
 GRAY, COLOR = MSRNConfig(1, 1, 4), MSRNConfig(1, 1, 4, in_channels=3)
 
 
 @pytest.fixture
-def catalogue(monkeypatch):
-    """Two rows for noise: the default, and another for colours."""
-    rows = (
-        Entry("msrn-gray", "denoise", "MSRN_gray-00000000.safetensors", "0" * 64, ""),
-        Entry("msrn-color", "denoise", "MSRN_color-00000000.safetensors", "1" * 64, "", color=True),
-    )
-    made = {row.name: random_weights("denoise", COLOR if row.color else GRAY) for row in rows}
-    made = {row.name: Weights(made[row.name].network, made[row.name].card, row.sha256, row.name) for row in rows}
-    monkeypatch.setattr(weights, "CATALOGUE", rows)
-    monkeypatch.setattr(weights, "load", lambda name: made[weights.find(name).name])
-    monkeypatch.setattr(methods, "load", weights.load)
-    return made
+def files(tmp_path):
+    """Two weights files for noise: one for single planes, and one for colours."""
+    made = {"gray": random_weights("denoise", GRAY), "color": random_weights("denoise", COLOR)}
+    return {name: weights.save(each, tmp_path, name) for name, each in made.items()}
 
 
 def picture(channels):
     return Picture(np.random.default_rng(0).random((channels, 21, 17), dtype=np.float32))
 
 
-def test_a_task_gives_pictures_with_colours_to_weights_for_colours(catalogue):
-    restorer = Restorer("denoise", device="cpu", tile=9)
-    assert restorer.weights is catalogue["msrn-gray"]
-    assert restorer.for_color.weights is catalogue["msrn-color"]
-    assert restorer.for_color.tile == 9
-    for channels, name in ((1, "msrn-gray"), (3, "msrn-color")):
-        alone = Restorer(catalogue[name], device="cpu")
-        assert restorer.settled(picture(channels), None, None).weights is catalogue[name]
+def test_pictures_with_colours_go_to_weights_for_colours(files):
+    restorer = Restorer(files["gray"], for_color=files["color"], device="cpu", tile=9)
+    assert restorer.color_engine.options.tile == 9
+    for channels, name in ((1, "gray"), (3, "color")):
+        alone = Restorer(files[name], device="cpu")
+        assert restorer.engine_for(picture(channels)).weights.sha256 == alone.weights.sha256
         np.testing.assert_allclose(restorer(picture(channels)).pixels, alone(picture(channels)).pixels, atol=1e-6)
         assert restorer.forecast(picture(channels))[0] > 0
-    chain = Automatic(lambda task: restorer)
-    assert chain._of("denoise").identity == restorer.identity
 
 
-def test_both_decide_what_a_batch_is(catalogue):
-    restorer = Restorer("denoise", device="cpu")
-    assert restorer.identity["weights"] == "0" * 64
-    assert restorer.identity["color.weights"] == "1" * 64
-    assert set(restorer.choices) == {"0" * 64, "1" * 64}
+def test_both_decide_what_a_batch_is(files):
+    restorer = Restorer(files["gray"], for_color=files["color"], device="cpu")
+    gray, color = (weights.load(files[name]).sha256 for name in ("gray", "color"))
+    assert (restorer.identity["weights"], restorer.identity["color.weights"]) == (gray, color)
+    assert set(restorer.choices) == {gray, color}
 
 
-def test_weights_chosen_by_name_restore_whatever_they_are_given(catalogue):
-    restorer = Restorer("msrn-gray", device="cpu")
-    assert restorer.for_color is restorer
-    assert restorer.settled(picture(3), None, None) is restorer
+def test_weights_chosen_by_name_restore_whatever_they_are_given(files):
+    restorer = Restorer(files["gray"], device="cpu")
+    assert restorer.engine_for(picture(3)) is restorer.engine
     assert "color.weights" not in restorer.identity
-    in_color = Restorer("denoise_color", device="cpu")
-    assert in_color.settled(picture(1), None, None) is in_color
-    assert Restorer("Denoise", device="cpu").for_color.weights is catalogue["msrn-color"]
+    in_color = Restorer(files["color"], device="cpu")
+    assert in_color.engine_for(picture(1)) is in_color.engine
     gray = picture(1)
     threefold = in_color(gray.with_pixels(np.repeat(gray.pixels, 3, axis=0))).pixels
     np.testing.assert_allclose(in_color(gray).pixels, threefold.mean(axis=0, keepdims=True), atol=1e-6)
 
 
-def test_scores_are_of_the_weights_that_are_named(catalogue):
+def test_scores_are_of_the_weights_that_are_named():
     first, second = methods.choose(["denoise", "denoise-color"], None, device="cpu")
     noisy = picture(3).pixels
-    for method, name in ((first, "msrn-gray"), (second, "msrn-color")):
-        assert method.name.startswith(name)
-        expected = Restorer(catalogue[name], device="cpu")(picture(3)).pixels
+    for method, name in ((first, "msrn-m4r1s2-denoise"), (second, "msrn-m4r1s2-denoise-color")):
+        expected = Restorer(name, device="cpu")(picture(3)).pixels
         np.testing.assert_allclose(method(noisy, ""), expected, atol=1e-6)
 
 
@@ -105,7 +88,7 @@ def test_a_network_for_colours_is_trained_published_and_scored_in_colour(tmp_pat
         },
         "test",
     )
-    fit(recipe, tmp_path, tmp_path / "run", device="cpu", precision="fp32")
+    fit(recipe, tmp_path, tmp_path / "run", Computing("cpu", "fp32"))
     path, card = publish(tmp_path / "run", tmp_path, data_root=tmp_path, scores_on=[tmp_path / "images"], levels=[20])
     assert path.name.startswith("MSRN_M1R1C3S2_denoise-color-images-")
     assert publish(path, tmp_path)[0] == path

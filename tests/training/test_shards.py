@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.helpers.recipes import recipe, train
+from typer.testing import CliRunner
 
+from msrn.cli import app
 from msrn.errors import ImageError, UsageError
 from msrn.images.folder import load_plane
 from msrn.training import known_sets
@@ -269,7 +271,6 @@ class _Server(http.server.SimpleHTTPRequestHandler):
 def web(prepared, tmp_path, monkeypatch):
     """The address of the shards on a server, and how it is told to answer badly."""
     monkeypatch.setenv("MSRN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("msrn.training.shards.source._PAUSE", 0)
     handler = type("Handler", (_Server,), {"bad": []})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(prepared[1])))
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -282,7 +283,7 @@ def web(prepared, tmp_path, monkeypatch):
 def test_a_server_that_fails_now_and_then_is_asked_again(web, bad, prepared):
     address, badly = web
     badly += bad
-    images = Shards(address, 1, "studio")
+    images = Shards(address, 1, "studio", pause=0)
     assert all(np.array_equal(a, b) for a, b in zip(images, Shards(prepared[1], 1, "studio"), strict=True))
 
 
@@ -291,8 +292,35 @@ def test_a_server_that_fails_again_and_again_is_named(web, bad, tmp_path):
     address, badly = web
     badly += [bad] * 1000
     with pytest.raises(ImageError, match=rf"cannot read {address}/shard-000000\.tar"):
-        Shards(address, 1, "studio")
+        Shards(address, 1, "studio", pause=0)
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "reference://{folder}/reference.json",
+        "simplecache::https://example.org/shards",
+        "file://{folder}::reference://",
+        "github://owner:repository@/shards",
+        "REFERENCE://{folder}",
+        "://{folder}",
+    ],
+)
+def test_an_address_of_another_kind_is_not_opened(url, tmp_path, monkeypatch):
+    """fsspec would render templates of ``reference://``, which may be any code, and a chain may hide it."""
+    monkeypatch.setattr("fsspec.open", lambda *_, **__: pytest.fail("it was opened"))
+    monkeypatch.setattr("fsspec.filesystem", lambda *_, **__: pytest.fail("it was opened"))
+    url = url.format(folder=tmp_path)
+    plan = recipe(data__folders=[url])
+    with pytest.raises(UsageError, match="is not opened: shards are read from one address"):
+        Shards(url, 1, "studio")
+    with pytest.raises(UsageError, match="is not opened"):
+        train(plan, tmp_path, tmp_path / "run")
+    (tmp_path / "hostile.json").write_text(plan.model_dump_json())
+    done = CliRunner().invoke(app, ["train", str(tmp_path / "hostile.json"), "--dry-run", "--device", "cpu"])
+    assert isinstance(done.exception, UsageError)
+    assert "is not opened" in str(done.exception)
 
 
 def test_an_address_without_shards_is_named(web):
@@ -300,7 +328,7 @@ def test_an_address_without_shards_is_named(web):
     with pytest.raises(UsageError, match=r"nowhere/index\.json: there is no such file"):
         Shards(f"{address}/nowhere", 1, "studio")
     with pytest.raises(UsageError, match=r"cannot read http://127\.0\.0\.1:1/"):
-        Shards("http://127.0.0.1:1", 1, "studio")
+        Shards("http://127.0.0.1:1", 1, "studio", pause=0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes there only")
@@ -343,12 +371,11 @@ def test_training_on_shards_equals_training_on_their_files(prepared, photos, tmp
     assert losses[flat] == losses[folder]
 
 
-def test_a_split_decodes_nothing(prepared):
-    class Refusing(Shards):
-        def _decode(self, index):
-            raise AssertionError
-
-    training, held_out = split(Refusing(prepared[1], 1, "studio", budget=1), 3)
+def test_a_split_decodes_nothing(copy):
+    images = Shards(copy, 1, "studio", budget=1)
+    for path in copy.glob("*.tar"):
+        path.unlink()
+    training, held_out = split(images, 3)
     assert (len(training), len(held_out)) == (4, 2)
     assert len(training.shapes) == 4
 

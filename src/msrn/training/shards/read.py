@@ -20,7 +20,7 @@ from msrn.images.folder import as_plane
 from msrn.system.atomic import reason
 from msrn.system.machine import free_memory
 from msrn.training.patches import DECODING_BYTES
-from msrn.training.shards.source import INDEX, hash_of, local_shard, members_of, read_index
+from msrn.training.shards.source import INDEX, PAUSE, hash_of, local_shard, members_of, read_index
 from msrn.types import Range
 
 
@@ -55,6 +55,7 @@ class Shards(Sequence[NDArray[np.uint8]]):
         channels: 1 for luminance, 3 for colour.
         color_range: of the luminance.
         budget: bytes for decoded images; half of the free memory by default.
+        pause: seconds before a server that failed is asked again.
 
     Raises:
         UsageError: no index there, or one of another format, or a URL that is not opened.
@@ -62,17 +63,22 @@ class Shards(Sequence[NDArray[np.uint8]]):
     """
 
     def __init__(
-        self, source: str | Path, channels: Literal[1, 3], color_range: Range, budget: int | None = None
+        self,
+        source: str | Path,
+        channels: Literal[1, 3],
+        color_range: Range,
+        budget: int | None = None,
+        pause: float = PAUSE,
     ) -> None:
         self._channels: Literal[1, 3] = channels
         self._range: Range = color_range
-        index = read_index(str(source))
+        index = read_index(str(source), pause)
         self.digest = hashlib.sha256(index.model_dump_json(include={"shards"}).encode()).hexdigest()
         """Of what the index says of all images."""
         self._places: list[tuple[Path, int, int, str, str | None]] = []
         self.shapes: list[tuple[int, int, int]] = []
         for shard in index.shards:
-            path = local_shard(str(source), shard)
+            path = local_shard(str(source), shard, pause)
             try:
                 members = members_of(path)
                 for image in shard.images:

@@ -24,7 +24,9 @@ SCHEMES = ("http", "https", "s3", "gs", "file")
 _SHA256 = "^[0-9a-f]{64}$"
 _SECONDS = 60.0
 """Of silence after which a server is given up."""
-_TRIES, _PAUSE = 3, 1.0
+_TRIES = 3
+PAUSE = 1.0
+"""Seconds before a server is asked again; twice as many before the next time."""
 _LONGEST_INDEX = 1 << 30
 _Fetched = TypeVar("_Fetched")
 
@@ -59,7 +61,7 @@ class Index(BaseModel):
     shards: list[ShardEntry] = Field(min_length=1)
 
 
-def read_index(source: str) -> Index:
+def read_index(source: str, pause: float = PAUSE) -> Index:
     """Read the index of a folder or URL.
 
     Raises:
@@ -67,7 +69,7 @@ def read_index(source: str) -> Index:
     """
     where = f"{source.rstrip('/')}/{INDEX}"
     try:
-        return Index.model_validate_json(_patiently(lambda: b"".join(_blocks(where, _LONGEST_INDEX))))
+        return Index.model_validate_json(_patiently(lambda: b"".join(_blocks(where, _LONGEST_INDEX)), pause))
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"])
@@ -76,7 +78,7 @@ def read_index(source: str) -> Index:
         raise UsageError(str(error)) from error
 
 
-def local_shard(source: str, shard: ShardEntry) -> Path:
+def local_shard(source: str, shard: ShardEntry, pause: float = PAUSE) -> Path:
     """Return where a shard lies on this machine, fetching it first where it comes from a URL."""
     if "://" not in source:
         return Path(source) / shard.name
@@ -84,7 +86,7 @@ def local_shard(source: str, shard: ShardEntry) -> Path:
     if path.is_file():
         return path
     where = f"{source.rstrip('/')}/{shard.name}"
-    _patiently(lambda: write_atomically(path, partial(_fetch, where, shard.sha256)))
+    _patiently(lambda: write_atomically(path, partial(_fetch, where, shard.sha256)), pause)
     return path
 
 
@@ -149,7 +151,7 @@ def _open(where: str) -> Any:
     return fsspec.open(where, "rb", **options)
 
 
-def _patiently(fetch: Callable[[], _Fetched]) -> _Fetched:
+def _patiently(fetch: Callable[[], _Fetched], pause: float) -> _Fetched:
     """Try again what a server did not give."""
     for attempt in range(_TRIES - 1):
         try:
@@ -157,7 +159,7 @@ def _patiently(fetch: Callable[[], _Fetched]) -> _Fetched:
         except ImageError as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 raise
-            time.sleep(_PAUSE * 2**attempt)
+            time.sleep(pause * 2**attempt)
     return fetch()
 
 
