@@ -6,8 +6,10 @@ from pathlib import Path
 import torch
 
 from msrn.network.config import MSRNConfig
-from msrn.network.memnet import MSRN, arrays_of
+from msrn.network.graph import Graph, fuse
+from msrn.network.memnet import MSRN, arrays_of, from_depth, to_depth
 from msrn.network.weights import Card, Weights
+from msrn.restoration.backends.pytorch import TorchOperations, as_tensors
 from msrn.types import Task
 
 
@@ -42,6 +44,17 @@ def identity_network(config: MSRNConfig | None = None) -> MSRN:
 
 def card_of(task: Task, config: MSRNConfig) -> Card:
     return Card(task=task, config=config, luminance="studio", levels=(2, 3, 4), data="nothing")
+
+
+def by_graph(graph: Graph, x: torch.Tensor) -> torch.Tensor:
+    """What the graph makes of images ``(N, C, H, W)``, computed by torch in the images' type."""
+    s, (height, width) = graph.config.unshuffle, x.shape[2:]
+    residual = as_tensors(graph, computing=x.dtype).residual(to_depth(x, s), TorchOperations())
+    return from_depth(residual, s, height, width) + x * graph.skip
+
+
+def fused(network: MSRN) -> Graph:
+    return fuse(network.config, arrays_of(network))
 
 
 def weights_of(network: MSRN, task: Task, name: str = "made") -> Weights:

@@ -1,27 +1,25 @@
-"""The automatic choice: timed once, kept, and never in the way."""
+"""The automatic choice: by the processor until something was timed, kept for later runs, and never in the way."""
 
 import json
 import logging
 
 import numpy as np
 import pytest
-import torch
 from tests.helpers.networks import random_weights
 
-from msrn.errors import UsageError
 from msrn.images.picture import Picture
 from msrn.network.config import MSRNConfig
-from msrn.network.graph import fuse
+from msrn.network.weights import load
 from msrn.restoration import autotune
-from msrn.restoration.autotune import Tuned, tune
-from msrn.restoration.backends import Choice
+from msrn.restoration.autotune import Timing, Tuned
+from msrn.restoration.backends import Choice, Processor
+from msrn.restoration.engine import Engine
 from msrn.restoration.restorer import Restorer
-from msrn.restoration.schedule import forecast
-from msrn.system.machine import cache_folder
+from msrn.restoration.schedule import seconds_for_plane
 
-CPU = torch.device("cpu")
 WEIGHTS = random_weights("sr", MSRNConfig(1, 1, 4))
-FOUND = [Choice("eager", "bf16"), Choice("eager", "fp32")]
+FAST, EXACT, SLOW = Choice("eager", "bf16"), Choice("eager", "fp32"), Choice("onnx", "fp32")
+FOUND = [FAST, EXACT, SLOW]
 
 
 @pytest.fixture(autouse=True)
@@ -31,94 +29,85 @@ def cache(tmp_path, monkeypatch, caplog):
     return tmp_path / "cache"
 
 
-def timed(monkeypatch, fastest="eager fp32"):
-    """Replace the stopwatch and count how often it is looked at."""
-    calls = []
+class Watch:
+    """A stopwatch that shows seconds per pixel by choice; the backends are the choices themselves."""
 
-    def stopwatch(backend, config, side):
-        calls.append(side)
-        kind = f"eager {str(backend.type).removeprefix('torch.').replace('float32', 'fp32').replace('bfloat', 'bf')}"
-        return side**2 * (1e-6 if kind == fastest else 5e-6)
+    def __init__(self, **rates):
+        self.rates, self.looked = {FAST: 5e-6, EXACT: 1e-6, SLOW: 9e-6} | rates.pop("of", {}), []
 
-    monkeypatch.setattr(autotune, "_seconds", stopwatch)
-    return calls
-
-
-def choose(weights=WEIGHTS):
-    return tune(weights, lambda: fuse(weights.network), CPU, FOUND)
+    def __call__(self, backend, config, side):
+        self.looked.append((backend, side))
+        rate = self.rates[backend]
+        return side**2 * (rate(side) if callable(rate) else rate)
 
 
-@pytest.mark.parametrize("fastest", ["eager fp32", "eager bf16"])
-def test_the_fastest_is_chosen_and_remembered(monkeypatch, fastest, cache, caplog):
-    calls = timed(monkeypatch, fastest)
-    first = choose()
-    assert str(first.choice) == fastest
-    assert first.rates[96] == pytest.approx(1e-6)
-    assert fastest in first.why
-    count = len(calls)
-    assert choose() == first
-    assert len(calls) == count
+def timing(watch=None, found=FOUND, weights=WEIGHTS):
+    return Timing(weights, Processor(), found, watch)
+
+
+def test_without_a_timing_the_processor_decides():
+    assert timing().choose() == Tuned(FAST, {}, "by the processor's instructions")
+
+
+def test_a_single_candidate_needs_no_timing():
+    assert timing(found=[EXACT]).choose() == Tuned(EXACT, {}, "nothing else to choose from")
+    assert timing(found=[EXACT]).complete is False
+
+
+def test_what_one_run_times_the_next_one_finds(cache, caplog):
+    watch = Watch()
+    first = timing(watch)
+    first.learn(lambda choice: choice, patience=9)
+    assert first.complete
+    tuned = timing().choose()
+    assert tuned.choice == EXACT
+    assert tuned.rates[96] == pytest.approx(1e-6)
+    assert "eager fp32 1.00" in tuned.why
+    count = len(watch.looked)
+    again = timing(watch)
+    again.learn(lambda choice: choice, patience=9)
+    assert len(watch.looked) == count
     assert len(list(cache.iterdir())) == 1
-    expected = ("once: a few seconds", "timed 2 ways", f"kept in {cache}", f"is of {cache}")
-    assert all(words in message for words, message in zip(expected, caplog.messages, strict=True))
+    assert f"kept in {cache}" in caplog.text
 
 
-def test_what_is_close_on_a_small_square_is_compared_on_a_larger_one(monkeypatch):
-    calls = []
-
-    def stopwatch(backend, config, side):
-        calls.append(side)
-        first = backend.type == torch.bfloat16
-        return side**2 * {96: 1.1e-6 if first else 1e-6}.get(side, 2e-6 if first else 3e-6)
-
-    monkeypatch.setattr(autotune, "_seconds", stopwatch)
-    assert str(choose().choice) == "eager bf16"
-    assert calls.count(384) == 3 * autotune._ROUNDS  # each of both, and the winner for its rates
-
-
-@pytest.mark.parametrize(("factor", "chosen"), [(1.03, "eager bf16"), (1.08, "eager fp32")])
-def test_of_what_is_even_the_likely_fastest_is_taken(monkeypatch, factor, chosen):
-    def stopwatch(backend, config, side):
-        return side**2 * 1e-6 * (factor if backend.type == torch.bfloat16 else 1)
-
-    monkeypatch.setattr(autotune, "_seconds", stopwatch)
-    assert str(choose().choice) == chosen
+def test_impatience_leaves_the_rest_for_later_runs():
+    made = []
+    for number in range(3):
+        one = timing(Watch())
+        one.learn(lambda choice: made.append(choice) or choice, patience=-1 if number == 1 else 0)
+        assert one.complete is False or number == 2
+        assert len(made) <= number + 1
+    # A patience of nothing begins with nothing.
+    one = timing(Watch())
+    one.learn(lambda choice: made.append(choice) or choice, patience=9)
+    assert one.complete
+    assert sorted(made) == sorted(set(made))
 
 
-def test_no_candidate_is_slow_because_of_what_comes_before_it(monkeypatch):
-    calls = []
-
-    def stopwatch(backend, config, side):
-        calls.append(backend.type)
-        disturbed = calls[-2:] == [torch.float32, torch.bfloat16]
-        return side**2 * (1e-6 if backend.type == torch.bfloat16 else 1.4e-6) * (2 if disturbed else 1)
-
-    monkeypatch.setattr(autotune, "_seconds", stopwatch)
-    assert str(choose().choice) == "eager bf16"
+@pytest.mark.parametrize(("factor", "chosen"), [(1.03, FAST), (1.08, EXACT)])
+def test_of_what_is_even_the_likely_fastest_is_taken(factor, chosen):
+    one = timing(Watch(of={FAST: factor * 1e-6}))
+    one.learn(lambda choice: choice, patience=9)
+    assert one.choose().choice == chosen
 
 
-def test_a_tile_that_takes_too_much_memory_after_all_ends_the_timing_not_the_run(monkeypatch):
-    calls, tried = timed(monkeypatch), []
-    stopwatch = autotune._seconds
-
-    def limited(backend, config, side):
-        tried.append(side)
-        if side >= 512:
-            raise RuntimeError("CUDA out of memory")
-        return stopwatch(backend, config, side)
-
-    monkeypatch.setattr(autotune, "_seconds", limited)
-    assert max(choose().rates) == 384
-    assert tried.count(768) == 1
-    assert max(calls) == 384
+def test_the_larger_square_decides():
+    one = timing(Watch(of={FAST: lambda side: 2e-6 if side == 96 else 0.5e-6}))
+    one.learn(lambda choice: choice, patience=9)
+    assert one.choose().choice == FAST
 
 
-def test_a_single_candidate_is_not_timed(monkeypatch):
-    calls = timed(monkeypatch)
-    assert tune(WEIGHTS, lambda: fuse(WEIGHTS.network), CPU, FOUND[:1]) == Tuned(
-        FOUND[0], {}, "nothing else to choose from"
-    )
-    assert calls == []
+def test_what_takes_a_second_is_timed_on_the_small_square_only():
+    watch = Watch(of={SLOW: 1e-4})
+    timing(watch).learn(lambda choice: choice, patience=9)
+    assert {side for choice, side in watch.looked if choice == SLOW} == {96}
+
+
+def test_a_forecast_times_what_was_chosen_on_more_sides(monkeypatch):
+    one = timing(Watch())
+    assert sorted(one.learn_sides(EXACT, EXACT).rates) == [96, 192, 384, 768]  # 1,536 would take over a second
+    assert sorted(timing().choose().rates) == [96, 192, 384, 768]
 
 
 @pytest.mark.parametrize(
@@ -128,112 +117,78 @@ def test_a_single_candidate_is_not_timed(monkeypatch):
         lambda text: text[: len(text) // 2],
         lambda text: "[]",
         lambda text: "[" * 200_000,
-        lambda text: '{"key": 1}',
-        lambda text: text.replace('"fp32"', '"fp8"'),
-        lambda text: text.replace("1e-06", "NaN"),
+        lambda text: text.replace("eager fp32", "fp32"),
         lambda text: text.replace('"rates"', '"speeds"'),
-        lambda text: json.dumps(json.loads(text) | {"rates": []}),
+        lambda text: json.dumps(json.loads(text) | {"rates": {"eager fp32": {"96": -1}}}),
+        lambda text: json.dumps(json.loads(text) | {"rates": {"eager fp32": {}}}),
+        lambda text: json.dumps(json.loads(text) | {"rates": {"eager fp32": {"96": "fast"}}}),
+        lambda text: json.dumps(json.loads(text) | {"key": {"processor": "another"}}),
     ],
 )
-def test_a_damaged_cache_is_timed_anew(monkeypatch, cache, spoil, caplog):
-    timed(monkeypatch)
-    first = choose()
+def test_a_damaged_or_foreign_timing_is_forgotten(cache, spoil, caplog):
+    timing(Watch()).learn(lambda choice: choice, patience=9)
     (path,) = cache.iterdir()
-    whole = path.read_text()
-    assert "1e-06" in whole
-    path.write_text(spoil(whole))
-    caplog.clear()
-    assert choose() == first
+    path.write_text(spoil(path.read_text()))
+    assert timing().choose() == Tuned(FAST, {}, "by the processor's instructions")
     assert "timing again" in caplog.text
-    assert path.read_text() == whole
 
 
-def test_a_deleted_cache_is_timed_anew(monkeypatch, cache, caplog):
-    timed(monkeypatch)
-    first = choose()
-    (path,) = cache.iterdir()
-    path.unlink()
-    assert choose() == first
-    assert path.exists()
-
-
-def test_a_cache_of_another_machine_is_not_believed(monkeypatch, cache, caplog):
-    timed(monkeypatch, "eager bf16")
-    choose()
-    (path,) = cache.iterdir()
-    foreign = json.loads(path.read_text())
-    foreign["key"]["processor"] = "another"
-    path.write_text(json.dumps(foreign))
-    timed(monkeypatch, "eager fp32")
-    assert choose().choice == Choice("eager", "fp32")
-    assert "another machine" in caplog.text
-
-
-def test_machine_versions_and_weights_have_timings_of_their_own(monkeypatch, cache):
-    timed(monkeypatch)
-    choose()
+def test_a_timing_of_another_machine_is_another_file(cache, monkeypatch):
+    timing(Watch()).learn(lambda choice: choice, patience=9)
     monkeypatch.setattr(autotune, "processor", lambda: "another")
-    choose()
-    monkeypatch.setattr(autotune, "_version", lambda package: "0")
-    choose()
-    choose(random_weights("sr", MSRNConfig(1, 1, 5)))
-    assert len(list(cache.iterdir())) == 4
+    assert timing().rates == {}
+    timing(Watch()).learn(lambda choice: choice, patience=9)
+    assert len(list(cache.iterdir())) == 2
 
 
-def test_a_cache_that_cannot_be_written_costs_a_line_only(monkeypatch, cache, caplog):
-    timed(monkeypatch)
+def test_a_cache_that_cannot_be_written_costs_a_line_only(cache, caplog):
     cache.write_text("a file where the folder should be")
-    assert choose().choice == Choice("eager", "fp32")
+    one = timing(Watch())
+    one.learn(lambda choice: choice, patience=9)
+    assert one.choose().choice == EXACT
     assert "cannot be kept" in caplog.text
-    assert cache_folder() == cache
 
 
-def test_a_backend_that_fails_is_left_out(monkeypatch, caplog):
-    create = autotune.create
-
-    def failing(choice, *rest):
-        if choice.precision == "bf16":
+def test_a_backend_that_fails_is_left_out(caplog):
+    def make(choice):
+        if choice == FAST:
             raise RuntimeError("no such instruction")
-        return create(choice, *rest)
+        return choice
 
-    monkeypatch.setattr(autotune, "create", failing)
-    assert choose().choice == Choice("eager", "fp32")
-    assert "eager bf16 cannot be used: no such instruction" in caplog.text
-
-
-def test_the_real_stopwatch():
-    tuned = choose()
-    assert 0 < tuned.rates[96] < 1
-    assert 0 < forecast(WEIGHTS.card.config, 200, 300, 96, tuned) < 60
-    assert tuned.rate(10) == tuned.rates[96]
+    one = timing(Watch())
+    one.learn(make, patience=9)
+    assert one.complete
+    assert FAST not in one.rates
+    assert "no such instruction" in caplog.text
 
 
-def test_the_result_does_not_depend_on_the_cache(monkeypatch, cache):
-    planes = np.random.default_rng(0).random((1, 1, 30, 30), dtype=np.float32)
-    results = []
-    for content in (None, "broken", None):
-        if content:
-            for path in cache.iterdir():
-                path.write_text(content)
-        results.append(Restorer(WEIGHTS, device="cpu").restore_planes(planes))
-    np.testing.assert_allclose(results[0], results[1], atol=1e-5)
-    np.testing.assert_allclose(results[0], results[2], atol=1e-5)
+def test_the_forecast_adds_up_the_tiles_at_their_rates():
+    config = MSRNConfig(1, 1, 4)
+    tuned = Tuned(EXACT, {96: 1e-6, 384: 2e-6}, "")
+    assert seconds_for_plane(config, 96, 96, 96, tuned) == pytest.approx(96**2 * 1e-6)
+    assert seconds_for_plane(config, 384, 384, 384, tuned) == pytest.approx(384**2 * 2e-6)
+    assert tuned.rate(10) == pytest.approx(1e-6)
+    assert 1e-6 < tuned.rate(192) < 2e-6
 
 
-def test_where_nothing_can_be_used_that_is_said(monkeypatch):
-    def broken(*arguments):
-        raise RuntimeError("no such instruction")
+def test_a_run_computes_with_what_it_began_with(cache):
+    """The first picture's engine times what else there is, and still goes on with its own choice."""
+    planes = np.random.default_rng(0).random((1, 1, 40, 40), dtype=np.float32)
+    first = Engine(load("sr"))
+    before = first.tuned.choice
+    result = first.restore(planes)
+    assert any(path.name.startswith("timing") for path in cache.iterdir())
+    assert first.tuned.choice == before
+    np.testing.assert_array_equal(first.restore(planes), result)
+    assert Engine(load("sr")).tuned.why.startswith("seconds per megapixel")
 
-    monkeypatch.setattr(autotune, "create", broken)
-    with pytest.raises(UsageError, match="eager fp32 cannot be used here"):
-        Restorer(WEIGHTS, device="cpu", backend="eager", precision="fp32").forecast(
-            Picture(np.zeros((1, 8, 8), np.float32))
-        )
 
-
-def test_threads_and_device_have_timings_of_their_own(monkeypatch):
-    before = autotune._key(WEIGHTS, CPU, [])
-    monkeypatch.setenv("OMP_NUM_THREADS", "77")
-    assert autotune._key(WEIGHTS, CPU, []) != before
-    monkeypatch.undo()
-    assert autotune._key(WEIGHTS, torch.device("mps"), []) != autotune._key(WEIGHTS, CPU, [])
+def test_what_a_run_began_with_is_gone_on_with(caplog):
+    digest = load("sr").sha256
+    for name in ("eager fp32", "openvino fp32"):
+        restorer = Restorer("sr", device="cpu", begun_with={digest: name})
+        assert str(restorer.tuned.choice) == name
+        assert restorer.choices == {digest: name}
+    restorer = Restorer("sr", device="cpu", begun_with={digest: "abacus fp32"})
+    assert "begun with abacus fp32" in caplog.text
+    assert restorer(Picture(np.full((1, 9, 9), 0.5, np.float32)), scale=1).pixels.shape == (1, 9, 9)

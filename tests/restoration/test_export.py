@@ -11,6 +11,7 @@ from tests.helpers.networks import random_weights
 
 from msrn.errors import MSRNError, UsageError
 from msrn.network.config import MSRNConfig
+from msrn.network.memnet import build
 from msrn.restoration import export
 from msrn.restoration.export import export_onnx
 
@@ -29,7 +30,7 @@ def test_the_file_is_the_network(tmp_path, config, shape):
     session = onnxruntime.InferenceSession(str(tmp_path / "x.onnx"))
     images = np.random.default_rng(0).random((shape[0], config.in_channels, *shape[1:]), dtype=np.float32)
     with torch.inference_mode():
-        expected = weights.network(torch.from_numpy(images)).numpy()
+        expected = build(weights)(torch.from_numpy(images)).numpy()
     np.testing.assert_allclose(session.run(["restored"], {"image": images})[0], expected, atol=1e-5)
 
 

@@ -7,21 +7,24 @@ import pytest
 from tests.helpers.networks import identity_weights, random_weights
 
 from msrn import images
-from msrn.batch import Settings, forecast, plan_outputs
+from msrn.batch import Settings, forecast_batch, plan_outputs
 from msrn.images.picture import Picture
 from msrn.network.config import MSRNConfig
 from msrn.restoration import memory
-from msrn.restoration.autotune import Tuned
+from msrn.restoration.autotune import Timing, Tuned
 from msrn.restoration.backends import Choice
 from msrn.restoration.memory import Needs
 from msrn.restoration.restorer import Restorer
-from msrn.restoration.schedule import automatic_tile
 
 
-def test_the_forecast_is_what_the_timing_says(monkeypatch):
-    monkeypatch.setattr(memory, "free_memory", lambda: 64 << 30)
+@pytest.fixture
+def known(monkeypatch):
+    """Every pixel is known to take two microseconds, whatever computes and in whichever tile."""
     tuned = Tuned(Choice("eager", "fp32"), {96: 2e-6, 384: 2e-6}, "")
-    monkeypatch.setattr("msrn.restoration.restorer.tune", lambda *arguments, **options: tuned)
+    monkeypatch.setattr(Timing, "learn_sides", lambda self, choice, backend: tuned)
+
+
+def test_the_forecast_is_what_the_timing_says(known):
     config = MSRNConfig(1, 1, 4)
     restorer = Restorer(random_weights("denoise", config), device="cpu", tile=512)
     gray = restorer.forecast(Picture(np.zeros((1, 1024, 1024), np.float32)))
@@ -31,28 +34,13 @@ def test_the_forecast_is_what_the_timing_says(monkeypatch):
     assert color.peak > gray.peak
 
 
-def test_the_forecast_is_of_the_tiles_that_are_used(monkeypatch):
-    tiles = []
-    monkeypatch.setattr(
-        "msrn.restoration.restorer.automatic_tile", lambda *how: tiles.append(automatic_tile(*how)) or tiles[-1]
-    )
+def test_the_forecast_names_what_the_network_keeps(known):
     restorer = Restorer("msrn-m4r1s2-denoise", device="cpu", backend="eager", precision="fp32")
-    gray = Picture(np.zeros((1, 600, 600), np.float32))
-    timed = Tuned(Choice("eager", "fp32"), {96: 1e-6, 768: 1e-6}, "")
-    monkeypatch.setattr(
-        "msrn.restoration.restorer.tune", lambda *how, always: timed if always else Tuned(timed.choice, {}, "")
-    )
-    needs = restorer.forecast(gray)
-    restorer(gray)
-    assert len(tiles) == 2
-    assert tiles[0] == tiles[1] < 600  # with the rates, which restoring does not have, it would be the whole
+    needs = restorer.forecast(Picture(np.zeros((1, 600, 600), np.float32)))
     assert needs.kept == {restorer.weights.sha256: 0}  # torch frees what it took
 
 
-def test_self_ensemble_is_forecast_to_take_eight_times_as_long(monkeypatch):
-    monkeypatch.setattr(
-        "msrn.restoration.restorer.tune", lambda *a, **o: Tuned(Choice("eager", "fp32"), {96: 2e-6}, "")
-    )
+def test_self_ensemble_is_forecast_to_take_eight_times_as_long(known):
     image = Picture(np.zeros((1, 64, 64), np.float32))
     one, eight = (
         Restorer(identity_weights("denoise"), device="cpu", tta=tta).forecast(image)[0] for tta in (False, True)
@@ -63,7 +51,7 @@ def test_self_ensemble_is_forecast_to_take_eight_times_as_long(monkeypatch):
 @pytest.mark.parametrize(("backend", "keeps"), [("openvino", True), ("onnx", True), ("eager", False)])
 def test_what_a_network_holds_on_to_is_its_pass(backend, keeps):
     config, choice = MSRNConfig(1, 1, 4), Choice(backend, "fp32")
-    one_pass = memory.pass_bytes(config, 500, 400, 128, choice)
+    one_pass = memory.pass_bytes(config, 128, choice, 500, 400)
     peak, kept = memory.memory(config, 3, 500, 400, 128, choice)
     assert kept == one_pass * keeps
     assert peak > one_pass + 3 * 500 * 400 * 4
@@ -90,4 +78,4 @@ def test_later_pictures_of_a_batch_compute_beside_what_earlier_networks_hold(tmp
         images.write(Picture(np.zeros((1, height, 1), np.float32)), tmp_path / "in" / f"{height}.png")
     jobs = plan_outputs([tmp_path / "in"], tmp_path / "out").jobs
     restorer = SimpleNamespace(settled=lambda picture, *how: Chosen(picture.height))
-    assert [each.bytes for each in forecast(jobs, restorer, Settings())] == [100, 70 + 40, 200 + 50]
+    assert [each.bytes for each in forecast_batch(jobs, restorer, Settings())] == [100, 70 + 40, 200 + 50]

@@ -1,7 +1,8 @@
-"""The engine: contract at the door, colour rule, sizes, precision and memory."""
+"""Restorers and engines: contract at the door, colour rule, sizes, precision and memory."""
 
 import threading
 import time
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -15,11 +16,12 @@ from msrn.images.color import luminance, rgb_to_ycbcr
 from msrn.images.picture import Picture
 from msrn.images.resize import resize
 from msrn.network.config import MSRNConfig
-from msrn.restoration import memory, schedule
-from msrn.restoration.autotune import Tuned
-from msrn.restoration.backends import Choice
-from msrn.restoration.device import choose_device
-from msrn.restoration.restorer import Restorer, apart
+from msrn.network.weights import Weights, load
+from msrn.restoration import device, memory, schedule
+from msrn.restoration.backends import Choice, create
+from msrn.restoration.backends.pytorch import choose_device
+from msrn.restoration.engine import Engine, Options
+from msrn.restoration.restorer import Restorer
 
 
 def picture(channels: int = 3, height: int = 21, width: int = 17, alpha: bool = False) -> Picture:
@@ -172,43 +174,50 @@ def test_8_bit_needs_ranges(precision):
         Restorer(weights, device="cpu", backend="openvino", precision=precision)
 
 
+def dim_weights() -> Weights:
+    """Weights whose result is about as bright as the input."""
+    weights = random_weights("sr", MSRNConfig(1, 1, 4))
+    return replace(weights, arrays={**weights.arrays, "reconstruct.weight": weights.arrays["reconstruct.weight"] / 10})
+
+
+def engine_that(spoil, weights, precision="bf16", **options):
+    """An engine whose backend's residuals go through a function, except in fp32, and the engine in fp32."""
+
+    def make(choice, graph, ranges, place, at_once):
+        backend = create(choice, graph, ranges, place, at_once)
+        return backend if choice.precision == "fp32" else lambda x: spoil(backend(x))
+
+    how = Options(device="cpu", backend="eager", precision=precision, **options)
+    return Engine(weights, how, make=make), Engine(weights, Options("cpu", "eager", "fp32"))
+
+
 @pytest.mark.parametrize(
     ("value", "words"), [(np.nan, "not finite"), (-5.0, "black"), (-0.45, "black"), (0.0, "as it came")]
 )
 def test_a_tile_that_a_backend_spoils_is_repeated_in_fp32(value, words, caplog):
-    weights = random_weights("sr", MSRNConfig(1, 1, 4))
-    weights.network.reconstruct.weight *= 0.1  # so that the result is about as bright as the input
-    planes = picture(1, 40, 40).pixels[None]
-    expected = Restorer(weights, device="cpu", backend="eager", precision="fp32").restore_planes(planes)
-    restorer = Restorer(weights, device="cpu", backend="eager", precision="bf16", tile=20)
-    good, calls = restorer._backend, []
+    planes, calls = picture(1, 40, 40).pixels[None], []
 
-    def spoil_the_second(x):
-        calls.append(x)
-        return good(x) if len(calls) != 2 else np.full_like(x, value)
+    def spoil_the_second(residual):
+        calls.append(residual)
+        return residual if len(calls) != 2 else np.full_like(residual, value)
 
-    restorer._backends[1] = spoil_the_second
-    result = restorer.restore_planes(planes)
+    engine, exact = engine_that(spoil_the_second, dim_weights(), tile=20)
+    expected, result = exact.restore(planes), engine.restore(planes)
     np.testing.assert_allclose(result[..., :20, 20:], expected[..., :20, 20:], atol=1e-6)
     assert np.abs(result - expected).max() > 1e-4  # the other tiles stay bf16
     assert [words in record.getMessage() for record in caplog.records] == [True]
 
 
 def test_only_the_spoilt_one_of_tiles_that_are_computed_together_is_repeated(caplog):
-    weights = random_weights("sr", MSRNConfig(1, 1, 4))
-    weights.network.reconstruct.weight *= 0.1
     stack = np.random.default_rng(0).random((4, 1, 20, 20), dtype=np.float32)
-    expected = Restorer(weights, device="cpu", backend="eager", precision="fp32").restore_planes(stack)
-    restorer = Restorer(weights, device="cpu", backend="eager", precision="bf16")
-    good = restorer._backend
 
-    def spoil_the_third(x):
-        residual = good(x)
+    def spoil_the_third(residual):
         residual[2] = -5.0
         return residual
 
-    restorer._backends[1] = spoil_the_third
-    (result,) = restorer._restored([stack])
+    engine, exact = engine_that(spoil_the_third, dim_weights(), tile=20)
+    engine.device = Accelerator()  # which gets all four together
+    expected, result = exact.restore(stack), engine.restore(stack)
     np.testing.assert_allclose(result[2], expected[2], atol=1e-6)
     assert all(np.abs(result[k] - expected[k]).max() > 1e-5 for k in (0, 1, 3))
     assert len(caplog.records) == 1
@@ -222,34 +231,38 @@ def test_only_the_spoilt_one_of_tiles_that_are_computed_together_is_repeated(cap
         MemoryError("Unable to allocate 1 GiB for an array"),
     ],
 )
-def test_out_of_memory_halves_the_tile_and_goes_on(monkeypatch, error):
-    restorer = Restorer(random_weights("sr", MSRNConfig(1, 1, 4)), device="cpu", tile=64)
+def test_out_of_memory_halves_the_tile_and_goes_on(error):
+    seen = []
+
+    def make(*arguments):
+        backend = create(*arguments)
+
+        def tight(x):
+            seen.append(x.shape[-1])
+            if x.shape[-1] > 45:
+                raise error
+            return backend(x)
+
+        return tight
+
+    weights = random_weights("sr", MSRNConfig(1, 1, 4))
     planes = np.random.default_rng(0).random((1, 1, 130, 130), dtype=np.float32)
-    expected = restorer.restore_planes(planes)
-    forward, seen = restorer.in_turn, []
-
-    def tight(backend, sources, unshuffle):
-        def watched():
-            for x in sources:
-                seen.append(x.shape[-1])
-                if x.shape[-1] > 45:
-                    raise error
-                yield x
-
-        return forward(backend, watched(), unshuffle)
-
-    monkeypatch.setattr("msrn.restoration.restorer.in_turn", tight)
-    np.testing.assert_allclose(restorer.restore_planes(planes), expected, atol=1e-5)
+    expected = Engine(weights, Options("cpu", tile=64)).restore(planes)
+    result = Engine(weights, Options("cpu", "eager", "fp32", tile=64), make=make).restore(planes)
+    np.testing.assert_allclose(result, expected, atol=1e-5)
     assert max(seen) > 45 >= seen[-1]
 
 
-def test_other_runtime_errors_are_not_taken_for_lack_of_memory(monkeypatch):
-    def broken(backend, sources, unshuffle):
-        raise RuntimeError("something else")
+def test_other_runtime_errors_are_not_taken_for_lack_of_memory():
+    def make(*arguments):
+        def broken(x):
+            raise RuntimeError("something else")
 
-    monkeypatch.setattr("msrn.restoration.restorer.in_turn", broken)
+        return broken
+
+    engine = Engine(identity_weights("sr"), Options("cpu", "eager", "fp32"), make=make)
     with pytest.raises(RuntimeError, match="something else"):
-        Restorer(identity_weights("sr"), device="cpu").restore_planes(np.zeros((1, 1, 8, 8), np.float32))
+        engine.restore(np.zeros((1, 1, 8, 8), np.float32))
 
 
 def test_progress_runs_to_one():
@@ -272,20 +285,18 @@ class Accelerator(NamedTuple):
 @pytest.mark.parametrize("unshuffle", [1, 2])
 @pytest.mark.parametrize(("free", "most"), [(1 << 30, 21), (1 << 16, 1)])
 def test_a_gpu_gets_tiles_of_one_size_together(monkeypatch, unshuffle, free, most):
-    weights = random_weights("denoise", MSRNConfig(1, 1, 4, unshuffle=unshuffle))
+    weights, seen = random_weights("denoise", MSRNConfig(1, 1, 4, unshuffle=unshuffle)), []
+
+    def make(*arguments):
+        backend = create(*arguments)
+        return lambda x: seen.append(x.shape) or backend(x)
+
     planes = np.random.default_rng(0).random((3, 1, 130, 131), dtype=np.float32)
-    expected = Restorer(weights, device="cpu", backend="eager", precision="fp32", tile=200).restore_planes(planes)
-    restorer = Restorer(weights, device="cpu", backend="eager", precision="fp32", tile=16)
-    restorer.device = Accelerator()
-    monkeypatch.setattr(schedule, "free_on", lambda device: free)
-    backend, seen = restorer._backend, []
-
-    def noting(x):
-        seen.append(x.shape)
-        return backend(x)
-
-    restorer._backends[1] = noting
-    np.testing.assert_allclose(restorer.restore_planes(planes), expected, atol=1e-5)
+    expected = Engine(weights, Options("cpu", "eager", "fp32", tile=200)).restore(planes)
+    engine = Engine(weights, Options("cpu", "eager", "fp32", tile=16), make=make)
+    engine.device = Accelerator()
+    monkeypatch.setattr(memory, "free_on", lambda place: free)
+    np.testing.assert_allclose(engine.restore(planes), expected, atol=1e-5)
     assert max(shape[0] for shape in seen) == most
     assert len({shape[2:] for shape in seen}) <= 2  # where squares do not fit the image, its last tiles are smaller
 
@@ -302,26 +313,24 @@ def test_a_gpu_gives_what_the_processor_gives():
 
 @pytest.mark.skipif(not find_spec("openvino"), reason="shares out the cores")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8", "int8-bf16"])
-def test_apart_and_together_give_the_same_to_the_bit(precision, monkeypatch):
+def test_side_by_side_and_alone_give_the_same_to_the_bit(precision, monkeypatch):
     monkeypatch.setattr(schedule, "cores", lambda: 2)
     restorer = Restorer("sr", device="cpu", backend="openvino", precision=precision)
     assert restorer.at_once == 2
     rng = np.random.default_rng(0)
     for side in (8, 61, 128):
-        small = picture(1, side, side).pixels * 0.2 + rng.random((1, 1, 1), np.float32) * 0.7
-        together = restorer(Picture(small)).pixels
-        with apart():
-            np.testing.assert_array_equal(restorer(Picture(small)).pixels, together)
-    assert restorer._backends.keys() == {1, 2}
+        small = Picture(picture(1, side, side).pixels * 0.2 + rng.random((1, 1, 1), np.float32) * 0.7)
+        np.testing.assert_array_equal(restorer(small, at_once=2).pixels, restorer(small).pixels)
 
 
 def test_few_pictures_at_once_where_memory_is_short(monkeypatch):
     monkeypatch.setattr(schedule, "cores", lambda: 16)
-    each = memory.pass_bytes(MSRNConfig(), 256, 256, 256, Choice("openvino", "fp32"))
+    choice = Choice("openvino", "fp32")
+    each = memory.pass_bytes(MSRNConfig(), 256, choice)
     for free, most in ((each, 1), (20 * each, 5), (1000 * each, 16)):
-        monkeypatch.setattr(memory, "free_memory", lambda free=free: free)
-        assert schedule.pictures_at_once(MSRNConfig(), Tuned(Choice("openvino", "fp32"), {}, "")) == most
-    assert schedule.pictures_at_once(MSRNConfig(), Tuned(Choice("eager", "fp32"), {}, "")) == 1
+        monkeypatch.setattr(device, "free_memory", lambda free=free: free)
+        assert schedule.pictures_at_once(MSRNConfig(), choice) == most
+    assert schedule.pictures_at_once(MSRNConfig(), Choice("eager", "fp32")) == 1
 
 
 def test_alpha_is_enlarged_by_the_same_factor_as_the_colours():
@@ -363,7 +372,7 @@ def test_planes_must_be_in_single_precision():
         Restorer(identity_weights("denoise"), device="cpu").restore_planes(np.zeros((1, 1, 8, 8)))
 
 
-def test_threads_share_one_backend(monkeypatch):
+def test_threads_share_one_backend():
     made = []
 
     def slow(*arguments):
@@ -371,14 +380,25 @@ def test_threads_share_one_backend(monkeypatch):
         time.sleep(0.2)
         return lambda x: 0 * x
 
-    monkeypatch.setattr("msrn.restoration.restorer.create", slow)
-    restorer = Restorer(identity_weights("denoise"), device="cpu", backend="eager", precision="fp32")
-    threads = [threading.Thread(target=lambda: restorer._backend) for _ in range(3)]
+    engine = Engine(identity_weights("denoise"), Options("cpu", "eager", "fp32"), make=slow)
+    planes = np.full((1, 1, 8, 8), 0.5, np.float32)
+    threads = [threading.Thread(target=engine.restore, args=(planes,)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(made) == 1
+
+
+def test_a_task_has_one_engine_for_gray_and_one_for_colours():
+    restorer = Restorer("denoise", device="cpu")
+    gray, color = restorer.engines
+    assert (gray.config.in_channels, color.config.in_channels) == (1, 3)
+    assert restorer.engine_for(picture(1)) is gray
+    assert restorer.engine_for(picture(3)) is color
+    assert Restorer("msrn-m4r1s2-denoise", device="cpu").engine_for(picture(3)).config.in_channels == 1
+    assert load("sr").card.task == "sr"
+    assert len(Restorer("sr", device="cpu").engines) == 1
 
 
 def test_a_network_that_changes_nothing_is_taken_at_its_word(caplog):

@@ -9,6 +9,7 @@ from tests.helpers.networks import random_weights
 
 from msrn.errors import UsageError
 from msrn.network.config import MSRNConfig
+from msrn.network.memnet import build
 from msrn.restoration.restorer import Restorer
 from msrn.restoration.tiles import plan
 
@@ -75,7 +76,7 @@ def test_tiled_equals_whole_image(shape, size, tile):
     weights = random_weights("sr", MSRNConfig(*shape[:3], unshuffle=shape[3]))
     planes = np.random.default_rng(1).random((1, 1, *size), dtype=np.float32)
     with torch.inference_mode():
-        whole = weights.network(torch.from_numpy(planes)).numpy()
+        whole = build(weights)(torch.from_numpy(planes)).numpy()
     tiled = Restorer(weights, device="cpu", tile=tile).restore_planes(planes)
     np.testing.assert_allclose(tiled, whole, atol=1e-5, rtol=0)
 

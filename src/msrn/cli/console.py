@@ -67,12 +67,10 @@ class _Log(logging.Handler):
 
 def show_log(verbose: bool = False, quiet: bool = False) -> None:
     """Show what the library notes: warnings, with ``verbose`` also its choices, nothing when ``quiet``."""
-    from msrn.restoration.autotune import NOTICE
-
     logger = logging.getLogger("msrn")
     logger.handlers = [_Log()]
     logger.propagate = False
-    logger.setLevel(logging.INFO if verbose else logging.ERROR if quiet else NOTICE)
+    logger.setLevel(logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING)
 
 
 def print_card(weights: "Weights") -> None:

@@ -1,5 +1,6 @@
 """The catalogue: the weights files that come with the package, as data."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,10 +89,10 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
 )
 
 
-def find(name: str | Path) -> CatalogueRow | None:
+def find(name: str | Path, rows: Sequence[CatalogueRow] = CATALOGUE) -> CatalogueRow | None:
     """Return the catalogue row of a name, task or task and ``-color``, or None."""
     wanted = _canonical(str(name))
-    for row in CATALOGUE:
+    for row in rows:
         if wanted in (_canonical(row.name), _canonical(Path(row.file).stem), row.kind):
             return row
     return None

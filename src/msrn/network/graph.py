@@ -26,7 +26,7 @@ Arrays = Mapping[str, NDArray[Any]]
 """A network's tensors by name, as a weights file holds them."""
 Map = TypeVar("Map")
 """A backend's idea of feature maps ``(N, C, H, W)``."""
-_EPSILON = np.float32(1e-5)
+_EPSILON = 1e-5
 """What BatchNorm adds to the variance, as in torch."""
 
 
@@ -189,15 +189,15 @@ class Graph:
 
 
 def fuse(config: MSRNConfig, arrays: Arrays) -> Graph:
-    """Return the inference graph of a network's tensors, in float32; these are not changed.
+    """Return the inference graph of a network's tensors, in float32 (float64 where they are); these are not changed.
 
     Example:
         >>> weights = msrn.network.weights.load("msrn-m4r1s2-sr")
         >>> graph = fuse(weights.card.config, weights.arrays)
     """
-    part = {key: array.astype(np.float32) for key, array in arrays.items()}
+    part = {key: array.astype(np.promote_types(array.dtype, np.float32)) for key, array in arrays.items()}
     outputs = config.memory_blocks if config.multi_supervised else 1
-    ensemble = part["ensemble"] if config.multi_supervised else np.ones(1, np.float32)
+    ensemble: NDArray[Any] = part["ensemble"] if config.multi_supervised else np.ones(1, np.float32)
     reconstruct = Convolution(part["reconstruct.weight"], part["reconstruct.bias"] * ensemble.sum())
     return Graph(
         config,
@@ -239,6 +239,7 @@ def _folded(part: Arrays, convolution: str, norm: str) -> Convolution:
     return Convolution(weight * scale.reshape(-1, 1, 1, 1), bias * scale + shift)
 
 
-def _scale_shift(part: Arrays, norm: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    scale: NDArray[np.float32] = part[f"{norm}.weight"] / np.sqrt(part[f"{norm}.running_var"] + _EPSILON)
+def _scale_shift(part: Arrays, norm: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    variance = part[f"{norm}.running_var"]
+    scale = part[f"{norm}.weight"] / np.sqrt(variance + variance.dtype.type(_EPSILON))
     return scale, part[f"{norm}.bias"] - part[f"{norm}.running_mean"] * scale

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -24,7 +24,7 @@ from safetensors.numpy import load as read_arrays
 from safetensors.numpy import save as serialise
 
 from msrn.errors import UsageError, WeightsError
-from msrn.network.catalogue import CATALOGUE, find
+from msrn.network.catalogue import CATALOGUE, CatalogueRow, find
 from msrn.network.config import MSRNConfig
 from msrn.system.atomic import write_atomically
 from msrn.types import Range, Task
@@ -117,20 +117,24 @@ class Weights:
         return str(self.arrays["extract.weight"].dtype)
 
 
-def load(name_or_path: str | Path) -> Weights:
+def load(name_or_path: str | Path, rows: Sequence[CatalogueRow] = CATALOGUE) -> Weights:
     """Load weights by catalogue name, by task (its default; ``denoise-color`` for colours), or from a file.
 
     Names may be spelt as the project's (``msrn-m4r1s2-sr``) or the field's (``memnet_m4r1s2_sr``); case and the
     choice of ``-`` or ``_`` do not matter.
 
+    Args:
+        name_or_path: what to load.
+        rows: the catalogue.
+
     Raises:
         WeightsError: unknown name, missing or damaged file, wrong hash, or tensors that do not fit.
     """
-    row = find(name_or_path)
+    row = find(name_or_path, rows)
     if row is None:
         path = Path(name_or_path)
         if not path.is_file():
-            known = ", ".join(row.name for row in CATALOGUE) or "none"
+            known = ", ".join(row.name for row in rows) or "none"
             raise WeightsError(
                 f"no weights named {str(name_or_path)!r} and no such file; known are the tasks "
                 f"{', '.join(get_args(Task))} (their default weights) and the names {known}"

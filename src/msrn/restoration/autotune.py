@@ -89,7 +89,7 @@ class Timing:
             choice = self.found[0]
             why = "nothing else to choose from" if len(self.found) == 1 else "by the processor's instructions"
             return Tuned(choice, self.rates.get(choice, {}), why)
-        side = min(max(self.rates[choice]) for choice in timed)  # the largest that all of them know
+        side = max(max(self.rates[choice]) for choice in timed)  # what was too slow for it counts as on a smaller one
         times = {choice: Tuned(choice, self.rates[choice]).rate(side) for choice in timed}
         choice = next(each for each in timed if times[each] <= _EVEN * min(times.values()))
         spoken = ", ".join(f"{each} {times[each] * 1e6:.2f}" for each in sorted(times, key=times.__getitem__))

@@ -14,7 +14,7 @@ from msrn.network.config import MSRNConfig
 from msrn.network.graph import Graph, fuse
 from msrn.network.weights import Weights
 from msrn.restoration.autotune import Timing, Tuned
-from msrn.restoration.backends import Backend, Choice, Planes, candidates, create, kept, native
+from msrn.restoration.backends import Backend, Choice, Device, Planes, candidates, create, kept, native
 from msrn.restoration.device import named
 from msrn.restoration.memory import Needs, memory
 from msrn.restoration.pixel_shuffle import in_turn, through
@@ -25,6 +25,8 @@ from msrn.types import BackendName, Precision
 logger = logging.getLogger(__name__)
 Report = Callable[[float], None]
 """Called with the share done, 0 to 1."""
+MakeBackend = Callable[[Choice, Graph, dict[str, float], Device, int], Backend]
+"""See :func:`~msrn.restoration.backends.create`."""
 _SMALLEST_TILE = 32
 PATIENCE = 1.0
 """Seconds that a run may take to time what it does not need itself, for the next one's choice."""
@@ -65,12 +67,20 @@ class Engine:
         weights: the network's.
         options: how to compute.
         begun_with: backend and precision by the weights' SHA-256, of an earlier run that is continued.
+        make: makes what computes.
 
     Raises:
         UsageError: a device, backend or precision that cannot be.
     """
 
-    def __init__(self, weights: Weights, options: Options, begun_with: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        options: Options | None = None,
+        begun_with: Mapping[str, str] | None = None,
+        make: MakeBackend = create,
+    ) -> None:
+        options = options or Options()
         self.weights, self.options, self.device = weights, options, named(options.device)
         backend, precision, card = options.backend, options.precision, weights.card
         self._candidates = candidates(self.device, backend, precision, native(self.device, card.harmless))
@@ -84,7 +94,7 @@ class Engine:
             if not same and backend == precision == "auto":
                 logger.warning("this batch was begun with %s, which is not available here; using another", begun)
             self._candidates = same or self._candidates
-        self._backends: dict[int, Backend] = {}
+        self._create, self._backends = make, dict[int, Backend]()
         self._making = threading.Lock()
         self._learnt = False
 
@@ -115,7 +125,7 @@ class Engine:
 
     @once
     def _exact(self) -> Backend:
-        return create(Choice(self.tuned.choice.backend, "fp32"), self.graph, {}, self.device)
+        return self._create(Choice(self.tuned.choice.backend, "fp32"), self.graph, {}, self.device, 1)
 
     def __str__(self) -> str:
         """What was chosen and why, for ``-v``."""
@@ -241,7 +251,7 @@ class Engine:
         return kept(
             choice,
             self.weights.sha256,
-            lambda: create(choice, self.graph, self.weights.card.ranges, self.device, at_once),
+            lambda: self._create(choice, self.graph, self.weights.card.ranges, self.device, at_once),
             at_once,
         )
 

@@ -12,7 +12,7 @@ _SHARE = 0.25
 """Share of the free memory that one pass of the network may take at most."""
 _USUAL_BYTES = 1 << 30
 """What restoring on a processor should take besides the picture and its result."""
-_HALOS = 6
+_HALOS = 8
 """Where that would make tiles narrower than so many halos, they may take more: halos are computed for nothing."""
 _BESIDES_PER_PIXEL = 5
 """Bytes for each pixel of the result that are taken beyond it: one plane and what is converted at a time."""

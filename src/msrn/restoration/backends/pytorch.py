@@ -53,7 +53,7 @@ def as_tensors(
     """
 
     def tensor(array: NDArray[np.float32], where: str) -> Tensor:
-        dtype = torch.float32 if where == "extract" else computing
+        dtype = torch.promote_types(computing, torch.float32) if where == "extract" else computing
         made = torch.from_numpy(array.copy()).to(device, dtype)
         return made.contiguous(memory_format=layout) if made.ndim == 4 else made
 
