@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.batch.test_restore import album, tree
+from tests.helpers.albums import album, tree
 
 KILLS = int(os.environ.get("MSRN_KILLS", "6"))
 """``MSRN_KILLS=50`` for the long version."""

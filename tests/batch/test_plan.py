@@ -7,13 +7,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.batch.test_restore import OURS, album, denoiser, run, targets, tree
-from tests.cli.test_restore import msrn
+from tests.helpers.albums import OURS, album, run, targets, tree
+from tests.helpers.command import msrn
+from tests.helpers.networks import identity_weights
 
-from msrn.batch import Settings, claim, plan_outputs, restore_files
+from msrn.batch import Settings, claim, forecast_batch, plan_outputs, restore_files
 from msrn.errors import OutputError, UsageError
-
-__all__ = ["denoiser"]
+from msrn.network.weights import save
+from msrn.restoration.restorer import Restorer
 
 
 def test_trees_are_mirrored_and_patterns_expanded(tmp_path, monkeypatch):
@@ -217,45 +218,48 @@ def test_a_suffix_is_a_part_of_a_name(tmp_path, suffix):
         plan_outputs([album(tmp_path, "a.png")], tmp_path / "out", suffix=suffix)
 
 
-def test_a_dry_run_is_safe_to_show_and_to_read(tmp_path):
-    folder = album(tmp_path, "x\x1b[31m.png")
-    shown = msrn("denoise", folder, "-o", tmp_path / "out", "--dry-run")
+@pytest.fixture
+def quick(tmp_path):
+    """Options for weights that return what they get, and need no tuning."""
+    weights = identity_weights("denoise")
+    path = save(weights, tmp_path / "weights", "identity")
+    return ("-w", path, "--backend", "eager", "--precision", "fp32")
+
+
+def test_a_dry_run_is_safe_to_show_and_to_read_and_finds_what_will_fail(tmp_path, quick):
+    folder = album(tmp_path / "in", "x\x1b[31m.png")
+    (folder / "y.png").write_bytes(b"broken")
+    command = ("denoise", folder, "-o", tmp_path / "out", "--dry-run", *quick)
+    shown = msrn(*command)
     assert "\x1b" not in shown.stdout
     assert r"x\x1b[31m.png" in shown.stdout
-    (row,) = json.loads(msrn("denoise", folder, "-o", tmp_path / "out", "--dry-run", "--json").stdout)
-    assert row["output"].endswith("x\x1b[31m.png")
-    assert row["seconds"] > 0
-    assert row["bytes"] > 0
-    assert row["error"] is None
-
-
-def test_a_dry_run_finds_what_will_fail(tmp_path):
-    folder = album(tmp_path / "in", "a.png")
-    (folder / "b.png").write_bytes(b"broken")
-    done = msrn("denoise", folder, "-o", tmp_path / "out", "--dry-run", "--json")
+    done = msrn(*command, "--json")
     good, bad = json.loads(done.stdout)
+    assert good["output"].endswith("x\x1b[31m.png")
+    assert good["seconds"] > 0
+    assert good["bytes"] > 0
     assert (good["error"], bad["seconds"], done.returncode) == (None, 0, 3)
     assert bad["error"] in done.stderr
 
 
-def test_a_run_that_stops_at_a_failure_says_what_was_done(tmp_path):
+def test_a_run_that_stops_at_a_failure_says_what_was_done(tmp_path, quick):
     folder = album(tmp_path / "in", "a.png")
     (folder / "b.png").write_bytes(b"broken")
-    done = msrn("denoise", folder, "-o", tmp_path / "out", "--fail-fast", "--json", "--quiet")
+    done = msrn("denoise", folder, "-o", tmp_path / "out", "--fail-fast", "--json", "-q", *quick)
     assert done.returncode == 3
     assert "b.png" in json.loads(done.stdout)[-1]["error"]
 
 
-def test_the_digest_holds_the_weights_and_the_version(monkeypatch):
+def test_the_digest_holds_the_weights_and_the_version():
     one, other = (Settings().digest(SimpleNamespace(identity={"weights": name})) for name in "ab")
     assert one != other
-    monkeypatch.setattr("msrn.batch.restore.__version__", "99")
-    assert Settings().digest(SimpleNamespace(identity={"weights": "a"})) != one
+    assert Settings(version="99").digest(SimpleNamespace(identity={"weights": "a"})) != one
 
 
 def test_stretching_is_said(tmp_path):
-    command = ("upscale", album(tmp_path / "in", "a.png"), "-o", tmp_path / "out", "--json", "--to")
-    (expected,) = json.loads(msrn(*command, "36x24", "--dry-run").stdout)
-    assert expected["note"] == "proportions changed by 33%"
-    (made,) = json.loads(msrn(*command, "37x").stdout)
-    assert made["note"] == ""
+    enlarger = Restorer(identity_weights("sr"), device="cpu", backend="eager", precision="fp32")
+    plan = plan_outputs([album(tmp_path / "in", "a.png")], tmp_path / "out")
+    (expected,) = forecast_batch(plan.jobs, enlarger, Settings(size=(24, 36)))
+    assert expected.note == "proportions changed by 33%"
+    (made,) = run(tmp_path / "in", tmp_path / "out", enlarger, Settings(size=(None, 37)))
+    assert made.note == ""

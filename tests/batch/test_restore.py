@@ -3,57 +3,27 @@
 import itertools
 import json
 import logging
+import shutil
 import subprocess
 import threading
+import time
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.helpers.albums import RNG, album, run, tree
 from tests.helpers.networks import identity_weights, random_weights
 
 from msrn import images
-from msrn.batch import Limits, Settings, claim, plan_outputs, restore_files
+from msrn.batch import Settings, claim, plan_outputs, restore_files
 from msrn.errors import ImageError, OutputError
-from msrn.images import isolated as guarded
-from msrn.images.picture import Metadata, Picture
+from msrn.images.isolated import Decoder
+from msrn.images.picture import Picture
 from msrn.network.config import MSRNConfig
-from msrn.restoration import restorer
 from msrn.restoration.restorer import Restorer
-from msrn.system import atomic, guarded_process
-
-RNG = np.random.default_rng(0)
-OURS = {"msrn-manifest.jsonl", "failures.jsonl"}
-
-
-@pytest.fixture(scope="module")
-def denoiser():
-    return Restorer(identity_weights("denoise"), device="cpu", backend="eager", precision="fp32")
-
-
-def album(folder: Path, *names: str) -> Path:
-    for name in names:
-        samples = RNG.integers(0, 256, (3, 8, 9)).astype(np.float32) / np.float32(255)
-        images.write(Picture(samples), folder / name)
-    return folder
-
-
-def run(inputs, output, restorer, settings=None, recursive=True, **options):
-    plan = plan_outputs(inputs if isinstance(inputs, list) else [inputs], output, recursive=recursive)
-    with claim(plan) as claimed:
-        return restore_files(plan.jobs, claimed, restorer, settings, **options)
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """Content of every file by name, this program's own books left out."""
-    found = [path for path in folder.rglob("*") if path.is_file() and path.name not in OURS]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
-
-
-def targets(plan, folder):
-    return [job.target.relative_to(folder).as_posix() for job in plan.jobs]
-
+from msrn.system.atomic import write_atomically
 
 # --- the manifest -------------------------------------------------------------------------------------------------
 
@@ -107,7 +77,7 @@ def test_a_batch_goes_on_with_what_it_was_begun_with(tmp_path, caplog, monkeypat
     monkeypatch.setattr(logging.getLogger("msrn"), "propagate", True)  # whatever a command has set it to
     folder, out = album(tmp_path / "in", "a.png"), tmp_path / "out"
     weights = identity_weights("denoise")
-    weights.card = replace(weights.card, losses={"bf16": {"25": 0.0}})
+    weights = replace(weights, card=replace(weights.card, losses={"bf16": {"25": 0.0}}))
     plan = plan_outputs([folder], out)
 
     def restorer(**options):
@@ -126,6 +96,21 @@ def test_a_batch_goes_on_with_what_it_was_begun_with(tmp_path, caplog, monkeypat
     manifest.write_text(manifest.read_text().replace("eager bf16", "abacus int3"))
     assert str(restorer().tuned.choice) in ("openvino fp32", "onnx fp32", "eager bf16", "eager fp32", "openvino bf16")
     assert "begun with abacus int3" in caplog.text
+
+
+def test_a_batch_that_an_earlier_version_began_goes_on(tmp_path):
+    """The fixture is what the first code of version 0.1.0 left when it was killed after the third of five pictures."""
+    shutil.copytree(Path(__file__).parent / "fixtures" / "half_done", tmp_path, dirs_exist_ok=True)
+    plan = plan_outputs([tmp_path / "in"], tmp_path / "made", recursive=True)
+    with claim(plan) as output:
+        (weights,) = tmp_path.glob("*.safetensors")
+        restorer = Restorer(weights, device="cpu", begun_with=output.begun_with)
+        outcomes = restore_files(plan.jobs, output, restorer, Settings(version="0.1.0"))
+    assert str(restorer.engine.tuned.choice) == "eager fp32"  # as the manifest says
+    skipped = {outcome.job.source.name: outcome.skipped for outcome in outcomes}
+    assert skipped == dict.fromkeys(("a.png", "b.png", "c.png"), "done before") | {"d.png": "", "e.png": ""}
+    assert all(outcome.error is None for outcome in outcomes)
+    assert sorted(tree(tmp_path / "made")) == ["a.png", "b.png", "c.png", "deep/d.png", "e.png"]
 
 
 # --- failures -----------------------------------------------------------------------------------------------------
@@ -154,121 +139,50 @@ def test_an_input_that_goes_away_costs_one_file(tmp_path, denoiser):
     assert [outcome.job.source for outcome in outcomes if outcome.error] == [gone]
 
 
-def test_a_bug_costs_one_file_too(tmp_path, denoiser, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "message"), [(KeyError("bug"), "internal error"), (MemoryError(), "more memory than there is")]
+)
+def test_what_goes_wrong_inside_costs_one_file_too(tmp_path, denoiser, monkeypatch, error, message):
     folder = album(tmp_path / "in", "a.png", "b.png")
     real, seen = Restorer.__call__, []
 
     def fails_once(self, *arguments, **options):
         seen.append(1)
         if len(seen) == 1:
-            raise KeyError("bug")
+            raise error
         return real(self, *arguments, **options)
 
     monkeypatch.setattr(Restorer, "__call__", fails_once)
     errors = [outcome.error for outcome in run(folder, tmp_path / "out", denoiser)]
-    assert "internal error" in str(errors[0])
+    assert message in str(errors[0])
     assert errors[1] is None
-
-
-def test_too_little_memory_for_the_smallest_tile_costs_one_file(tmp_path, denoiser, monkeypatch):
-    folder = album(tmp_path / "in", "a.png", "b.png")
-    forward, tries = restorer.in_turn, itertools.count(1)
-
-    def tight(backend, sources, unshuffle):
-        if next(tries) <= 2:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
-        return forward(backend, sources, unshuffle)
-
-    monkeypatch.setattr("msrn.restoration.restorer.in_turn", tight)
-    monkeypatch.setattr(denoiser, "tile", 64)
-    errors = [outcome.error for outcome in run(folder, tmp_path / "out", denoiser)]
-    assert "more memory than there is" in str(errors[0])
-    assert errors[1] is None
-
-
-CRASHES = """
-import os, time
-from msrn.files import guarded
-real = guarded.decode
-def decode(data, path, **options):
-    if path.name == "crash.png":
-        print("a decoder's last words")
-        os.abort()
-    if path.name == "hang.png":
-        while True: pass
-    if path.name == "noise.png":
-        os.write(1, b"a decoder that prints")
-    return real(data, path, **options)
-guarded.decode = decode
-guarded.main()
-"""
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_decoder_that_crashes_or_hangs_costs_one_file(tmp_path, denoiser, monkeypatch, workers):
-    monkeypatch.setattr(guarded_process, "_PROGRAM", "import sys; sys.path[:] = {path!r}" + CRASHES.replace("{", "{{"))
+def test_a_decoder_that_crashes_or_hangs_costs_one_file(tmp_path, denoiser, workers):
     folder = album(tmp_path / "in", "a.png", "crash.png", "hang.png", "noise.png", "z.png")
-    outcomes = run(folder, tmp_path / "out", denoiser, limits=Limits(seconds=1), workers=workers)
+    hostile = Decoder(seconds=1, module="tests.helpers.hostile_pictures")
+    outcomes = run(folder, tmp_path / "out", denoiser, decoder=hostile, workers=workers)
     errors = {outcome.job.source.stem: str(outcome.error or "") for outcome in outcomes}
     assert "crash" in errors.pop("crash").replace("crash.png", "")
     assert "more than 1 s" in errors.pop("hang")
     assert set(errors.values()) == {""}
     (folder / "hang.png").unlink()
-    outcomes = run(folder, tmp_path / "out", denoiser, limits=Limits(seconds=1), workers=workers)
+    outcomes = run(folder, tmp_path / "out", denoiser, decoder=hostile, workers=workers)
     assert [outcome.job.source.name for outcome in outcomes if not outcome.skipped] == ["crash.png"]  # not in here
 
 
-def test_what_a_decoding_process_returns_is_what_was_decoded(tmp_path):
-    decoder = guarded.Decoder(max_pixels=100)
-    try:
-        transparent = np.full((1, 8, 9), 0.5, np.float32)
-        for suffix, bits, alpha in (("tif", 8, None), ("tif", 16, transparent), ("jpg", 8, None), ("png", 8, None)):
-            kept = Metadata(bits, b"profile", None, (72.0, 73.0), b"<xmp/>", b"\x1ciptc", b"comment")
-            images.write(Picture(RNG.random((3, 8, 9), np.float32), alpha, kept), tmp_path / f"x.{suffix}")
-            data = (tmp_path / f"x.{suffix}").read_bytes()
-            here, there = images.decode(data, tmp_path / "x"), decoder.decode(data, tmp_path / "x")
-            assert np.array_equal(here.pixels, there.pixels)
-            assert alpha is None or np.array_equal(here.alpha, there.alpha)
-            assert here.metadata == there.metadata
-            assert here.metadata.iptc == kept.iptc
-        big = np.zeros((1, 10, 11), np.float32)
-        images.write(Picture(big), tmp_path / "big.png")
-        with pytest.raises(ImageError, match="more than 100 pixels"):
-            decoder.decode((tmp_path / "big.png").read_bytes(), tmp_path / "big.png")
-    finally:
-        decoder.close()
-
-
-def test_a_decoder_that_was_ended_between_two_files_costs_none(tmp_path):
-    images.write(Picture(np.zeros((1, 8, 9), np.float32)), tmp_path / "x.png")
-    data, decoder = (tmp_path / "x.png").read_bytes(), guarded.Decoder()
-    try:
-        decoder.decode(data, tmp_path / "x")
-        process = decoder._child._process
-        process.kill()
-        process.wait()
-        assert decoder.decode(data, tmp_path / "x").width == 9
-    finally:
-        decoder.close()
-
-
-def test_too_little_memory_for_what_was_decoded_does_not_confuse_the_next_answer(tmp_path, monkeypatch):
-    decoder, data = guarded.Decoder(), []
-    for side in (8, 9):
-        images.write(Picture(np.zeros((1, side, side), np.float32)), tmp_path / "x.png")
-        data.append((tmp_path / "x.png").read_bytes())
-
-    def empty(*arguments):
-        raise MemoryError
-
-    try:
-        with monkeypatch.context() as patched:
-            patched.setattr(guarded_process.np, "empty", empty)
-            with pytest.raises(MemoryError):
-                decoder.decode(data[0], tmp_path / "x")
-        assert decoder.decode(data[1], tmp_path / "x").width == 9
-    finally:
-        decoder.close()
+@pytest.mark.parametrize("name", ["crash.png", "hang.png"])
+def test_a_single_hostile_file_costs_itself_and_no_more_than_its_time(tmp_path, denoiser, name):
+    album(tmp_path, name)
+    hostile = Decoder(seconds=1, module="tests.helpers.hostile_pictures")
+    hostile.start()
+    started = time.monotonic()
+    (outcome,) = run([tmp_path / name], tmp_path / "out.png", denoiser, decoder=hostile)
+    assert isinstance(outcome.error, ImageError)
+    assert name in str(outcome.error)
+    assert time.monotonic() - started < 20  # on a busy machine
+    assert not (tmp_path / "out.png").exists()
 
 
 # --- outputs ------------------------------------------------------------------------------------------------------
@@ -302,7 +216,7 @@ def test_what_a_killed_run_left_is_swept_but_nothing_in_use(tmp_path, denoiser):
         run(folder, out, denoiser)
         seen.extend(path.name for path in (out / "deep").glob(".msrn-*"))
 
-    atomic.write_atomically(out / "deep" / "other.png", write)
+    write_atomically(out / "deep" / "other.png", write)
     assert len(seen) == 1
     assert sorted(tree(out)) == ["deep/a.png", "deep/other.png"]
 

@@ -11,7 +11,7 @@ from msrn.system import machine
 
 REUSE = """
 import resource
-from msrn.machine import keep_freed_memory
+from msrn.system.machine import keep_freed_memory
 
 keep_freed_memory()
 size = 40 << 20  # larger than what glibc ever keeps by itself

@@ -5,23 +5,26 @@ folder before the weights are loaded; :func:`restore_files` works through the pl
 manifest in the output folder says what each output was made from, so that a second run does only what is missing.
 """
 
+from msrn.batch.forecast import JobForecast, forecast_batch
+from msrn.batch.outcome import Outcome
 from msrn.batch.output_folder import Output, claim
 from msrn.batch.plan import STDIO, Job, Plan, plan_outputs
 from msrn.batch.read_ahead import Limits
-from msrn.batch.restore import Existing, Forecast, Outcome, Settings, forecast, restore_files
+from msrn.batch.restore import Existing, restore_files
+from msrn.batch.store import Settings
 
 __all__ = [
     "STDIO",
     "Existing",
-    "Forecast",
     "Job",
+    "JobForecast",
     "Limits",
     "Outcome",
     "Output",
     "Plan",
     "Settings",
     "claim",
-    "forecast",
+    "forecast_batch",
     "plan_outputs",
     "restore_files",
 ]

@@ -4,83 +4,31 @@ Small pictures do not wait for each other: as many as there are cores are restor
 also encode them.
 """
 
-import errno
-import hashlib
-import json
-import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
 from functools import partial
-from io import BytesIO
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
-from msrn import __version__, images, video
+from msrn import images
+from msrn.batch.outcome import Outcome, Outcomes, attempt, note_of
 from msrn.batch.output_folder import Output
-from msrn.batch.plan import STDIO, Job
-from msrn.batch.read_ahead import Limits, reading
-from msrn.errors import ImageError, MSRNError, OutputError
+from msrn.batch.plan import Job
+from msrn.batch.read_ahead import Limits, Loaded, reading
+from msrn.batch.store import Settings, Store
+from msrn.batch.videos import restore_video_job
+from msrn.errors import OutputError
+from msrn.images.isolated import Decoder
 from msrn.images.picture import Picture
 from msrn.restoration.schedule import SMALL
 from msrn.system.atomic import reason
 from msrn.system.machine import cores
-from msrn.types import Size
 
 if TYPE_CHECKING:  # naming outputs needs no network
-    from msrn.restoration.automatic import Automatic, Chain
+    from msrn.restoration.automatic import Automatic
     from msrn.restoration.restorer import Restorer
 
 Existing = Literal["refuse", "skip", "overwrite"]
-_VISIBLE = 0.02
-"""Change of proportions that is said."""
-_HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-_UnderWay = tuple["Outcome", Future[None]]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What decides the output besides the pixels and the weights."""
-
-    scale: float | None = None
-    """See ``Restorer.__call__``."""
-    size: Size | None = None
-    """See ``Restorer.__call__``."""
-    quality: int = 95
-    subsampling: str = "4:4:4"
-    strip_metadata: bool = False
-
-    def digest(self, restorer: "Restorer | Automatic") -> str:
-        """SHA-256 of everything that decides what becomes of an input."""
-        how = {"version": __version__, **restorer.identity}
-        return hashlib.sha256(json.dumps(asdict(self) | how, sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a job."""
-
-    job: Job
-    error: MSRNError | None = None
-    skipped: Literal["", "exists", "done before"] = ""
-    pixels: int = 0
-    """Of the output, where one was made."""
-    note: str = ""
-    """What the picture was found to need, where that was to be found."""
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What a job is expected to become."""
-
-    job: Job
-    note: str = ""
-    """What the picture was found to need, where that was to be found."""
-    seconds: float = 0.0
-    bytes: int = 0
-    """At the worst moment."""
-    error: MSRNError | None = None
 
 
 def restore_files(
@@ -90,6 +38,7 @@ def restore_files(
     settings: Settings | None = None,
     *,
     limits: Limits | None = None,
+    decoder: Decoder | None = None,
     existing: Existing = "refuse",
     fail_fast: bool = False,
     workers: int = 1,
@@ -101,11 +50,12 @@ def restore_files(
     An output that the manifest says these settings made of this input is left alone, whatever ``existing`` says.
 
     Args:
-        jobs: of a plan.
-        output: from :func:`~msrn.batch.output_folder.claim`, of the same plan.
+        jobs: the jobs of a plan.
+        output: from :func:`~msrn.batch.output_folder.claim`, for the same plan.
         restorer: what restores, or chooses what does.
         settings: what to make.
         limits: larger inputs fail.
+        decoder: what decodes pictures, if it was started already; by default one within ``limits``. It is closed.
         existing: what to do where something else is in an output's place: refuse the run, skip the file, overwrite it.
         fail_fast: raise the first error.
         workers: how many files are decoded, and how many large ones encoded, beside the network.
@@ -122,17 +72,30 @@ def restore_files(
     settings, limits = settings or Settings(), limits or Limits()
     # A single image's file has no place for it, and naming all that may be needed costs loading it.
     digest = settings.digest(restorer) if output.manifest or any(job.is_video for job in jobs) else ""
-    outcomes: dict[Job, Outcome] = {}
+    store = Store(output, settings, digest, keep=existing != "overwrite")
+    outcomes = Outcomes(output, fail_fast, done)
+    todo = _not_done_yet(jobs, output, digest, existing, outcomes)
+    if todo:
+        _record_choices(output, restorer)
+    several = len(todo) > cores()  # or side by side they would leave cores idle
+    with (
+        reading(todo, limits, workers, decoder or Decoder(limits.pixels, limits.seconds)) as inputs,
+        _Pipeline(restorer, store, outcomes, progress, workers, several) as pipeline,
+    ):
+        for job, load in inputs:
+            if load is None:
+                pipeline.finish()
+                outcomes.settle(attempt(job, partial(restore_video_job, job, restorer, store, limits, progress)))
+            else:
+                pipeline.restore(job, load)
+        pipeline.finish()
+    return [outcomes[job] for job in jobs]
 
-    def settle(outcome: Outcome) -> None:
-        outcomes[outcome.job] = outcome
-        if outcome.error is not None:
-            output.record(outcome.job, outcome.error)
-        done(outcome)
-        cause = outcome.error and outcome.error.__cause__
-        if outcome.error is not None and (fail_fast or getattr(cause, "errno", None) in _HOPELESS):
-            raise outcome.error
 
+def _not_done_yet(
+    jobs: Sequence[Job], output: Output, digest: str, existing: Existing, outcomes: Outcomes
+) -> list[Job]:
+    """The jobs that are left when those are settled whose outputs exist, or can have no such name."""
     todo: list[Job] = []
     unnameable: list[Outcome] = []
     for job in jobs:
@@ -144,219 +107,102 @@ def restore_files(
         if not taken:
             todo.append(job)
         elif output.manifest and output.manifest.finished(job.source, job.target, digest):
-            settle(Outcome(job, skipped="done before"))
+            outcomes.settle(Outcome(job, skipped="done before"))
         elif existing == "skip":
-            settle(Outcome(job, skipped="exists"))
+            outcomes.settle(Outcome(job, skipped="exists"))
         elif existing == "refuse":
             raise OutputError(f"{job.target} exists; use --overwrite or --skip-existing")
         else:
             todo.append(job)
-
     output.forget_failures()
     for outcome in unnameable:
-        settle(outcome)
-    if output.manifest is not None and todo:
+        outcomes.settle(outcome)
+    return todo
+
+
+def _record_choices(output: Output, restorer: "Restorer | Automatic") -> None:
+    """Note in the manifest what computes, for whoever goes on with this batch."""
+    if output.manifest is not None:
         try:
             output.manifest.begin(restorer.choices)
         except OSError as error:
             raise OutputError(f"cannot write to {output.manifest.path}: {reason(error)}") from error
-    store = partial(_store, output=output, settings=settings, digest=digest, keep=existing != "overwrite")
-    several = len(todo) > cores()  # or they would leave cores idle
-    lanes, writers = ThreadPoolExecutor(cores() + 2), ThreadPoolExecutor(workers)
-    with reading(todo, limits, workers, guarded=len(jobs) > 1) as inputs, lanes, writers, _cancelled(lanes):
-        restoring, encoding = deque[_UnderWay](), deque[_UnderWay]()
-        writers.submit(images.get_ready)
-
-        def finish(queue: deque[_UnderWay], left: int) -> None:
-            while len(queue) > left:
-                outcome, future = queue.popleft()
-                with _errors_of(outcome.job) as errors:
-                    future.result()
-                settle(Outcome(outcome.job, errors[0]) if errors else outcome)
-
-        for job, loading in inputs:
-            if loading is None:
-                finish(restoring, 0)
-                finish(encoding, 0)
-                outcome = Outcome(job)
-                with _errors_of(job) as errors:
-                    outcome = _restore_video(job, restorer, output, settings, digest, limits, existing, progress)
-                settle(Outcome(job, errors[0]) if errors else outcome)
-                continue
-            with _errors_of(job) as errors:
-                picture, source = loading.result()
-                del loading  # whoever has the picture next has it alone
-                chosen = restorer.settled(picture, settings.scale, settings.size)
-                height, width = chosen.result_size(picture, settings.scale, settings.size)
-                images.check_output(job.target, width, height)
-                outcome = Outcome(job, pixels=width * height, note=_note(chosen, picture, settings.size))
-                at_once = chosen.at_once if several and outcome.pixels <= SMALL else 1
-                restore = partial(chosen, scale=settings.scale, size=settings.size, progress=partial(progress, job))
-                if at_once > 1:
-                    beside = partial(restore, at_once=at_once)
-                    restoring.append((outcome, lanes.submit(_restore_and_store, job, picture, source, beside, store)))
-                else:
-                    picture = restore(picture)
-                    encoding.append((outcome, writers.submit(store, job, picture, source)))
-                del picture
-            if errors:
-                settle(Outcome(job, errors[0]))
-            elif at_once > 1:
-                finish(restoring, at_once + 1)
-            finish(encoding, workers)
-        finish(restoring, 0)
-        finish(encoding, 0)
-    return [outcomes[job] for job in jobs]
 
 
-def forecast(
-    jobs: Sequence[Job], restorer: "Restorer | Automatic", settings: Settings, limits: Limits | None = None
-) -> Iterator[Forecast]:
-    """Forecast of each job what will be done and why, the seconds and the peak bytes that it takes.
+class _Pipeline:
+    """Pictures under way: large ones are restored one after the other and encoded beside, small ones side by side.
 
-    Standard input is not looked at.
+    Whoever leaves it early waits for what has begun, and for nothing else.
     """
-    limits = limits or Limits()
-    kept: dict[str, int] = {}  # by the networks of the jobs before
-    for job in jobs:
-        frames = 1
-        if job.source == STDIO:
-            yield Forecast(job)
-            continue
-        try:
-            if job.is_video:
-                with closing(video.Source(job.source, limits.pixels, limits.frames, limits.seconds)) as source:
-                    frames = max(1, source.stream.frames)
-                picture, size = _first_frame(job, settings, limits)
-            else:
-                picture = images.read(job.source, max_pixels=limits.pixels, max_bytes=limits.bytes)
-                size = settings.size
-            chosen = restorer.settled(picture, settings.scale, size)
-            result = chosen.result_size(picture, settings.scale, size)
-            if not job.is_video:
-                images.check_output(job.target, width=result[1], height=result[0])
-            needs = chosen.forecast(picture, settings.scale, size)
-        except MSRNError as error:
-            yield Forecast(job, error=error)
-            continue
-        yield Forecast(job, _note(chosen, picture, size), frames * needs.seconds, needs.beside(kept))
-        kept |= {weights: max(held, kept.get(weights, 0)) for weights, held in needs.kept.items()}
 
+    def __init__(
+        self,
+        restorer: "Restorer | Automatic",
+        store: Store,
+        outcomes: Outcomes,
+        progress: Callable[[Job, float], None],
+        workers: int,
+        several: bool,
+    ) -> None:
+        self._restorer, self._store, self._outcomes, self._progress = restorer, store, outcomes, progress
+        self._workers, self._several = workers, several
+        self._lanes, self._writers = ThreadPoolExecutor(cores() + 2), ThreadPoolExecutor(workers)
+        self._restoring, self._encoding = deque[tuple[Job, Future[Outcome]]](), deque[tuple[Job, Future[Outcome]]]()
 
-def _note(chosen: "Restorer | Chain", picture: Picture, size: Size | None) -> str:
-    """Why this was chosen, and whether the proportions change: only a size with both sides can change them."""
-    changed = 0.0
-    if size and size[0] and size[1]:
-        changed = abs(size[1] / size[0] / (picture.width / picture.height) - 1)
-    return "; ".join(filter(None, [chosen.note, f"proportions changed by {changed:.0%}" if changed > _VISIBLE else ""]))
+    def __enter__(self) -> "_Pipeline":
+        self._writers.submit(images.get_ready)
+        return self
 
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self._lanes.shutdown(wait=False, cancel_futures=True)
+        self._writers.shutdown()
+        self._lanes.shutdown()
 
-def _restore_and_store(
-    job: Job,
-    picture: Picture,
-    source: str,
-    restore: Callable[[Picture], Picture],
-    store: Callable[[Job, Picture, str], None],
-) -> None:
-    store(job, restore(picture), source)
+    def restore(self, job: Job, load: Callable[[], Loaded]) -> None:
+        """Restore a picture, or have it restored beside others; returns as soon as the next one may follow."""
+        beside = attempt(job, partial(self._begin, job, load))
+        if isinstance(beside, Outcome):
+            self._outcomes.settle(beside)
+        elif beside > 1:
+            self._settle(self._restoring, left=beside + 1)
+        self._settle(self._encoding, left=self._workers)
 
+    def finish(self) -> None:
+        """Wait for everything under way."""
+        self._settle(self._restoring, left=0)
+        self._settle(self._encoding, left=0)
 
-@contextmanager
-def _cancelled(pool: ThreadPoolExecutor) -> Generator[None]:
-    """Whoever leaves early waits for what has begun, and for nothing else."""
-    try:
-        yield
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
+    def _begin(self, job: Job, load: Callable[[], Loaded]) -> int:
+        """Start what becomes of a picture; returns how many such pictures are best restored side by side."""
+        settings = self._store.settings
+        picture, source = load()
+        chosen = self._restorer.settled(picture, settings.scale, settings.size)
+        height, width = chosen.result_size(picture, settings.scale, settings.size)
+        images.check_output(job.target, width, height)
+        outcome = Outcome(job, pixels=width * height, note=note_of(chosen, picture, settings.size))
+        restore = partial(chosen, scale=settings.scale, size=settings.size, progress=partial(self._progress, job))
+        at_once = chosen.at_once if self._several and outcome.pixels <= SMALL else 1
+        if at_once > 1:
+            beside = partial(restore, at_once=at_once)
+            future = self._lanes.submit(self._restore_and_write, beside, picture, source, outcome)
+            self._restoring.append((job, future))
+        else:
+            picture = restore(picture)
+            self._encoding.append((job, self._writers.submit(self._write, picture, source, outcome)))
+        return at_once
 
+    def _restore_and_write(
+        self, restore: Callable[[Picture], Picture], picture: Picture, source: str, outcome: Outcome
+    ) -> Outcome:
+        return self._write(restore(picture), source, outcome)
 
-def _restore_video(
-    job: Job,
-    restorer: "Restorer | Automatic",
-    output: Output,
-    settings: Settings,
-    digest: str,
-    limits: Limits,
-    existing: Existing,
-    progress: Callable[[Job, float], None],
-) -> Outcome:
-    """Restore a video whole, every frame by what its first one needs."""
-    pixels = 0
-    first, size = _first_frame(job, settings, limits)
-    chosen = restorer.settled(first, settings.scale, size)
+    def _write(self, picture: Picture, source: str, outcome: Outcome) -> Outcome:
+        self._store.write(outcome.job, picture, source)
+        return outcome
 
-    def restore(picture: Picture) -> Picture:
-        nonlocal pixels
-        made = chosen(picture, scale=settings.scale, size=size)
-        pixels += made.width * made.height
-        return made
-
-    def record(made: BinaryIO, source: str) -> None:
-        _record(job, output, digest, source, made, keep=existing != "overwrite")
-
-    video.restore_video(
-        job.source,
-        job.target,
-        restore,
-        digest,
-        max_pixels=limits.pixels,
-        max_frames=limits.frames,
-        max_seconds=limits.seconds,
-        strip_metadata=settings.strip_metadata,
-        progress=lambda done, total: progress(job, done / max(total, done) if total else 0),
-        before_rename=record,
-    )
-    return Outcome(job, pixels=pixels, note=_note(chosen, first, size))
-
-
-def _first_frame(job: Job, settings: Settings, limits: Limits) -> tuple[Picture, Size | None]:
-    """The first frame as it is stored, and the size wanted for that: players may turn it afterwards."""
-    with closing(video.Source(job.source, limits.pixels, limits.frames, limits.seconds)) as source:
-        for frame, picture in source.frames():
-            size = settings.size
-            return picture, (size[1], size[0]) if size and frame.rotation % 180 == 90 else size
-    raise ImageError(f"{job.source} holds no frame")
-
-
-def _store(
-    job: Job, picture: Picture, source: str, *, output: Output, settings: Settings, digest: str, keep: bool
-) -> None:
-    how: dict[str, Any] = {"quality": settings.quality, "subsampling": settings.subsampling}
-    how["strip_metadata"] = settings.strip_metadata
-    if job.to_stdout:
-        buffer = BytesIO()  # TIFF cannot be written to a pipe
-        images.prepare(picture, job.target, **how)(buffer)
-        try:
-            sys.stdout.buffer.write(buffer.getbuffer())
-            sys.stdout.buffer.flush()
-        except OSError as error:
-            raise OutputError(f"cannot write to standard output: {error.strerror}") from error
-        return
-
-    def record(made: BinaryIO) -> None:
-        _record(job, output, digest, source, made, keep)
-
-    images.write(picture, job.target, before_rename=record, **how)
-
-
-def _record(job: Job, output: Output, digest: str, source: str, made: BinaryIO, keep: bool) -> None:
-    """Note what is about to get its name, unless something else has got it meanwhile and is to be kept."""
-    if keep and job.target.exists():
-        raise OutputError(f"{job.target} has come to exist meanwhile and is kept")
-    if output.manifest is not None:
-        output.manifest.append(job.target, source, digest, hashlib.file_digest(cast(Any, made), "sha256").hexdigest())
-
-
-@contextmanager
-def _errors_of(job: Job) -> Generator[list[MSRNError]]:
-    """Whatever goes wrong within is one file's error, and in the list afterwards."""
-    errors: list[MSRNError] = []
-    try:
-        yield errors
-    except MSRNError as error:
-        errors.append(error)
-    except MemoryError:
-        errors.append(ImageError(f"{job.source} needs more memory than there is"))
-    except Exception as error:
-        errors.append(MSRNError(f"{job.source}: internal error, please report it: {error!r}"))
+    def _settle(self, queue: deque[tuple[Job, Future[Outcome]]], left: int) -> None:
+        """Wait until no more than ``left`` of a queue are under way."""
+        while len(queue) > left:
+            job, future = queue.popleft()
+            self._outcomes.settle(attempt(job, future.result))

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,7 @@ from msrn.cli.console import Bar, printable, say, show_log
 from msrn.errors import ImageError, MSRNError, UsageError
 
 if TYPE_CHECKING:
-    from msrn.batch import Forecast, Job, Outcome, Plan
+    from msrn.batch import Job, JobForecast, Outcome, Plan
     from msrn.restoration.automatic import Automatic
     from msrn.restoration.restorer import Restorer
     from msrn.types import Size, Task
@@ -144,7 +145,8 @@ def _restore(
     size: "Size | None" = None,
 ) -> None:
     """What all four share: plan, claim the output, load, restore, report."""
-    from msrn.batch import Limits, Settings, claim, forecast, plan_outputs, restore_files
+    from msrn.batch import Limits, Settings, claim, forecast_batch, plan_outputs, restore_files
+    from msrn.images.isolated import Decoder
 
     show_log(common.verbose, common.quiet)
     if common.overwrite and common.skip_existing:
@@ -167,10 +169,12 @@ def _restore(
     for why in plan.unlisted:
         say(f"msrn: error: {why}")
     if common.dry_run:
-        _foresee(forecast(plan.jobs, load({}), settings, limits), common.as_json, bool(plan.unlisted))
+        _foresee(forecast_batch(plan.jobs, load({}), settings, limits), common.as_json, bool(plan.unlisted))
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
-    with claim(plan) as output:
+    with claim(plan) as output, closing(Decoder(limits.pixels, limits.seconds)) as decoder:
+        if not all(job.is_video for job in plan.jobs):
+            decoder.start()  # while the weights are loaded
         restorer = load(output.begun_with)
         with Bar(common.quiet) as bar:
             report = Report(plan, bar, common.quiet)
@@ -181,6 +185,7 @@ def _restore(
                     restorer,
                     settings,
                     limits=limits,
+                    decoder=decoder,
                     existing="overwrite" if common.overwrite else "skip" if common.skip_existing else "refuse",
                     fail_fast=common.fail_fast,
                     workers=common.jobs,
@@ -224,7 +229,7 @@ def _say_notes(plan: "Plan") -> None:
         say(f"msrn: note: {len(plan.not_read)} images of formats that are not read are left out ({kinds})")
 
 
-def _foresee(forecasts: "Iterable[Forecast]", as_json: bool, failed: bool) -> None:
+def _foresee(forecasts: "Iterable[JobForecast]", as_json: bool, failed: bool) -> None:
     """What ``--dry-run`` prints, each file as soon as it was looked at."""
     total, most = 0.0, 0
     rows: list[dict[str, Any]] = []

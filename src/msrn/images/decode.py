@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -150,7 +151,8 @@ def _decode_opened(image: Image.Image, data: bytes, path: Path, max_pixels: int)
         if image.format == "PNG":
             image.load()  # EXIF may follow the pixels
             _drop_texts_with_names_of_ours(image)
-        _refuse_frames(_views(data) if image.format == "MPO" else int(getattr(image, "n_frames", 1)), path)
+        # Not their number: a TIFF's pages are counted by reading all of them, and it may have 100,000.
+        _refuse_several(_views(data) > 1 if image.format == "MPO" else getattr(image, "is_animated", False), path)
         orientation, exif = read_exif(image)
         iptc = read_iptc(image, data)
         if image.format == "TIFF" and depth <= 8:
@@ -211,7 +213,7 @@ def _decode_tiff(data: bytes, path: Path, max_pixels: int) -> NDArray[Any]:
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        _refuse_frames(len(file.pages), path)
+        _refuse_several(len(list(islice(file.pages, 2))) > 1, path)
         page = cast(tifffile.TiffPage, file.pages[0])
         # A tile may claim to be larger than its image, and is decoded whole.
         if max(page.imagelength, page.tilelength) * max(page.imagewidth, page.tilewidth) > max_pixels:
@@ -228,9 +230,9 @@ def _decode_tiff(data: bytes, path: Path, max_pixels: int) -> NDArray[Any]:
     return samples[..., :colors] if extra == 0 else samples
 
 
-def _refuse_frames(frames: int, path: Path) -> None:
-    if frames > 1:
-        raise ImageError(f"{path} has {frames} frames or pages; animated and multi-page files are not handled")
+def _refuse_several(several: bool, path: Path) -> None:
+    if several:
+        raise ImageError(f"{path} has at least 2 frames or pages; animated and multi-page files are not handled")
 
 
 def _to_float(planes: NDArray[Any], path: Path) -> NDArray[np.float32]:

@@ -28,22 +28,34 @@ class EndedError(ImageError):
 Blocks = tuple[bytes | memoryview, ...]
 Answer = tuple[dict[str, Any], Blocks]
 
-_PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import {function}; {function}()"
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import main; main()"
 
 
-class Child:
-    """Asks questions of a process that is started for the first and again after a crash.
+class GuardedProcess:
+    """A process that answers questions about strangers' files; it is started for the first, and again after a crash.
 
     Args:
-        module: holds ``function``, which answers by :func:`serve`.
-        function: its name.
+        module: name of the module whose ``main`` answers, by :func:`serve`.
         seconds: an answer that takes longer ends the process (except on Windows, which has no alarm).
     """
 
-    def __init__(self, module: str, function: str = "main", seconds: float = MAX_SECONDS) -> None:
-        self._program = _PROGRAM.format(path=sys.path, module=module, function=function)
+    def __init__(self, module: str, seconds: float = MAX_SECONDS) -> None:
+        self._program = _PROGRAM.format(path=sys.path, module=module)
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the process before the first question, which then need not wait for its imports."""
+        if self._process is not None and self._process.poll() is not None:
+            self.close()  # somebody else has ended it; the next file is not to blame
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", self._program],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for the parent, which closes this one
+            )
 
     def ask(self, path: Path, question: dict[str, Any], *blocks: bytes) -> None:
         """Send a question; ``path`` names the file it is about in errors.
@@ -53,22 +65,13 @@ class Child:
         Raises:
             ImageError: the process has died.
         """
-        if self._process is not None and self._process.poll() is not None:
-            self.close()  # somebody else has ended it; this file is not to blame
-        if self._process is None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", self._program],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the parent, which closes this one
-            )
+        self.start()
         try:
-            _send(cast(IO[bytes], self._process.stdin), {"seconds": self._seconds} | question, *blocks)
+            _send(cast(IO[bytes], cast(Any, self._process).stdin), {"seconds": self._seconds} | question, *blocks)
         except OSError as error:
-            raise self._died(path) from error
+            raise self.died(path) from error
 
-    def answer(self, path: Path) -> "Reader":
+    def answer(self, path: Path) -> "AnswerReader":
         """Receive the answer to the oldest open question.
 
         Raises:
@@ -76,7 +79,7 @@ class Child:
         """
         if self._process is None:
             raise RuntimeError("nothing was asked")
-        reader = Reader(self, cast(IO[bytes], self._process.stdout), path)
+        reader = AnswerReader(self, cast(IO[bytes], self._process.stdout), path)
         if "error" in reader.header:
             raise ImageError(reader.header["error"])
         return reader
@@ -94,8 +97,10 @@ class Child:
                 except OSError:  # what was still buffered for a process that is gone
                     pass
 
-    def _died(self, path: Path) -> ImageError:
-        code = self._process.wait() if self._process is not None else -9
+    def died(self, path: Path) -> ImageError:
+        """Find out how the process ended while it was busy with a file."""
+        process = self._process  # which another thread may close meanwhile
+        code = process.wait() if process is not None else -9
         self.close()
         if code in (-getattr(signal, name, 0) for name in ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT")):
             return EndedError(f"{path}: its decoder was killed, most likely for want of memory")
@@ -106,11 +111,11 @@ class Child:
         return ImageError(f"{path} made its decoder crash (exit status {code}); the file is damaged or hostile")
 
 
-class Reader:
+class AnswerReader:
     """An answer: its header, and its blocks in the order they were sent."""
 
-    def __init__(self, child: Child, pipe: IO[bytes], path: Path) -> None:
-        self._child, self._pipe, self._path = child, pipe, path
+    def __init__(self, process: GuardedProcess, pipe: IO[bytes], path: Path) -> None:
+        self._process, self._pipe, self._path = process, pipe, path
         self.header = self._guarded(lambda: _receive_header(pipe))
         self._sizes: list[int] = list(self.header["sizes"])
 
@@ -140,14 +145,17 @@ class Reader:
         try:
             return read()
         except (OSError, EOFError) as error:
-            raise self._child._died(self._path) from error  # pyright: ignore[reportPrivateUsage]
+            raise self._process.died(self._path) from error
         except MemoryError:
-            self._child.close()  # in the middle of an answer
+            self._process.close()  # in the middle of an answer
             raise
 
 
 def serve(answer: Callable[[dict[str, Any], bytes], Answer]) -> None:
-    """The child's side: one question after the other until the pipe is closed. An :class:`ImageError` is an answer."""
+    """Answer one question after the other until the pipe is closed; an :class:`ImageError` is an answer as well.
+
+    Called by the guarded process. ``answer`` gets a question and its blocks as one.
+    """
     questions = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a decoder prints must not fall among the answers

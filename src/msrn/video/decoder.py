@@ -1,11 +1,9 @@
-"""The process that opens a video: it decodes frames, and at the end joins the restored ones with the other streams."""
+"""The process that opens a video: it decodes frames, and at the end has the restored ones joined (``join.py``)."""
 
 import heapq
 import json
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,8 @@ import numpy as np
 from msrn.errors import ImageError
 from msrn.system.atomic import reason
 from msrn.system.guarded_process import Answer, decode_path, serve
-from msrn.video.formats import CONTAINERS, SCALER, TAGS, known_matrix, pyav
-
-# Playlists and the like could make FFmpeg open other files, or addresses.
-_SAFE = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts", "protocol_whitelist": "file"}
+from msrn.video.formats import SCALER, TAGS, known_matrix, pyav
+from msrn.video.join import check_fits, join, open_source
 
 _PREDICTED = 17
 """Frames in a row, more than H.264 and its like allow, that are predicted from one that is shown after them."""
@@ -25,25 +21,31 @@ _PREDICTED = 17
 
 def main() -> None:
     """Answer ``open``, then ``next`` or ``skip`` until there are no more frames, then ``join``."""
-    opened: list[_Video] = []
+    opened: list[DecodedVideo] = []
 
     def answer(question: dict[str, Any], data: bytes) -> Answer:
         if question["do"] == "open":
-            opened[:] = [_Video(decode_path(question["path"]), question["max_pixels"], question["max_frames"])]
+            opened[:] = [DecodedVideo(decode_path(question["path"]), question["max_pixels"], question["max_frames"])]
             if question["suffix"]:
-                opened[0].check_fits(question["suffix"])
+                check_fits(opened[0].path, question["suffix"])
             return opened[0].about, ()
         if question["do"] == "join":
-            return opened[0].join(json.loads(data)), ()
+            return join(opened[0].path, opened[0].last, json.loads(data)), ()
         return opened[0].next(question["do"] == "next")
 
     serve(answer)
 
 
-class _Video:
+class DecodedVideo:
+    """A video that this process has opened.
+
+    Raises:
+        ImageError: it cannot be decoded, or is beyond a limit; methods likewise.
+    """
+
     def __init__(self, path: Path, max_pixels: int, max_frames: int) -> None:
         self.av, self.path, self.max_frames = pyav(), path, max_frames
-        container = self._open()
+        container = open_source(path)
         if not container.streams.video:
             raise ImageError(f"{path} holds no video")
         self.stream = stream = container.streams.video[0]
@@ -60,9 +62,10 @@ class _Video:
         }
         self.count, self.last = 0, None
         self.declared = _declared_end(stream)
-        self._frames = self._decoded(container)
+        self._frames = self.shown_frames(container)
 
     def next(self, wanted: bool) -> Answer:
+        """The next frame, or the end; without its pixels if it is not ``wanted``."""
         frame = next(self._frames, None)
         if frame is None:
             if self.last is None or self._end() + 1 < self.declared:
@@ -89,39 +92,14 @@ class _Video:
         shown = last.duration * last.time_base if last.duration else 1 / (self.stream.average_rate or 1)
         return float(last.time + shown)
 
-    def check_fits(self, suffix: str) -> None:
-        """Refuse other streams that the new container cannot hold, before anything is restored."""
-        with self._open() as original, self.av.open(BytesIO(), "w", format=CONTAINERS[suffix]) as out:
-            for stream in _copied(original, self.path, suffix):
-                try:
-                    out.add_stream_from_template(stream)
-                except (ValueError, self.av.FFmpegError) as error:
-                    what = f"{stream.type} ({stream.codec_context.name}) does not fit into {suffix}"
-                    raise ImageError(f"{self.path}: its {what}; try another container with --ext") from error
-
-    def join(self, what: dict[str, Any]) -> dict[str, Any]:
-        """Copy the packets of all segments and of the source's other streams into one file."""
-        try:
-            segments = [decode_path(name) for name in what["segments"]]
-            self._join(segments, decode_path(what["target"]), what["suffix"], what["strip"])
-        except (OSError, ValueError, self.av.FFmpegError) as error:
-            return {"failed": reason(error), "errno": getattr(error, "errno", None)}
-        return {}
-
-    def _open(self) -> Any:
-        try:
-            return self.av.open(f"file:{self.path}", container_options=_SAFE)
-        except (self.av.FFmpegError, UnicodeError) as error:
-            raise ImageError(f"{self.path} is not a video this program reads: {reason(error)}") from error
-
-    def _decoded(self, container: Any) -> Iterator[Any]:
+    def shown_frames(self, container: Any) -> Iterator[Any]:
         """Frames in the order they are shown; whatever is wrong with one is an error of the whole."""
         stream, path = self.stream, self.path
         try:
             before = None
             frames = container.decode(stream)
             if container.format.name == "avi":
-                frames = _put_in_time(frames)
+                frames = put_in_time(frames)
             for number, frame in enumerate(frames):
                 if number == self.max_frames:
                     raise ImageError(f"{path} has more than {self.max_frames:,} frames and is refused")
@@ -138,50 +116,8 @@ class _Video:
         except self.av.FFmpegError as error:
             raise ImageError(f"{path} is truncated or damaged: {reason(error)}") from error
 
-    def _join(self, segments: list[Path], target: Path, suffix: str, strip: bool) -> None:
-        av, last = self.av, self.last
-        assert last is not None
-        with ExitStack() as held:
-            original = held.enter_context(self._open())
-            out = held.enter_context(av.open(f"file:{target}", "w", format=CONTAINERS[suffix]))
-            out.metadata.update({} if strip else original.metadata)
-            first = held.enter_context(av.open(f"file:{segments[0]}"))
-            video = out.add_stream_from_template(first.streams.video[0])
-            stored = original.streams.video[0]
-            video.time_base, video.codec_context.framerate = stored.time_base, stored.average_rate
-            video.metadata.update({} if strip else stored.metadata)
-            if last.rotation:
-                video.set_display_rotation(last.rotation)
-            others = _copied(original, self.path, suffix)
-            copied = {stream: out.add_stream_from_template(stream) for stream in others}
 
-            def images() -> Iterator[Any]:
-                for segment in segments:
-                    with av.open(f"file:{segment}") as part:
-                        for packet in part.demux(video=0):
-                            if packet.dts is not None:
-                                packet.stream = video
-                                # NUT keeps no durations; that of the last frame has no next one to tell it.
-                                packet.duration = round(last.duration * last.time_base / packet.time_base)
-                                yield packet
-
-            def sounds() -> Iterator[Any]:
-                for packet in original.demux(list(copied)) if copied else ():
-                    if packet.dts is not None:
-                        packet.stream = copied[packet.stream]
-                        yield packet
-
-            for packet in heapq.merge(images(), sounds(), key=lambda packet: packet.dts * packet.time_base):
-                out.mux(packet)
-
-
-def _copied(container: Any, path: Path, suffix: str) -> list[Any]:
-    """The streams that are copied: sound, and into the same kind of file subtitles."""
-    kinds = ("audio", "subtitle") if path.suffix.lower() == suffix else ("audio",)
-    return [stream for stream in container.streams if stream.type in kinds]
-
-
-def _put_in_time(frames: Iterator[Any]) -> Iterator[Any]:
+def put_in_time(frames: Iterator[Any]) -> Iterator[Any]:
     """Give frames, in the order they are shown, their times in rising order.
 
     AVI says when a frame is decoded. With frames that are predicted from later ones, these are other frames' times.
