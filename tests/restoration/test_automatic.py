@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tests.cli.test_restore import msrn
+from tests.helpers.command import msrn
 from tests.helpers.networks import identity_weights
 from tests.restoration.test_diagnosis import clean  # noqa: F401 (a fixture)
 

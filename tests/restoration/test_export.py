@@ -6,7 +6,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
-from tests.cli.test_restore import msrn
+from tests.helpers.command import msrn
 from tests.helpers.networks import random_weights
 
 from msrn.errors import MSRNError, UsageError

@@ -7,6 +7,13 @@ from urllib.parse import unquote, urlparse
 from msrn.errors import UsageError
 
 _NAME = "msrn-pytorch"
+_EXTRAS = {
+    **dict.fromkeys(("torch",), "torch"),
+    **dict.fromkeys(("pydantic", "fsspec", "aiohttp", "tensorboard", "jinja2", "matplotlib"), "train"),
+    **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
+    "av": "video",
+}
+"""Which extra brings a package."""
 
 
 def missing(what: str, packages: str, extra: str) -> UsageError:
@@ -22,6 +29,12 @@ def missing(what: str, packages: str, extra: str) -> UsageError:
         UsageError: exporting needs onnx, which is not installed: python -m pip install "msrn-pytorch[onnx]"
     """
     return UsageError(f"{what} needs {packages}, which is not installed: {install_command(extra)}")
+
+
+def explained(error: ImportError) -> UsageError | None:
+    """Return what to say when an optional package could not be imported; None for any other module."""
+    package = (error.name or "").partition(".")[0]
+    return missing("this", package, _EXTRAS[package]) if package in _EXTRAS else None
 
 
 def install_command(extra: str) -> str:
