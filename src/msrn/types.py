@@ -26,6 +26,9 @@ MAX_PIXELS = 500_000_000
 MAX_BYTES = 4 << 30
 """Larger files are not read unless asked for."""
 
+MAX_TRAINING_PIXELS = 100_000_000
+"""Larger images are left out of training shards unless asked for."""
+
 MAX_FRAMES = 1_000_000
 """Longer videos are refused unless asked for."""
 

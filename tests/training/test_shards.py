@@ -15,10 +15,9 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from PIL import Image
+from tests.helpers.command import assert_refused, msrn
 from tests.helpers.recipes import recipe, train
-from typer.testing import CliRunner
 
-from msrn.cli import app
 from msrn.errors import ImageError, UsageError
 from msrn.images.folder import load_plane
 from msrn.training import known_sets
@@ -318,9 +317,7 @@ def test_an_address_of_another_kind_is_not_opened(url, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="is not opened"):
         train(plan, tmp_path, tmp_path / "run")
     (tmp_path / "hostile.json").write_text(plan.model_dump_json())
-    done = CliRunner().invoke(app, ["train", str(tmp_path / "hostile.json"), "--dry-run", "--device", "cpu"])
-    assert isinstance(done.exception, UsageError)
-    assert "is not opened" in str(done.exception)
+    assert_refused(msrn("train", tmp_path / "hostile.json", "--dry-run", "--device", "cpu"), 2, "is not opened")
 
 
 def test_an_address_without_shards_is_named(web):

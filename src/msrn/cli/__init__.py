@@ -1,60 +1,99 @@
 """The command line: parse, call one function, map errors to exit codes.
 
-Data goes to stdout, progress and messages to stderr. Heavy modules are imported inside the commands, so that
-``msrn --help`` answers at once.
+Data goes to stdout, progress and messages to stderr. A command's module is imported when that command runs, and heavy
+modules inside it, so that ``msrn --help`` answers at once.
 
 Exit codes: 0 all done, 1 internal error, 2 usage, 3 some images failed, 4 model or weights, 5 output not
 writable, 130 interrupted.
 """
 
 import io
+import os
 import sys
-from typing import Annotated
 
-import typer
+from cyclopts import App, CycloptsError, Parameter
 
-from msrn.cli import benchmark, evaluate, restore, training, weights
-from msrn.cli.console import say
-from msrn.errors import MSRNError
+from msrn import __version__
+from msrn.cli.console import print_data, say
+from msrn.errors import MSRNError, UsageError
 
-app = typer.Typer(
+COMMANDS = {
+    "Photographs": {
+        "restoring:restore": "Find out what each picture needs, restore that, and say why.",
+        "restoring:upscale": "Enlarge images by any factor from 1 to 4, or to an exact size.",
+        "restoring:denoise": "Remove noise; the level is judged from the image.",
+        "restoring:dejpeg": "Remove JPEG artifacts; the quality is judged from the image.",
+    },
+    "Weights": {
+        "weights:weights": "List the weights that come with the package, or describe one.",
+        "weights:export": "Write weights as an ONNX file for other programs, and check it.",
+        "weights:publish": "Turn a run into a weights file with its card and scores.",
+    },
+    "Training": {
+        "training:train": "Train a recipe; interrupt it whenever you like, and go on.",
+        "training:prepare": "Put training images into WebDataset shards; run again to go on.",
+        "training:pack": "Put a recipe's training images into one file, ready to carry.",
+        "training:schema": "Print the JSON schema of recipes, for editors.",
+    },
+    "Measuring": {
+        "evaluating:evaluate": "Score weights on clean images, by the literature's protocol.",
+        "benchmark:benchmark": "Measure every backend and precision here: speed and memory.",
+    },
+}
+"""Where each command is, and what its docstring begins with, by the panels of ``msrn --help``."""
+
+_OVERVIEW = """\
+Usage: msrn COMMAND [OPTIONS]
+
+Restore photographs with a persistent memory network: upscale, denoise,
+remove JPEG artifacts.
+
+$ msrn restore photo.jpg -o restored.png
+$ msrn upscale album -r -o large --scale 2
+
+{commands}
+
+Options
+  --help, -h  Show this message and exit; of a command, its options.
+  --version   Print the version and exit."""
+
+
+def _shown_default(value: object) -> str | None:
+    """The default as the help shows it; None where it tells nothing, as of a switch."""
+    if value is None or value is False or value == "":
+        return None
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+app = App(
     name="msrn",
-    help="Restore photographs with a persistent memory network: upscale, denoise, remove JPEG artifacts.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    help_format="plaintext",
+    help_flags=(),
+    version_flags=(),
+    default_parameter=Parameter(negative=(), allow_repeating=True, show_default=_shown_default),
+    result_action="return_value",
+    exit_on_error=False,
+    print_error=False,
+    suppress_keyboard_interrupt=False,
 )
-
-for command in (
-    restore.restore,
-    restore.upscale,
-    restore.denoise,
-    restore.dejpeg,
-    evaluate.evaluate,
-    training.train,
-    training.prepare,
-    training.pack,
-    training.schema,
-    weights.publish,
-    weights.weights,
-    weights.export,
-    benchmark.benchmark,
-):
-    app.command()(command)
+for place in (place for commands in COMMANDS.values() for place in commands):
+    app.command(f"msrn.cli.{place}", name=place.partition(":")[2], help_flags=("--help", "-h"))
 
 
-@app.callback(invoke_without_command=True)
-def root(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
-) -> None:
-    """Restore photographs with a persistent memory network: upscale, denoise, remove JPEG artifacts."""
-    if version:
-        from msrn import __version__
+@app.command(name=("--help", "-h"))
+def overview() -> None:
+    """Print what commands there are."""
+    commands = [
+        "\n".join([title, *(f"  {place.partition(':')[2]:<10}  {summary}" for place, summary in places.items())])
+        for title, places in COMMANDS.items()
+    ]
+    print_data(_OVERVIEW.format(commands="\n\n".join(commands)))
 
-        typer.echo(__version__)
-    elif context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+
+@app.command(name="--version")
+def version() -> None:
+    """Print the version."""
+    print_data(__version__)
 
 
 def main() -> None:
@@ -63,13 +102,20 @@ def main() -> None:
         # Files and pipes get UTF-8 everywhere, Windows included; a file's name that is no Unicode is shown escaped.
         sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="backslashreplace")
     try:
-        sys.exit(app(standalone_mode=False) or 0)
-    except typer.TyperException as error:
-        say(f"msrn: error: {error.format_message()} (see msrn --help)")
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
+        # A lone dash would be taken for an option; as a path, ./- is the same.
+        app(["./-" if word == "-" else word for word in sys.argv[1:]] or ["--help"])
+        sys.stdout.flush()
+    except CycloptsError as error:
+        message = " ".join(str(error).partition(" Available commands:")[0].split())
+        say(f"msrn: error: {message} (see msrn --help)")
+        sys.exit(UsageError.exit_code)
+    except KeyboardInterrupt:
         say("msrn: interrupted")
         sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; nothing is left to be flushed at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except MemoryError:
         say("msrn: error: there is not enough memory")
         sys.exit(1)

@@ -1,29 +1,39 @@
-"""The command that measures: benchmark."""
+"""The command that measures speed and memory: benchmark."""
 
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from cyclopts import Parameter
 
-from msrn.cli.console import Bar, say, show_log
-from msrn.cli.options import AsJSON, Quiet, Verbose
+from msrn.cli import options
+from msrn.cli.console import Bar, print_data, say, show_log
+from msrn.cli.options import FILES, SCORED, SPEED, at_least
 
 
 def benchmark(
-    weights: Annotated[
-        list[str] | None,
-        typer.Option("--weights", "-w", help="Weights, or a shape such as M6R6C64 (untrained); may be repeated."),
-    ] = None,
-    size: Annotated[list[int] | None, typer.Option("--size", min=1, help="Side in pixels; may be repeated.")] = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each entry takes its turn.")] = 5,
-    device: Annotated[str, typer.Option("--device", "-g", help="cpu, cuda, cuda:1, auto.")] = "cpu",
-    peers: Annotated[bool, typer.Option("--peers/--no-peers", help="Also the plain network and others.")] = True,
-    page: Annotated[Path | None, typer.Option("--html", help="Draw the result, one self-contained page.")] = None,
-    as_json: AsJSON = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    weights: Annotated[list[str] | None, Parameter(alias="-w", group=SCORED)] = None,
+    size: Annotated[list[int] | None, Parameter(group=SCORED, validator=at_least(1))] = None,
+    peers: Annotated[bool, Parameter(group=SCORED, negative="--no-peers", show_default="peers")] = True,
+    html: Annotated[Path | None, Parameter(group=FILES)] = None,
+    rounds: Annotated[int, Parameter(group=SPEED, validator=at_least(1))] = 5,
+    device: options.Device = "cpu",
+    as_json: options.AsJSON = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
-    """Measure every backend and precision here: speed and memory."""
+    """Measure every backend and precision here: speed and memory.
+
+    $ msrn benchmark
+    $ msrn benchmark -w sr -w M4R4C32 --size 512 --html speed.html
+
+    Args:
+        weights: Weights, or a shape such as M6R6C64 (untrained); may be repeated.
+        size: Side in pixels; may be repeated.
+        peers: Also the plain network and others.
+        html: Draw the result, one self-contained page.
+        rounds: How often each entry takes its turn.
+    """
     from msrn.evaluation import speed_page
     from msrn.evaluation.results import benchmark_to_json
     from msrn.evaluation.speed import benchmark as measure
@@ -38,7 +48,7 @@ def benchmark(
             lambda share: bar.show("benchmark", share),
             device,
         )
-    typer.echo(benchmark_to_json(result) if as_json else speed_page.markdown(result))
-    if page is not None:
-        speed_page.write_speed_page(result, page)
-        say(f"page: {page}")
+    print_data(benchmark_to_json(result) if as_json else speed_page.markdown(result))
+    if html is not None:
+        speed_page.write_speed_page(result, html)
+        say(f"page: {html}")

@@ -1,13 +1,11 @@
-"""What the command line shows: a progress bar and messages on stderr, a card on stdout."""
+"""What the command line shows: data on stdout, a progress bar and messages on stderr."""
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
-
-import typer
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from msrn.network.weights import Weights
+    from rich.progress import Progress
 
 
 class Bar:
@@ -15,7 +13,7 @@ class Bar:
 
     def __init__(self, quiet: bool) -> None:
         self.shown = not quiet and sys.stderr.isatty()
-        self._progress: Any = None
+        self._progress: Progress | None = None
 
     def __enter__(self) -> "Bar":
         if self.shown:
@@ -50,9 +48,16 @@ class Bar:
             say(text)
 
 
+def print_data(text: str) -> None:
+    """Print a result on stdout, at once: who reads a pipe need not wait for the end."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def say(text: str) -> None:
     """Print a message on stderr."""
-    typer.echo(printable(text), err=True)
+    sys.stderr.write(f"{printable(text)}\n")
+    sys.stderr.flush()
 
 
 def printable(text: str) -> str:
@@ -71,28 +76,3 @@ def show_log(verbose: bool = False, quiet: bool = False) -> None:
     logger.handlers = [_Log()]
     logger.propagate = False
     logger.setLevel(logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING)
-
-
-def print_card(weights: "Weights") -> None:
-    """Print what a weights file says of itself."""
-    card, network = weights.card, weights.card.config
-    typer.echo(f"{weights.name}\n  sha256   {weights.sha256}\n  task     {card.task}")
-    parts = [f"{network.memory_blocks} memory blocks", f"recursions: {network.recursions}"]
-    parts += [f"{network.channels} channels", "R, G and B together" if network.in_channels == 3 else "single planes"]
-    parts += [f"on squares of {network.unshuffle}×{network.unshuffle} pixels"] if network.unshuffle > 1 else []
-    parts += [] if network.multi_supervised else ["one image only supervised"]
-    typer.echo(f"  network  {', '.join(parts)}; {network.multiply_adds_per_pixel:,} multiply-adds per pixel")
-    typer.echo(f"  storage  {weights.storage}")
-    typer.echo(f"  levels   {', '.join(dict.fromkeys(f'{level:g}' for level in card.levels))}")
-    training = ", ".join(f"{key} {value}" for key, value in card.training.items() if key != "curve")
-    typer.echo(f"  data     {card.data}\n  training {training or 'unknown'}\n  licence  {card.licence}")
-    for data, levels in card.scores.items():
-        for level, scores in levels.items():
-            mean, base = scores["mean"], scores["baseline"]
-            typer.echo(
-                f"  {data:<9}{level:>4}  {mean['psnr']:.2f} dB / {mean['ssim']:.4f}"
-                f"   (degraded {base['psnr']:.2f} / {base['ssim']:.4f})"
-            )
-    for precision, losses in card.costs.items():
-        text = ", ".join(f"{loss:.4f} dB at {at}" for at, loss in losses.items())
-        typer.echo(f"  {precision:<9} costs {text} (images held out of training)")

@@ -1,58 +1,59 @@
-"""Options that several commands share."""
+"""Options that several commands share, each declared once: its names, type, range, help and panel.
 
+A command takes them as annotated arguments, or as the fields of a dataclass that begins with ``@Parameter(name="*")``.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-import typer
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number
 
-Task = Literal["sr", "denoise", "jpeg"]
-BackendName = Literal["auto", "eager", "compiled", "openvino", "onnx"]
-Precision = Literal["auto", "fp32", "bf16", "int8", "int8-bf16"]
+from msrn.types import BackendName, Precision
+
+FILES = Group.create_ordered("Input and output")
+"""The panel of the help that comes first; the others follow in this order."""
+SCORED = Group.create_ordered("What is measured")
+QUALITY = Group.create_ordered("Quality")
+SPEED = Group.create_ordered("Speed")
+LIMITS = Group.create_ordered("Limits")
+ADVANCED = Group.create_ordered("Advanced")
+
+
+def at_least(least: float, most: float | None = None) -> Callable[[type, object], None]:
+    """A check that a number lies between two bounds, which both belong to the range."""
+    return Number(gte=least, lte=most)
+
 
 Inputs = Annotated[
-    list[Path],
-    typer.Argument(metavar="IN...", help="Images, folders of images, patterns, videos; - for standard input."),
+    Path,
+    Parameter(
+        name="IN",
+        required=True,
+        group=FILES,
+        help="Images, folders of images, patterns, videos; - for standard input.",
+    ),
 ]
-Output = Annotated[
-    Path, typer.Option("--output", "-o", help="Output file (for one image) or folder; - for standard output.")
+Overwrite = Annotated[bool, Parameter(group=FILES, help="Replace existing outputs.")]
+Weights = Annotated[
+    str, Parameter(name=("--weights", "-w"), group=QUALITY, help="Weights: a name from `msrn weights`, or a file.")
 ]
-WeightsName = Annotated[str, typer.Option("--weights", "-w", help="Weights: a name from `msrn weights`, or a file.")]
-Tile = Annotated[int, typer.Option("--tile", "-t", min=0, help="Tile side in output pixels; 0 = automatic.")]
-Device = Annotated[str, typer.Option("--device", "-g", help="auto, cpu, cuda, cuda:1, mps.")]
-BackendOption = Annotated[BackendName, typer.Option("--backend", help="What computes the network.")]
-PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Computing type of the network.")]
-TTA = Annotated[bool, typer.Option("--tta", "-x", help="Average eight flips and rotations (8× the time).")]
-Strength = Annotated[float, typer.Option("--strength", min=0, max=1, help="Share of the network's changes to apply.")]
-Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search folders recursively.")]
-Videos = Annotated[bool, typer.Option("--videos", help="Restore the videos in folders, too.")]
-Jobs = Annotated[
-    int, typer.Option("--jobs", "-j", min=1, max=64, help="Files decoded and files encoded beside the network.")
+SeveralWeights = Annotated[list[str] | None, Parameter(name=("--weights", "-w"), group=QUALITY)]
+TTA = Annotated[
+    bool, Parameter(name=("--tta", "-x"), group=QUALITY, help="Average eight flips and rotations (8× the time).")
 ]
-Suffix = Annotated[str, typer.Option("--suffix", help="Added to output names, for example _restored.")]
-FullNames = Annotated[
-    bool, typer.Option("--full-names", help="Keep extensions in output names: a.jpg becomes a.jpg.png.")
+Device = Annotated[str, Parameter(name=("--device", "-g"), group=SPEED, help="auto, cpu, cuda, cuda:1 or mps.")]
+Backend = Annotated[BackendName, Parameter(group=SPEED, help="What computes the network.")]
+NetworkPrecision = Annotated[
+    Precision, Parameter(name="--precision", group=SPEED, help="Computing type of the network.")
 ]
-Extension = Annotated[str | None, typer.Option("--ext", help="Output format: png, jpg, webp, tif, bmp; mp4, mov, mkv.")]
-Quality = Annotated[int, typer.Option("--quality", min=1, max=100, help="Quality of JPEG and WebP output.")]
-Subsampling = Annotated[
-    Literal["4:4:4", "4:2:2", "4:2:0"], typer.Option("--subsampling", help="Chroma of JPEG output.")
+Tile = Annotated[
+    int,
+    Parameter(
+        name=("--tile", "-t"), group=SPEED, validator=at_least(0), help="Tile side in output pixels; 0 = automatic."
+    ),
 ]
-MaxPixels = Annotated[int, typer.Option("--max-pixels", min=1, help="Refuse larger images.")]
-MaxBytes = Annotated[int, typer.Option("--max-bytes", min=1, help="Refuse larger files.")]
-MaxFrames = Annotated[int, typer.Option("--max-frames", min=1, help="Refuse longer videos.")]
-MaxSeconds = Annotated[
-    float, typer.Option("--max-seconds", min=0.1, help="Give a file of a batch up that takes longer to decode.")
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
-SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave existing outputs as they are.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be written; forecast time and memory.")]
-FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first image that fails.")]
-Strip = Annotated[
-    bool, typer.Option("--strip-metadata", help="Do not copy EXIF, XMP, IPTC, colour profile, texts and resolution.")
-]
-AsJSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what was chosen and why.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no messages but errors.")]
-DataRoot = Annotated[
-    Path, typer.Option("--data-root", help="Where the recipe's image folders are, or a file from `msrn pack`.")
-]
+AsJSON = Annotated[bool, Parameter(name="--json", group=ADVANCED, help="Print the result as JSON on stdout.")]
+Verbose = Annotated[bool, Parameter(name=("--verbose", "-v"), group=ADVANCED, help="Say what was chosen and why.")]
+Quiet = Annotated[bool, Parameter(name=("--quiet", "-q"), group=ADVANCED, help="No progress, no messages but errors.")]

@@ -3,60 +3,95 @@
 import os
 import shlex
 import time
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+from cyclopts import Parameter
 
-from msrn.cli.console import Bar, say, show_log
-from msrn.cli.options import AsJSON, DataRoot, Device, MaxPixels, Quiet
+from msrn.cli import options
+from msrn.cli.console import Bar, print_data, say, show_log
+from msrn.cli.options import ADVANCED, FILES, LIMITS, SPEED, at_least
 from msrn.errors import ImageError, UsageError
+from msrn.types import MAX_TRAINING_PIXELS
 
 if TYPE_CHECKING:
+    from msrn.network.weights import Weights
+    from msrn.training.log import Progress
     from msrn.training.recipe import Recipe
 
 _SILENCE = 60.0
 """Seconds after which a run whose bar nobody sees says where it is."""
-TrainingPrecision = Annotated[
-    Literal["auto", "fp32", "bf16", "fp16"], typer.Option("--precision", help="Computing type; weights stay fp32.")
+
+DataRoot = Annotated[
+    Path, Parameter(group=FILES, help="Folder of the recipe's image sets, or a file from `msrn pack`.")
 ]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe.")]
+Settings = Annotated[
+    list[str] | None,
+    Parameter(name="--set", group=FILES, metavar="KEY=VALUE", help="Change the recipe; may be repeated."),
+]
+
+
+@Parameter(name="*", group=SPEED)
+@dataclass(frozen=True, kw_only=True)
+class TrainingSpeedOptions:
+    """Options on what computes, and how; a resumed run needs them again."""
+
+    device: options.Device = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Computing type; weights stay fp32."""
+    compiled: Annotated[bool, Parameter(name="--compile")] = False
+    """Use torch.compile."""
+    deterministic: bool = False
+    """The same bits every time on a GPU too; slower there."""
+    threads: Annotated[int, Parameter(validator=at_least(0))] = 0
+    """Processor threads; 0 = all."""
+
+    def words(self, tensorboard: bool) -> list[str]:
+        """The options that were given, as they are typed."""
+        chosen = [("--device", self.device), ("--precision", self.precision)]
+        words = [word for option, value in chosen if value != "auto" for word in (option, value)]
+        switches = [
+            ("--compile", self.compiled),
+            ("--deterministic", self.deterministic),
+            ("--tensorboard", tensorboard),
+        ]
+        words += [option for option, given in switches if given]
+        return [*words, "--threads", str(self.threads)] if self.threads else words
 
 
 def train(
-    recipe: Annotated[
-        Path | None, typer.Argument(help="Recipe: a TOML file or a name; with --resume, the run's own by default.")
-    ] = None,
-    data_root: Annotated[
-        Path | None,
-        typer.Option(
-            "--data-root",
-            help="Where the recipe's image folders are, or a file from `msrn pack`; "
-            "by default data, with --resume where the run last found them.",
-        ),
-    ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="New run folder; runs/NAME by default.")] = None,
-    resume: Annotated[
-        Path | None, typer.Option("--resume", metavar="RUN", help="Continue the run in a folder.")
-    ] = None,
+    recipe: Annotated[Path | None, Parameter(group=FILES)] = None,
+    /,
+    *,
+    data_root: Annotated[Path | None, Parameter(group=FILES)] = None,
+    output: Annotated[Path | None, Parameter(alias="-o", group=FILES)] = None,
+    resume: Annotated[Path | None, Parameter(group=FILES, metavar="RUN")] = None,
     settings: Settings = None,
-    init_from: Annotated[str | None, typer.Option("--init-from", help="Start from weights (fine-tuning).")] = None,
-    device: Device = "auto",
-    precision: TrainingPrecision = "auto",
-    compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
-    deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="The same bits every time on a GPU too; slower there.")
-    ] = False,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves and pictures into the run.")] = False,
-    minutes: Annotated[float | None, typer.Option("--minutes", help="Stop after this long, with a checkpoint.")] = None,
-    threads: Annotated[int, typer.Option("--threads", min=0, help="Processor threads; 0 = all.")] = 0,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Forecast time and memory; draw what the network will see.")
-    ] = False,
-    quiet: Quiet = False,
+    init_from: Annotated[str | None, Parameter(group=FILES, metavar="WEIGHTS")] = None,
+    dry_run: Annotated[bool, Parameter(group=FILES)] = False,
+    speed: TrainingSpeedOptions = TrainingSpeedOptions(),
+    minutes: Annotated[float | None, Parameter(group=LIMITS)] = None,
+    tensorboard: Annotated[bool, Parameter(group=ADVANCED)] = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Train a recipe; interrupt it whenever you like, and go on."""
+    """Train a recipe; interrupt it whenever you like, and go on.
+
+    $ msrn train denoise_fast --data-root ~/data -o runs/mine
+    $ msrn train --resume runs/mine
+
+    Args:
+        recipe: Recipe: a TOML file or a name; with --resume, the run's own by default.
+        data_root: Folder of the recipe's image sets, or a file from `msrn pack`; by default data, or that of --resume.
+        output: New run folder; runs/NAME by default.
+        resume: Continue the run in a folder.
+        init_from: Start from weights (fine-tuning).
+        dry_run: Forecast time and memory; draw what the network will see.
+        minutes: Stop after this long, with a checkpoint.
+        tensorboard: Write curves and pictures into the run.
+    """
     from msrn.training import recipe_file as recipes
 
     if resume is not None and (output is not None or init_from is not None):
@@ -71,58 +106,75 @@ def train(
 
     from msrn.network import weights
     from msrn.training import log
-    from msrn.training.log import Progress
+
+    data_root = data_root or (log.data_root_of(run) if resume else None) or Path("data")
+    if speed.threads:
+        torch.set_num_threads(speed.threads)
+    if dry_run:
+        _forecast(loaded, data_root, run, speed.device, speed.precision)
+        return
+    initial = weights.load(init_from) if init_from else None
+    _fit(loaded, data_root, run, resume is not None, initial, speed, tensorboard, minutes, quiet)
+    print_data(str(run))
+
+
+def _fit(
+    recipe: "Recipe",
+    data_root: Path,
+    run: Path,
+    resume: bool,
+    initial: "Weights | None",
+    speed: TrainingSpeedOptions,
+    tensorboard: bool,
+    minutes: float | None,
+    quiet: bool,
+) -> None:
+    """Train, say how far it is, and how to go on where it stops early."""
     from msrn.training.setting import Computing
     from msrn.training.trainer import fit
 
-    data_root = data_root or (log.data_root_of(run) if resume else None) or Path("data")
-
-    if threads:
-        torch.set_num_threads(threads)
-    if dry_run:
-        _forecast(loaded, data_root, run, device, precision)
-        return
-    initial = weights.load(init_from) if init_from else None
-    said = time.monotonic()
+    words = ["--data-root", str(data_root), *speed.words(tensorboard)]
     with Bar(quiet) as bar:
-
-        def report(now: Progress) -> None:
-            nonlocal said
-            skipped = f"  {now.skipped} skipped" if now.skipped else ""
-            if now.step:
-                speed = f"loss {now.loss:.5f}  {now.patches_per_second:.0f} patches/s{skipped}"
-                bar.show(f"step {now.step} of {now.steps}  {speed}", now.step / now.steps)
-                if not (bar.shown or quiet) and time.monotonic() - said > _SILENCE:
-                    said = time.monotonic()
-                    bar.say(f"step {now.step} of {now.steps}  {speed}")
-            if now.scores and not quiet:
-                scores = "  ".join(f"{level}: {score:.3f} dB" for level, score in now.scores.items())
-                steps = f"step {now.step}  loss {now.loss:.5f}  rate {now.rate:.2e}" if now.step else "before training"
-                bar.say(f"{steps}  held-out {scores}{skipped}")
-
-        options = ["--data-root", str(data_root), *_computing(device, precision, compiled)]
-        options += ["--deterministic"] if deterministic else []
-        options += ["--tensorboard"] if tensorboard else []
-        options += ["--threads", str(threads)] if threads else []
         try:
             made = fit(
-                loaded,
+                recipe,
                 data_root,
                 run,
-                Computing(device, precision, compiled, deterministic),
-                resume=resume is not None,
+                Computing(speed.device, speed.precision, speed.compiled, speed.deterministic),
+                resume=resume,
                 initial=initial,
                 tensorboard=tensorboard,
                 minutes=minutes,
-                report=report,
+                report=_TrainingReport(bar, quiet),
             )
         except KeyboardInterrupt:
             with suppress(OSError):  # of a terminal that was closed
-                _say_how_to_go_on("interrupted", run, options)
-            raise typer.Exit(130) from None
-    if made.step < loaded.optimiser.steps and not quiet:
-        _say_how_to_go_on("the minutes are over", run, options)
-    typer.echo(str(run))
+                _say_how_to_go_on("interrupted", run, words)
+            raise SystemExit(130) from None
+    if made.step < recipe.optimiser.steps and not quiet:
+        _say_how_to_go_on("the minutes are over", run, words)
+
+
+class _TrainingReport:
+    """Tells how far a run is: step, loss and speed, and the scores on images held out."""
+
+    def __init__(self, bar: Bar, quiet: bool) -> None:
+        self._bar, self._quiet = bar, quiet
+        self._said = time.monotonic()
+
+    def __call__(self, now: "Progress") -> None:
+        skipped = f"  {now.skipped} skipped" if now.skipped else ""
+        if now.step:
+            speed = f"loss {now.loss:.5f}  {now.patches_per_second:.0f} patches/s{skipped}"
+            at = f"step {now.step} of {now.steps}  {speed}"
+            self._bar.show(at, now.step / now.steps)
+            if not (self._bar.shown or self._quiet) and time.monotonic() - self._said > _SILENCE:
+                self._said = time.monotonic()
+                self._bar.say(at)
+        if now.scores and not self._quiet:
+            scores = "  ".join(f"{level}: {score:.3f} dB" for level, score in now.scores.items())
+            steps = f"step {now.step}  loss {now.loss:.5f}  rate {now.rate:.2e}" if now.step else "before training"
+            self._bar.say(f"{steps}  held-out {scores}{skipped}")
 
 
 def _say_how_to_go_on(why: str, run: Path, options: list[str]) -> None:
@@ -136,13 +188,6 @@ def _say_how_to_go_on(why: str, run: Path, options: list[str]) -> None:
         return
     command = shlex.join(["msrn", "train", "--resume", str(run), *options])
     say(f"msrn: {why} at step {int(newest.stem.rpartition('-')[2])}; go on with: {command}")
-
-
-def _computing(device: str, precision: str, compiled: bool) -> list[str]:
-    """The options that say how to compute, as far as they were given."""
-    options = [("--device", device), ("--precision", precision)]
-    given = [word for option, value in options if value != "auto" for word in (option, value)]
-    return [*given, "--compile"] if compiled else given
 
 
 def _recipe_of(run: Path | None) -> Path:
@@ -170,50 +215,51 @@ def _forecast(recipe: "Recipe", data_root: Path, run: Path, device: str, precisi
     expected = dry_run.forecast_training(recipe, material, setting)
     epochs = f", {expected.epochs:.1f} epochs" if expected.epochs else ""
     memory = f"; {expected.peak_bytes / 2**30:.2f} GiB" if expected.peak_bytes else ""
-    typer.echo(f"{recipe.name}: {expected.parameters:,} parameters, {recipe.optimiser.steps:,} steps{epochs}")
-    typer.echo(
+    print_data(f"{recipe.name}: {expected.parameters:,} parameters, {recipe.optimiser.steps:,} steps{epochs}")
+    print_data(
         f"{expected.hours:.2f} hours at {expected.patches_per_second:.1f} patches/s on {target} "
         f"({str(setting.precision).removeprefix('torch.')}), {expected.data_share:.0%} of it drawing patches"
         f"{memory}"
     )
-    typer.echo(f"what the network sees (above) and should see (below): {path}")
+    print_data(f"what the network sees (above) and should see (below): {path}")
 
 
 def prepare(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the shards.")],
-    sources: Annotated[
-        list[str] | None, typer.Argument(metavar="SOURCE...", help="Folders, or known sets such as DIV2K.")
-    ] = None,
-    data_root: Annotated[Path, typer.Option("--data-root", help="Where the known sets lie.")] = Path("data"),
-    crop: Annotated[int, typer.Option("--crop", min=0, help="Cut larger images into pieces; 0 keeps files.")] = 0,
-    min_side: Annotated[int, typer.Option("--min-side", min=1, help="Leave smaller images out.")] = 64,
-    max_pixels: MaxPixels = 100_000_000,
-    shard_size: Annotated[int, typer.Option("--shard-size", min=1, help="MiB of images per shard.")] = 256,
-    only_verify: Annotated[bool, typer.Option("--verify", help="Only check finished shards.")] = False,
-    as_json: AsJSON = False,
-    quiet: Quiet = False,
+    *sources: Annotated[str, Parameter(name="SOURCE", group=FILES)],
+    output: Annotated[Path, Parameter(alias="-o", group=FILES)],
+    data_root: Annotated[Path, Parameter(group=FILES)] = Path("data"),
+    crop: Annotated[int, Parameter(group=FILES, validator=at_least(0))] = 0,
+    shard_size: Annotated[int, Parameter(group=FILES, validator=at_least(1))] = 256,
+    verify: Annotated[bool, Parameter(group=FILES)] = False,
+    min_side: Annotated[int, Parameter(group=LIMITS, validator=at_least(1))] = 64,
+    max_pixels: Annotated[int, Parameter(group=LIMITS, validator=at_least(1))] = MAX_TRAINING_PIXELS,
+    as_json: options.AsJSON = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Put training images into WebDataset shards; run again to go on."""
+    """Put training images into WebDataset shards; run again to go on.
+
+    $ msrn prepare DIV2K --data-root ~/data -o ~/data/shards --crop 512
+    $ msrn prepare ~/Pictures -o shards
+
+    Args:
+        sources: Folders, or known sets such as DIV2K.
+        output: Folder for the shards.
+        data_root: Where the known sets lie.
+        crop: Cut larger images into pieces of this side; 0 keeps files.
+        shard_size: MiB of images per shard.
+        verify: Only check finished shards.
+        min_side: Leave smaller images out.
+        max_pixels: Leave larger images out.
+    """
     import json
     from dataclasses import asdict
 
-    from msrn.training import known_sets, shards
+    from msrn.training import shards
 
-    if only_verify:
-        wrong = shards.verify(output)
-        for line in wrong:
-            say(f"msrn: error: {line}")
-        if wrong:
-            raise typer.Exit(ImageError.exit_code)
-        say(f"{output}: all shards are as written")
+    if verify:
+        _verify(output)
         return
-    if not sources:
-        raise UsageError("name the folders or known sets to take images from")
-    for source in sources:
-        known = known_sets.DATASETS.get(source.lower())
-        if known and known.evaluation and not Path(source).is_dir():
-            say(f"msrn: warning: {source} is what the field scores on; do not train on it")
-    found = [known_sets.locate(source, data_root) for source in sources]
+    found = _find(sources, data_root)
     with Bar(quiet) as bar:
         done = shards.prepare(
             found,
@@ -227,19 +273,53 @@ def prepare(
     for skipped in done.skipped:
         say(f"msrn: skipped {skipped['source']}: {skipped['reason']}")
     if as_json:
-        typer.echo(json.dumps(asdict(done), indent=2, ensure_ascii=False))
+        print_data(json.dumps(asdict(done), indent=2, ensure_ascii=False))
     else:
         kept = f" ({done.kept_shards} were there already)" if done.kept_shards else ""
-        typer.echo(f"{done.images} images in {done.shards} shards{kept}, {len(done.skipped)} skipped -> {output}")
+        print_data(f"{done.images} images in {done.shards} shards{kept}, {len(done.skipped)} skipped -> {output}")
+
+
+def _verify(folder: Path) -> None:
+    from msrn.training import shards
+
+    wrong = shards.verify(folder)
+    for line in wrong:
+        say(f"msrn: error: {line}")
+    if wrong:
+        raise SystemExit(ImageError.exit_code)
+    say(f"{folder}: all shards are as written")
+
+
+def _find(sources: Sequence[str], data_root: Path) -> list[tuple[Path, Sequence[Path]]]:
+    """The images of each folder or known set."""
+    from msrn.training import known_sets
+
+    if not sources:
+        raise UsageError("name the folders or known sets to take images from")
+    for source in sources:
+        known = known_sets.DATASETS.get(source.lower())
+        if known and known.evaluation and not Path(source).is_dir():
+            say(f"msrn: warning: {source} is what the field scores on; do not train on it")
+    return [known_sets.locate(source, data_root) for source in sources]
 
 
 def pack(
-    recipe: Annotated[Path, typer.Argument(help="Recipe whose images to pack.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The pack, an .npz file.")],
+    recipe: Annotated[Path, Parameter(group=FILES)],
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o", group=FILES)],
     data_root: DataRoot = Path("data"),
     settings: Settings = None,
 ) -> None:
-    """Put a recipe's training images into one file, ready to carry."""
+    """Put a recipe's training images into one file, ready to carry.
+
+    $ msrn pack denoise_fast --data-root ~/data -o denoise.npz
+    $ msrn pack mine.toml -o small.npz --set data.patch=48
+
+    Args:
+        recipe: Recipe whose images to pack.
+        output: The pack, an .npz file.
+    """
     from msrn.training import recipe_file as recipes
     from msrn.training.loader import sources_of
     from msrn.training.patches import read_folders, save_pack
@@ -252,9 +332,13 @@ def pack(
 
 
 def schema() -> None:
-    """Print the JSON schema of recipes, for editors."""
+    """Print the JSON schema of recipes, for editors.
+
+    $ msrn schema
+    $ msrn schema > recipe.schema.json
+    """
     import json
 
     from msrn.training import recipe_file as recipes
 
-    typer.echo(json.dumps(recipes.schema(), indent=2, ensure_ascii=False))
+    print_data(json.dumps(recipes.schema(), indent=2, ensure_ascii=False))

@@ -1,34 +1,133 @@
-"""The commands for weights: publish, weights, export."""
+"""The commands for weights: weights, export, publish."""
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from cyclopts import Parameter
 
-from msrn.cli.console import print_card, say
-from msrn.cli.options import AsJSON, Overwrite
+from msrn.cli import options
+from msrn.cli.console import print_data, say
+from msrn.cli.options import FILES, QUALITY
 from msrn.errors import OutputError
+
+if TYPE_CHECKING:
+    from msrn.network.weights import Weights
+
+
+def weights(
+    name: Annotated[str | None, Parameter(group=FILES)] = None,
+    /,
+    *,
+    as_json: options.AsJSON = False,
+) -> None:
+    """List the weights that come with the package, or describe one.
+
+    $ msrn weights
+    $ msrn weights sr
+
+    Args:
+        name: Weights to describe; all are listed without it.
+    """
+    from dataclasses import asdict
+
+    from msrn.evaluation.tables import align
+    from msrn.network.catalogue import CATALOGUE
+    from msrn.network.weights import load
+
+    if name is None:
+        kinds = [entry.kind for entry in CATALOGUE]
+        firsts = [kind if kind not in kinds[:number] else "" for number, kind in enumerate(kinds)]
+        rows = [asdict(row) | {"default for": kind} for row, kind in zip(CATALOGUE, firsts, strict=True)]
+        columns = ["name", "task", "default for", "summary"]
+        print_data(json.dumps(rows, indent=2) if as_json else align(rows, columns))
+        return
+    loaded = load(name)
+    if as_json:
+        card = asdict(loaded.card) | {"sha256": loaded.sha256, "file": loaded.name}
+        print_data(json.dumps(card, indent=2))
+        return
+    _print_card(loaded)
+
+
+def _print_card(weights: "Weights") -> None:
+    """Print what a weights file says of itself."""
+    card, network = weights.card, weights.card.config
+    print_data(f"{weights.name}\n  sha256   {weights.sha256}\n  task     {card.task}")
+    parts = [f"{network.memory_blocks} memory blocks", f"recursions: {network.recursions}"]
+    parts += [f"{network.channels} channels", "R, G and B together" if network.in_channels == 3 else "single planes"]
+    parts += [f"on squares of {network.unshuffle}×{network.unshuffle} pixels"] if network.unshuffle > 1 else []
+    parts += [] if network.multi_supervised else ["one image only supervised"]
+    print_data(f"  network  {', '.join(parts)}; {network.multiply_adds_per_pixel:,} multiply-adds per pixel")
+    print_data(f"  storage  {weights.storage}")
+    print_data(f"  levels   {', '.join(dict.fromkeys(f'{level:g}' for level in card.levels))}")
+    training = ", ".join(f"{key} {value}" for key, value in card.training.items() if key != "curve")
+    print_data(f"  data     {card.data}\n  training {training or 'unknown'}\n  licence  {card.licence}")
+    for data, levels in card.scores.items():
+        for level, scores in levels.items():
+            mean, base = scores["mean"], scores["baseline"]
+            print_data(
+                f"  {data:<9}{level:>4}  {mean['psnr']:.2f} dB / {mean['ssim']:.4f}"
+                f"   (degraded {base['psnr']:.2f} / {base['ssim']:.4f})"
+            )
+    for precision, losses in card.costs.items():
+        text = ", ".join(f"{loss:.4f} dB at {at}" for at, loss in losses.items())
+        print_data(f"  {precision:<9} costs {text} (images held out of training)")
+
+
+def export(
+    name: Annotated[str, Parameter(name="WEIGHTS", group=FILES)],
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o", group=FILES)],
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Write weights as an ONNX file for other programs, and check it.
+
+    $ msrn export sr -o sr.onnx
+    $ msrn export weights/mine.safetensors -o mine.onnx
+
+    Args:
+        name: A name from `msrn weights`, or a file.
+        output: The file, .onnx.
+    """
+    from msrn.network.weights import load
+    from msrn.restoration.export import export_onnx
+
+    if output.exists() and not overwrite:
+        raise OutputError(f"{output} exists; use --overwrite")
+    difference = export_onnx(load(name), output)
+    print_data(str(output))
+    say(f"msrn: differs from the network by {difference:.1e} at most, where white is 1")
 
 
 def publish(
-    run: Annotated[Path, typer.Argument(help="A run folder, one checkpoint, or a weights file to complete.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the weights file.")],
-    data_root: Annotated[
-        Path | None,
-        typer.Option("--data-root", help="Where the recipe's images are: measures what int8 and bf16 cost."),
-    ] = None,
-    data_name: Annotated[str, typer.Option("--data-name", help="Name of the training data in the file name.")] = "",
-    licence: Annotated[
-        str | None, typer.Option("--licence", help="Licence of the weights; Apache-2.0 by default.", show_default=False)
-    ] = None,
-    data: Annotated[list[Path] | None, typer.Option("--data", help="Folder of clean images to score on.")] = None,
-    level: Annotated[list[float] | None, typer.Option("--level", help="Level to score at; may be repeated.")] = None,
-    half: Annotated[
-        bool, typer.Option("--half", help="Round weights to float16: half the file, to be measured anew.")
-    ] = False,
+    run: Annotated[Path, Parameter(group=FILES)],
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o", group=FILES)],
+    data_root: Annotated[Path | None, Parameter(group=FILES)] = None,
+    data_name: Annotated[str, Parameter(group=FILES)] = "",
+    licence: Annotated[str | None, Parameter(group=FILES)] = None,
+    data: Annotated[list[Path] | None, Parameter(group=QUALITY)] = None,
+    level: Annotated[list[float] | None, Parameter(group=QUALITY)] = None,
+    half: Annotated[bool, Parameter(group=QUALITY)] = False,
 ) -> None:
-    """Turn a run into a weights file with its card and scores."""
+    """Turn a run into a weights file with its card and scores.
+
+    $ msrn publish runs/mine -o weights --data-root ~/data
+    $ msrn publish runs/mine -o weights --data ~/data/set5 --level 2
+
+    Args:
+        run: A run folder, one checkpoint, or a weights file to complete.
+        output: Folder for the weights file.
+        data_root: Where the recipe's images are: measures what int8 and bf16 cost.
+        data_name: Name of the training data in the file name.
+        licence: Licence of the weights; Apache-2.0 by default.
+        data: Folder of clean images to score on; may be repeated.
+        level: Level to score at; may be repeated.
+        half: Round weights to float16: half the file, to be measured anew.
+    """
     from msrn.training.publish import publish as publish_run
 
     path, card = publish_run(
@@ -41,7 +140,7 @@ def publish(
         levels=level or [],
         half=half,
     )
-    typer.echo(str(path))
+    print_data(str(path))
     if not card.scores:
         say("msrn: note: its card has no scores; --data and --level measure them")
     if not card.costs:
@@ -53,44 +152,3 @@ def publish(
             say(f"{name} {at}: {scores['mean']['psnr']:.2f} dB (degraded {scores['baseline']['psnr']:.2f})")
     for precision, losses in card.costs.items():
         say(f"{precision} costs " + ", ".join(f"{loss:.4f} dB at {at}" for at, loss in losses.items()))
-
-
-def weights(
-    name: Annotated[str | None, typer.Argument(help="Weights to describe; all are listed without it.")] = None,
-    as_json: AsJSON = False,
-) -> None:
-    """List the weights that come with the package, or describe one."""
-    from dataclasses import asdict
-
-    from msrn.evaluation.tables import align
-    from msrn.network import weights as catalogue
-
-    if name is None:
-        kinds = [entry.kind for entry in catalogue.CATALOGUE]
-        firsts = [kind if kind not in kinds[:number] else "" for number, kind in enumerate(kinds)]
-        rows = [asdict(row) | {"default for": kind} for row, kind in zip(catalogue.CATALOGUE, firsts, strict=True)]
-        columns = ["name", "task", "default for", "summary"]
-        typer.echo(json.dumps(rows, indent=2) if as_json else align(rows, columns))
-        return
-    loaded = catalogue.load(name)
-    card = asdict(loaded.card) | {"sha256": loaded.sha256, "file": loaded.name}
-    if as_json:
-        typer.echo(json.dumps(card, indent=2))
-        return
-    print_card(loaded)
-
-
-def export(
-    name: Annotated[str, typer.Argument(metavar="WEIGHTS", help="A name from `msrn weights`, or a file.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file, .onnx.")],
-    overwrite: Overwrite = False,
-) -> None:
-    """Write weights as an ONNX file for other programs, and check it."""
-    from msrn.network import weights as catalogue
-    from msrn.restoration.export import export_onnx
-
-    if output.exists() and not overwrite:
-        raise OutputError(f"{output} exists; use --overwrite")
-    difference = export_onnx(catalogue.load(name), output)
-    typer.echo(str(output))
-    say(f"msrn: differs from the network by {difference:.1e} at most, where white is 1")

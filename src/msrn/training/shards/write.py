@@ -21,9 +21,7 @@ from msrn.errors import ImageError, MSRNError, UsageError
 from msrn.images.picture import to_uint8
 from msrn.system.atomic import sweep, write_atomically
 from msrn.training.shards.source import FORMAT, INDEX, Hashing, hash_of
-
-MAX_PIXELS = 100_000_000
-"""Of an image that is prepared."""
+from msrn.types import MAX_TRAINING_PIXELS
 
 
 @dataclass
@@ -45,7 +43,7 @@ def prepare(
     shard_bytes: int = 256 * 2**20,
     min_side: int = 64,
     crop: int = 0,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int = MAX_TRAINING_PIXELS,
     report: Callable[[int, int, str], None] = lambda done, total, name: None,
 ) -> Prepared:
     """Write image files as shards; called again after an interruption, it goes on where it stopped.

@@ -3,110 +3,190 @@
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-import typer
+from cyclopts import Parameter
 
-from msrn.cli.console import Bar, say, show_log
-from msrn.cli.options import TTA, AsJSON, BackendOption, Device, PrecisionOption, Quiet, Task, Tile, Verbose
+from msrn.cli import options
+from msrn.cli.console import Bar, print_data, say, show_log
+from msrn.cli.options import ADVANCED, FILES, QUALITY, SCORED, SPEED
 from msrn.errors import ImageError, MSRNError, OutputError, UsageError
+from msrn.types import Task
 
 if TYPE_CHECKING:
     from msrn.evaluation.gallery import Gallery
+    from msrn.evaluation.methods import Method
     from msrn.evaluation.protocol import Protocol
     from msrn.evaluation.results import Evaluation, Timing
 
 
+@Parameter(name="*", group=SCORED)
+@dataclass(frozen=True, kw_only=True)
+class ScoredOptions:
+    """Options on what is scored, of which one may be given; by default the task's own weights are."""
+
+    weights: Annotated[list[str] | None, Parameter(alias="-w")] = None
+    """Weights or an .onnx file; may be repeated; by default the task's own."""
+    baseline: bool = False
+    """Score the degraded input only."""
+    restored: Path | None = None
+    """Score images that something else wrote."""
+    function: Annotated[str | None, Parameter(name="--callable", metavar="MODULE:NAME")] = None
+    """Score a Python function, module:name."""
+
+    def check(self, tta: bool) -> None:
+        """Raise :class:`UsageError` for two of them, and where ``tta`` does not go with what is scored."""
+        others = (self.baseline, self.restored is not None, self.function is not None)
+        if sum((*others, bool(self.weights))) > 1:
+            raise UsageError("give only one of --weights, --baseline, --restored and --callable")
+        if tta and (any(others) or any(name.endswith(".onnx") for name in self.weights or [])):
+            raise UsageError("--tta is for weights; what else is scored restores as it does")
+
+
+@Parameter(name="*", group=SPEED)
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSpeedOptions:
+    """Options on what computes, and how; by default what rounds least."""
+
+    device: options.Device = "auto"
+    backend: options.Backend = "eager"
+    precision: options.NetworkPrecision = "fp32"
+    tile: options.Tile = 0
+
+
+@Parameter(name="*", group=ADVANCED)
+@dataclass(frozen=True, kw_only=True)
+class PrintOptions:
+    """Options on what is printed."""
+
+    as_json: options.AsJSON = False
+    as_markdown: Annotated[bool, Parameter(name="--markdown")] = False
+    """Print a Markdown table with the paper's."""
+    as_csv: Annotated[bool, Parameter(name="--csv")] = False
+    """Print CSV, one row per image."""
+    quiet: options.Quiet = False
+    verbose: options.Verbose = False
+
+
 def evaluate(
-    task: Annotated[Task, typer.Option("--task", help="Degradation and protocol.")],
-    level: Annotated[list[float], typer.Option("--level", help="Scale, noise σ or JPEG quality; may be repeated.")],
-    data: Annotated[list[Path], typer.Option("--data", help="Folder of clean images; may be repeated.")],
-    weights: Annotated[
-        list[str] | None,
-        typer.Option("--weights", "-w", help="Weights or an .onnx file; may be repeated; by default the task's own."),
-    ] = None,
-    baseline: Annotated[bool, typer.Option("--baseline", help="Score the degraded input only.")] = False,
-    restored: Annotated[Path | None, typer.Option("--restored", help="Score images that something else wrote.")] = None,
-    function: Annotated[str | None, typer.Option("--callable", help="Score a Python function, module:name.")] = None,
-    protocol: Annotated[
-        Literal["matlab", "authors-tiles"], typer.Option("--protocol", help="Whole images, or the authors' tiles.")
-    ] = "matlab",
-    color: Annotated[bool, typer.Option("--color", help="Score R, G and B instead of luminance.")] = False,
-    save_to: Annotated[Path | None, typer.Option("--save", help="Folder for the restored images.")] = None,
-    report_to: Annotated[Path | None, typer.Option("--report", help="Folder for a page to look at.")] = None,
-    tile: Tile = 0,
-    device: Device = "auto",
-    backend: BackendOption = "eager",
-    precision: PrecisionOption = "fp32",
-    tta: TTA = False,
-    as_json: AsJSON = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table with the paper's.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one row per image.")] = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    task: Annotated[Task, Parameter(group=FILES)],
+    level: Annotated[list[float], Parameter(group=FILES)],
+    data: Annotated[list[Path], Parameter(group=FILES)],
+    save: Annotated[Path | None, Parameter(group=FILES)] = None,
+    report: Annotated[Path | None, Parameter(group=FILES)] = None,
+    scored: ScoredOptions = ScoredOptions(),
+    protocol: Annotated[Literal["matlab", "authors-tiles"], Parameter(group=QUALITY)] = "matlab",
+    color: Annotated[bool, Parameter(group=QUALITY)] = False,
+    tta: options.TTA = False,
+    speed: EvaluationSpeedOptions = EvaluationSpeedOptions(),
+    form: PrintOptions = PrintOptions(),
 ) -> None:
-    """Score weights on clean images, by the literature's protocol."""
-    show_log(verbose, quiet)
-    if sum((baseline, restored is not None, function is not None, bool(weights))) > 1:
-        raise UsageError("give only one of --weights, --baseline, --restored and --callable")
-    if tta and (baseline or restored or function or any(name.endswith(".onnx") for name in weights or [])):
-        raise UsageError("--tta is for weights; what else is scored restores as it does")
-    from msrn.evaluation import methods as known
+    """Score weights on clean images, by the literature's protocol.
+
+    $ msrn evaluate --task sr --level 3 --data ~/data/set5
+    $ msrn evaluate --task jpeg --level 10 --data ~/data/classic5 --baseline
+
+    Args:
+        task: Degradation and protocol.
+        level: Scale, noise σ or JPEG quality; may be repeated.
+        data: Folder of clean images; may be repeated.
+        save: Folder for the restored images.
+        report: Folder for a page to look at.
+        protocol: Whole images, or the authors' tiles.
+        color: Score R, G and B instead of luminance.
+    """
+    show_log(form.verbose, form.quiet)
+    scored.check(tta)
     from msrn.evaluation import protocol as evaluation
-    from msrn.evaluation import report, tables
     from msrn.evaluation.gallery import Gallery
-    from msrn.evaluation.results import to_json
+    from msrn.evaluation.report import check_packages
 
     for each in level:
         evaluation.check_level(task, each)
     sets = [evaluation.set_name(folder) for folder in data]
     if len(set(sets)) < len(sets):
         raise UsageError(f"two folders would both be called {max(sets, key=sets.count)!r}: evaluate them one by one")
-    methods: list[Any] = [None]
-    if restored is None and not baseline:
-        options: dict[str, Any] = {"device": device, "backend": backend, "precision": precision}
-        options |= {"tile": tile, "tta": tta}
-        methods = known.choose(weights or [task], function, **options)
+    methods = _methods(task, scored, speed, tta)
     for method in methods:
         evaluation.check_method(task, method, protocol)
     cases = _cases(methods, data, level, sets)
-    if save_to is not None:
-        saved = [(save_to / case.subfolder, case.folder) for case in cases]
-        _check_targets(saved, [restored / case.subfolder for case in cases] if restored is not None else [])
-    if report_to is not None:
-        report.check_packages()
+    if save is not None:
+        saved = [(save / case.subfolder, case.folder) for case in cases]
+        read = [scored.restored / case.subfolder for case in cases] if scored.restored is not None else []
+        _check_targets(saved, read)
+    if report is not None:
+        check_packages()
     gallery = Gallery()
-    scoring = _Scoring(task, protocol, color, restored, save_to, gallery if report_to is not None else None, quiet)
-    with Bar(quiet) as bar:
+    scoring = _Scoring(task, protocol, color, scored.restored, save, gallery if report else None, form.quiet)
+    with Bar(form.quiet) as bar:
         results, lost = scoring.run(cases, bar)
     if not results:
-        raise typer.Exit(lost[0].exit_code)
+        raise SystemExit(lost[0].exit_code)
     results = evaluation.compare_with_first(results)
-    if as_json:
-        typer.echo(to_json(results))
-    elif as_markdown:
-        typer.echo(tables.markdown(results))
-    elif as_csv:
-        typer.echo(tables.comma_separated(results))
-    else:
-        typer.echo("\n\n".join(tables.text(result) for result in results))
-        if not quiet:
-            say(f"protocol: {results[0].protocol}")
-    if report_to is not None:
-        costs = {m.name: m.restorer.config.multiply_adds_per_pixel for m in methods if hasattr(m, "restorer")}
-        command = shlex.join(["msrn", *sys.argv[1:]])
-        say(f"report: {report.write_report(report_to, results, gallery, costs, command)}")
+    _print(results, form)
+    if report is not None:
+        _write_report(report, results, gallery, methods)
     if lost and isinstance(lost[-1], OutputError):
-        raise typer.Exit(OutputError.exit_code)
+        raise SystemExit(OutputError.exit_code)
     if lost or any(result.failures for result in results):
-        raise typer.Exit(ImageError.exit_code)
+        raise SystemExit(ImageError.exit_code)
+
+
+def _methods(task: Task, scored: ScoredOptions, speed: EvaluationSpeedOptions, tta: bool) -> "Sequence[Method | None]":
+    """What restores; None where the degraded or restored images themselves are scored."""
+    from msrn.evaluation.methods import choose
+
+    if scored.restored is not None or scored.baseline:
+        return [None]
+    return choose(
+        scored.weights or [task],
+        scored.function,
+        device=speed.device,
+        backend=speed.backend,
+        precision=speed.precision,
+        tile=speed.tile,
+        tta=tta,
+    )
+
+
+def _print(results: "Sequence[Evaluation]", form: PrintOptions) -> None:
+    from msrn.evaluation import tables
+    from msrn.evaluation.results import to_json
+
+    if form.as_json:
+        print_data(to_json(results))
+    elif form.as_markdown:
+        print_data(tables.markdown(results))
+    elif form.as_csv:
+        print_data(tables.comma_separated(results))
+    else:
+        print_data("\n\n".join(tables.text(result) for result in results))
+        if not form.quiet:
+            say(f"protocol: {results[0].protocol}")
+
+
+def _write_report(
+    folder: Path, results: "Sequence[Evaluation]", gallery: "Gallery", methods: "Sequence[Method | None]"
+) -> None:
+    from msrn.evaluation.methods import WeightsMethod
+    from msrn.evaluation.report import write_report
+
+    costs = {
+        method.name: method.restorer.config.multiply_adds_per_pixel
+        for method in methods
+        if isinstance(method, WeightsMethod)
+    }
+    command = shlex.join(["msrn", *sys.argv[1:]])
+    say(f"report: {write_report(folder, results, gallery, costs, command)}")
 
 
 class _Case(NamedTuple):
     """One method on one folder at one level."""
 
-    method: Any
+    method: "Method | None"
     """None scores the degraded images, or restored ones that are found in the subfolder."""
     folder: Path
     level: float
@@ -116,7 +196,9 @@ class _Case(NamedTuple):
     """Where its images are saved, or were."""
 
 
-def _cases(methods: Sequence[Any], data: Sequence[Path], levels: Sequence[float], sets: Sequence[str]) -> list[_Case]:
+def _cases(
+    methods: "Sequence[Method | None]", data: Sequence[Path], levels: Sequence[float], sets: Sequence[str]
+) -> list[_Case]:
     """All combinations, each with a subfolder of its own unless there is but one."""
     places = [(folder, each, f"{name}-{each:g}") for folder, name in zip(data, sets, strict=True) for each in levels]
 

@@ -1,0 +1,64 @@
+"""What a batch says: progress on a terminal, a summary, names that cannot do harm."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from tests.helpers.command import assert_refused, msrn
+
+from msrn import images
+from msrn.images.picture import Picture
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def test_a_batch_sums_up_and_a_second_run_has_nothing_to_do(photo, identity, tmp_path):
+    arguments = ("denoise", f"{photo.parent}/p*.png", photo.parent / "deep", "-o", tmp_path / "out", "-j", "2")
+    arguments += ("-w", identity["denoise"])
+    (photo.parent / "deep").mkdir()
+    (photo.parent / "deep" / "b.png").write_bytes(photo.read_bytes())
+    lines = msrn(*arguments).stderr.splitlines()
+    assert lines[-1].startswith("msrn: 2 restored, 0 skipped, 0 failed in ")
+    assert "images/s" in lines[-1]
+    assert "MP/s" in lines[-1]
+    assert msrn(*arguments).stderr.splitlines()[-1].startswith("msrn: 0 restored, 2 skipped, 0 failed in ")
+    assert msrn(*arguments, "-q").stderr == ""
+
+
+def test_names_cannot_smuggle_anything_onto_the_terminal(identity, tmp_path):
+    name = "new\nline\x1b[2J\udcff.png"
+    (tmp_path / name).write_text("no picture")
+    process = msrn("denoise", tmp_path / name, "-o", tmp_path / "o", "-w", identity["denoise"], "--json")
+    assert_refused(process, 3, r"new\nline\x1b[2J\udcff.png")
+    assert json.loads(process.stdout)[0]["input"] == str(tmp_path / name)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a terminal")
+def test_a_terminal_sees_how_far_a_batch_is(tmp_path):
+    import pty
+
+    folder = tmp_path / "in"
+    for k in range(6):
+        images.write(Picture(np.full((3, 300, 300), k / 8, np.float32)), folder / f"{k}.png")
+    (folder / "0.png").write_bytes(b"nothing")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "msrn.cli", "denoise", str(folder), "-o", str(tmp_path / "out")]
+    how = {"COLUMNS": "200", "TERM": "xterm"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, env=os.environ | how)
+    os.close(theirs)
+    seen = b""
+    with suppress(OSError):  # that is how a terminal ends
+        while chunk := os.read(ours, 65536):
+            seen += chunk
+    os.close(ours)
+    assert process.wait(60) == 3
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode()))
+    bar = r"\d\.png  {} of 6  [\d.]+ images/s, [\d.]+ MP/s  1 failed .*{}%.*\d:\d\d:\d\d"
+    seen_halfway = [bar.format(ended, round(100 * ended / 6)) for ended in range(2, 6)]  # not all of it is drawn
+    for expected in ("|".join(seen_halfway), bar.format(6, 100)):
+        assert any(re.match(expected, line) for line in lines), lines[-20:]

@@ -1,0 +1,186 @@
+"""`msrn restore`, `upscale`, `denoise` and `dejpeg`: what they write, and how they refuse."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.helpers.command import assert_refused, msrn
+
+from msrn import images
+from msrn.batch import Limits
+from msrn.cli.restoring import LimitOptions
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def size_of(path):
+    with Image.open(path) as image:
+        return image.size
+
+
+def test_the_share_of_the_changes_that_is_applied(tmp_path, photo):
+    arguments = ("denoise", photo, "-o", tmp_path / "x.png", "--precision", "fp32", "--overwrite")
+    pixels = [images.read(photo).pixels]
+    for strength in ("0", "1"):
+        process = msrn(*arguments, "--strength", strength)
+        assert process.returncode == 0, process.stderr
+        pixels.append(images.read(tmp_path / "x.png").pixels)
+    assert np.array_equal(pixels[0], pixels[1])
+    assert not np.array_equal(pixels[0], pixels[2])
+    assert_refused(msrn(*arguments, "--strength", "1.5"), 2, "--strength")
+
+
+def test_upscale_writes_exactly_what_was_asked_for(photo, identity, tmp_path):
+    for options, size in (
+        (("-s", "2"), (60, 40)),
+        (("-s", "1.7"), (51, 34)),
+        (("--to", "61x43"), (61, 43)),
+        (("--to", "64x"), (64, 43)),
+        (("--to", "x41"), (62, 41)),
+    ):
+        out = tmp_path / "out" / f"{size[0]}.png"
+        process = msrn("upscale", photo, "-o", out, "-w", identity["sr"], *options)
+        assert process.returncode == 0, process.stderr
+        assert size_of(out) == size
+        assert process.stdout == ""
+
+
+@pytest.mark.parametrize(("command", "task"), [("denoise", "denoise"), ("dejpeg", "jpeg")])
+def test_restoring_with_an_identity_network_returns_the_pixels(photo, identity, tmp_path, command, task):
+    out = tmp_path / "out.png"
+    assert msrn(command, photo, "-o", out, "-w", identity[task]).returncode == 0
+    assert np.array_equal(images.read(out).pixels, images.read(photo).pixels)
+
+
+def test_verbose_says_what_was_chosen(photo, identity, tmp_path):
+    process = msrn("denoise", photo, "-o", tmp_path / "x.png", "-w", identity["denoise"], "-v", "-g", "cpu")
+    assert re.search(r"on cpu, \w+ fp32, automatic tiles \(seconds per megapixel: ", process.stderr)
+
+
+def test_a_folder_goes_to_a_folder_and_failures_cost_one_file(photo, identity, tmp_path):
+    folder = tmp_path / "in"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a.png", "deep/b.png"):
+        (folder / name).write_bytes(photo.read_bytes())
+    (folder / "broken.jpg").write_text("not an image")
+    process = msrn("denoise", folder, "-r", "-o", tmp_path / "out", "-w", identity["denoise"], "--json")
+    assert process.returncode == 3
+    assert "broken.jpg" in process.stderr
+    assert "1 of 3 images failed" in process.stderr
+    rows = json.loads(process.stdout)
+    assert [row["error"] is None for row in rows] == [True, False, True]
+    written = sorted(path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*.*"))
+    assert written == [Path(name) for name in ("a.png", "deep/b.png", "failures.jsonl", "msrn-manifest.jsonl")]
+
+
+def test_existing_outputs_are_safe(photo, identity, tmp_path):
+    out = tmp_path / "out.png"
+    out.write_text("precious")
+    arguments = ("denoise", photo, "-o", out, "-w", identity["denoise"])
+    assert_refused(msrn(*arguments), 5, "out.png", "--overwrite")
+    assert msrn(*arguments, "--skip-existing").returncode == 0
+    assert out.read_text() == "precious"
+    assert msrn(*arguments, "--overwrite").returncode == 0
+    assert size_of(out) == (30, 20)
+
+
+def test_dry_run_writes_nothing(photo, tmp_path):
+    process = msrn("upscale", photo, "-o", tmp_path / "out", "--dry-run")
+    assert process.returncode == 0
+    assert "photo.png ->" in process.stdout
+    assert not (tmp_path / "out").exists()
+    assert re.search(r"about [\d.]+ s and 0\.\d\d GiB", process.stderr)
+
+
+def test_bad_images_give_one_line_and_code_3(photo, identity, tmp_path):
+    truncated, text = tmp_path / "truncated.png", tmp_path / "text.png"
+    truncated.write_bytes(photo.read_bytes()[:700])
+    text.write_text("I am not a picture")
+    for bad in (truncated, text):
+        process = msrn("denoise", bad, "-o", tmp_path / "x.png", "-w", identity["denoise"])
+        assert_refused(process, 3, bad.name)
+        assert not (tmp_path / "x.png").exists()
+
+
+def test_bad_weights_give_one_line_and_code_4(photo, tmp_path):
+    assert_refused(msrn("upscale", photo, "-o", tmp_path / "x.png", "-w", "dreams"), 4, "dreams", "msrn-")
+    assert_refused(msrn("upscale", photo, "-o", tmp_path / "x.png", "-w", photo), 4, "photo.png")
+
+
+def test_unwritable_outputs_give_code_5(photo, identity, tmp_path):
+    process = msrn("denoise", photo, "-o", photo / "below" / "x.png", "-w", identity["denoise"])
+    assert_refused(process, 5, "x.png")
+
+
+def test_colliding_outputs_are_found_before_the_first_pixel(photo, tmp_path):
+    again = tmp_path / "again" / photo.name
+    again.parent.mkdir()
+    again.write_bytes(photo.read_bytes())
+    assert_refused(msrn("denoise", photo, again, "-o", tmp_path / "out"), 2, str(photo), str(again))
+    assert not (tmp_path / "out").exists()
+
+
+def test_unwritable_outputs_are_found_before_the_weights_are_loaded(photo, tmp_path):
+    assert_refused(msrn("denoise", photo, "-o", photo / "below", "-w", "dreams"), 5, "below")
+    assert_refused(msrn("denoise", photo, "-o", photo / "x.png", "-w", "dreams"), 5, "x.png")
+
+
+@pytest.mark.parametrize("ext", ["png", "tif"])
+def test_standard_input_and_output(photo, identity, tmp_path, ext):
+    command = [sys.executable, "-m", "msrn.cli", "denoise", "-", "-o", "-", "-w", identity["denoise"], "--ext", ext]
+    process = subprocess.run(command, input=photo.read_bytes(), capture_output=True)
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == b""
+    pixels = images.decode(process.stdout, Path("stdout")).pixels
+    assert np.array_equal(pixels, images.read(photo).pixels)
+
+
+def test_standard_output_takes_one_image_or_nothing(photo, identity):
+    assert_refused(msrn("denoise", photo, "-o", "-", "--json"), 2, "--json")
+    assert_refused(msrn("denoise", photo, photo, "-o", "-"), 2, "standard output")
+    command = [sys.executable, "-m", "msrn.cli", "denoise", "-", "-o", "-", "-w", identity["denoise"]]
+    for more, given, code, message in (
+        ([], b"no picture", 3, b"not an image"),
+        (["--max-bytes", "99"], photo.read_bytes(), 3, b"more than 99 bytes"),
+    ):
+        process = subprocess.run([*command, *more], input=given, capture_output=True)
+        assert process.returncode == code
+        assert process.stdout == b""
+        assert message in process.stderr
+
+
+def test_a_leading_dash_is_a_name_after_two_dashes(photo, identity, tmp_path):
+    (photo.parent / "-s.png").write_bytes(photo.read_bytes())
+    process = msrn("denoise", "-o", "out", "-w", identity["denoise"], "--", "-s.png", cwd=photo.parent)
+    assert process.returncode == 0, process.stderr
+    assert size_of(photo.parent / "out" / "-s.png") == (30, 20)
+
+
+def test_limits_are_flags(photo, identity, tmp_path):
+    arguments = ("denoise", photo, "-o", tmp_path / "x.png", "-w", identity["denoise"])
+    assert_refused(msrn(*arguments, "--max-pixels", "599"), 3, "599 pixels")
+    assert_refused(msrn(*arguments, "--max-bytes", "600"), 3, "600 bytes")
+
+
+def test_the_commands_limits_are_those_of_a_batch():
+    assert LimitOptions().of_batch() == Limits()
+
+
+def test_of_an_option_given_twice_the_last_counts(photo, identity, tmp_path):
+    arguments = ("upscale", photo, "-w", identity["sr"], "-o", tmp_path / "first.png", "-o", tmp_path / "last.png")
+    process = msrn(*arguments, "-s", "2", "--scale=3", "-q")
+    assert process.returncode == 0, process.stderr
+    assert not (tmp_path / "first.png").exists()
+    assert size_of(tmp_path / "last.png") == (90, 60)
+
+
+def test_options_stand_anywhere_and_short_ones_together(photo, identity, tmp_path):
+    (tmp_path / "b.png").write_bytes(photo.read_bytes())
+    process = msrn("denoise", photo, "-qvxt24", "-w", identity["denoise"], tmp_path / "b.png", f"-o{tmp_path / 'out'}")
+    assert process.returncode == 0, process.stderr
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["b.png", "photo.png"]
