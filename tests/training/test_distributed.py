@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.helpers.recipes import train
 from torch import nn
 
 from msrn.errors import UsageError
@@ -21,29 +23,7 @@ from msrn.training.patches import PatchSampler
 from msrn.training.recipe_file import validate
 from msrn.training.resident_patches import ResidentSampler
 
-# What one process of a group does. Rank 1 of the first attempt may die after a given step.
-MEMBER = """
-import json, os, signal, sys
-from pathlib import Path
-import torch
-from msrn.training.loader import Feed
-from msrn.training.recipe_file import validate
-from msrn.training.setting import Computing
-from msrn.training.trainer import fit
-
-torch.set_num_threads(1)
-values, folder, death = json.loads(sys.argv[1]), Path(sys.argv[3]), int(sys.argv[4])
-data = Path(sys.argv[2].replace("RANK", os.environ.get("RANK", "")))
-draw = Feed.parts
-
-def parts(self, step):
-    if step == death and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0" and os.environ["RANK"] == "1":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return draw(self, step)
-
-Feed.parts = parts
-fit(validate(values, "group"), data, folder, Computing("cpu", "fp32"))
-"""
+ROOT = Path(__file__).parents[2]
 
 
 def values(**optimiser):
@@ -58,26 +38,27 @@ def values(**optimiser):
     }
 
 
-def train(data, folder, processes, death=-1, restarts=0, **optimiser):
-    """Train as ``torchrun`` does, or alone; returns the last state."""
-    arguments = ["-c", MEMBER] if processes == 1 else [str(folder.with_suffix(".py"))]
-    if processes > 1:
-        Path(arguments[0]).write_text(MEMBER)
-        arguments = [
-            *("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"),
-            *(f"--max-restarts={restarts}", *arguments),
-        ]
-    command = [sys.executable, *arguments, json.dumps(values(**optimiser)), str(data), str(folder), str(death)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.run(command, timeout=240, env=environment, capture_output=True, text=True)
+def launch(command, data, folder, death=-1):
+    """Start a group, wait for its end; returns what it printed."""
+    arguments = ["tests.helpers.group", json.dumps(values()), str(data), str(folder), str(death)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", *command, *arguments]
+    process = subprocess.run(command, timeout=240, cwd=ROOT, env=environment, capture_output=True, text=True)
     if process.returncode:
         raise RuntimeError(process.stderr)
-    return checkpoint.load(checkpoint.latest(folder))
+    return process.stdout
+
+
+def in_a_group(data, folder, death=-1):
+    """Train in two processes; returns how each ended: 0, minus a signal's number, or what went wrong."""
+    return json.loads(launch([], data, folder, death))
 
 
 @pytest.fixture(scope="module")
 def in_pairs(data_folder, tmp_path_factory):
-    return train(data_folder, tmp_path_factory.mktemp("runs") / "two", 2)
+    folder = tmp_path_factory.mktemp("runs") / "two"
+    assert in_a_group(data_folder, folder) == [0, 0]
+    return checkpoint.load(checkpoint.latest(folder))
 
 
 def furthest(one, other):
@@ -86,21 +67,24 @@ def furthest(one, other):
 
 def test_two_processes_train_what_one_would(data_folder, tmp_path, in_pairs):
     """The same global batch, BatchNorm statistics over all of it, 20 steps."""
-    alone = train(data_folder, tmp_path / "one", 1)
-    assert alone["step"] == in_pairs["step"] == 20
-    assert furthest(alone["network"], in_pairs["network"]) < 1e-6
-    assert furthest(alone["average"], in_pairs["average"]) < 1e-6
+    alone = train(validate(values(), "group"), data_folder, tmp_path / "one")
+    assert alone.step == in_pairs["step"] == 20
+    assert furthest(alone.network.state_dict(), in_pairs["network"]) < 1e-6
+    assert furthest(alone.average.state_dict(), in_pairs["average"]) < 1e-6
 
 
-def test_a_killed_process_is_replaced_and_the_run_ends_equal(data_folder, tmp_path, in_pairs):
-    again = train(data_folder, tmp_path / "killed", 2, death=9, restarts=1)
+def test_a_killed_process_is_replaced_by_torchrun_and_the_run_ends_equal(data_folder, tmp_path, in_pairs):
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1", "-m"]
+    launch(torchrun, data_folder, tmp_path / "killed", death=9)
+    again = checkpoint.load(checkpoint.latest(tmp_path / "killed"))
     for part in ("network", "average"):
         assert furthest(again[part], in_pairs[part]) == 0
 
 
-def test_without_restarts_a_lost_process_ends_the_others(data_folder, tmp_path):
-    with pytest.raises(RuntimeError, match="SIGKILL"):
-        train(data_folder, tmp_path / "lost", 2, death=3)
+def test_a_lost_process_ends_the_others_with_their_last_checkpoint(data_folder, tmp_path):
+    first, second = in_a_group(data_folder, tmp_path / "lost", death=3)
+    assert second == -signal.SIGKILL
+    assert "MSRNError: lost another process of the group" in first
     assert checkpoint.load(checkpoint.latest(tmp_path / "lost"))["step"] == 3
 
 
@@ -108,8 +92,8 @@ def test_processes_that_see_other_images_do_not_train_together(data_folder, tmp_
     for rank in range(2):
         images = shutil.copytree(data_folder / "images", tmp_path / f"data-{rank}" / "images")
     next(images.iterdir()).unlink()
-    with pytest.raises(RuntimeError, match="see different checkpoints, images or recipes"):
-        train(tmp_path / "data-RANK", tmp_path / "apart", 2)
+    for ended in in_a_group(tmp_path / "data-RANK", tmp_path / "apart"):
+        assert "see different checkpoints, images or recipes" in ended
     assert checkpoint.latest(tmp_path / "apart") is None
 
 

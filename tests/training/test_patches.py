@@ -190,7 +190,7 @@ def test_a_jpeg_is_not_compressed_again_block_by_block(tmp_path):
     material = load_material(validate(values, "test"), tmp_path, torch.device("cpu"))
     degraded, clean = material.sampler.batch(0, 30)
     assert float((degraded - clean).abs().mean()) > first / 2
-    held_out = material.held_out[0] / np.float32(255)
+    held_out = material.held_out.crops[0] / np.float32(255)
     assert float(np.abs(Jpeg().apply(held_out, 90) - held_out).mean()) > first / 2
     again = once / np.float32(255)
     assert float(np.abs(Jpeg().apply(again, 90) - again).mean()) < first / 5  # as it would have been
@@ -286,7 +286,7 @@ def test_held_out_images_too_small_to_be_scored_are_left_out(tmp_path, caplog):
     for index in range(4, 7):
         Image.fromarray(np.zeros((60, 60, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
     material = load_material(validate(values, "test"), tmp_path, torch.device("cpu"))
-    assert [crop.shape for crop in material.held_out] == [(1, 60, 60)]
+    assert [crop.shape for crop in material.held_out.crops] == [(1, 60, 60)]
     assert "1 held-out images are smaller" in caplog.text
 
 
