@@ -1,17 +1,22 @@
 """The benchmark's table and page."""
 
 import json
+import subprocess
 import sys
 
+import numpy as np
 import pytest
-import torch
-from tests.cli.test_restore import msrn
-from tests.helpers.networks import random_network, random_weights
+from tests.helpers.command import msrn
+from tests.helpers.networks import random_weights
 
-from msrn.evaluation import speed as benchmarking
 from msrn.evaluation import speed_page
-from msrn.evaluation.speed import _Limits, _rows, benchmark, untrained
+from msrn.evaluation.ceilings import Limits, Traffic, convolution_rates
+from msrn.evaluation.contenders import dncnn_multiply_adds, peers_of, weights_of_shape
+from msrn.evaluation.speed import benchmark, measure_size
 from msrn.network.config import MSRNConfig
+from msrn.network.graph import fuse
+from msrn.restoration.backends import Processor
+from msrn.restoration.engine import Engine, Options
 from msrn.system.machine import kind
 
 
@@ -28,7 +33,7 @@ def test_every_entry_is_measured_and_compared(result):
     plain = rows[names.index("plain eager")]
     assert plain.factor == 1
     assert plain.gigaflops * plain.seconds_per_megapixel == pytest.approx(
-        2e-3 * untrained("M1R1C4").card.config.multiply_adds_per_pixel
+        2e-3 * MSRNConfig(1, 1, 4).multiply_adds_per_pixel
     )
     assert [row.seconds_per_megapixel for row in rows] == sorted(row.seconds_per_megapixel for row in rows)
     assert {row.loss for row in rows if row.precision == "fp32"} == {0}
@@ -37,8 +42,9 @@ def test_every_entry_is_measured_and_compared(result):
 
 def test_networks_for_colours_are_measured_on_colours():
     weights = random_weights("denoise", MSRNConfig(1, 1, 4, in_channels=3, unshuffle=2))
-    rows = _rows(weights, 16, 1, True, _Limits({}, {}, 1.0), torch.device("cpu"))
+    rows = measure_size(weights, 16, 1, Limits({}, {}, 1.0), Processor(), peers=True)
     assert {"plain eager", "eager fp32", "DnCNN-size network, eager"} <= {row.entry for row in rows}
+    assert {row.share for row in rows} == {None}  # no limit is known
 
 
 def test_the_page_shows_every_row(result, tmp_path):
@@ -50,12 +56,53 @@ def test_the_page_shows_every_row(result, tmp_path):
     assert len(speed_page.markdown(result).splitlines()) == len(result.rows) + 6
 
 
-def test_untrained_weights_have_a_range_everywhere():
-    weights = untrained("M2R2C3")
+def test_untrained_weights_return_their_input_and_have_a_range_everywhere():
+    weights = weights_of_shape("M2R2C3")
     assert len(weights.card.ranges) == 8 + 3 + 4
-    assert untrained("msrn-m4r1s2-sr") is None
-    x = torch.rand(1, 1, 8, 8)
-    assert torch.equal(weights.network(x), x)  # what is black would be repeated, and spoil the timing
+    assert weights_of_shape("msrn-m4r1s2-sr") is None
+    image = np.random.default_rng(0).random((1, 1, 8, 8), np.float32)
+    engine = Engine(weights, Options(device="cpu"))
+    np.testing.assert_array_equal(engine.restore(image), image)  # what is black would be repeated, and spoil the timing
+    deep = weights_of_shape("M4R1C16S2")
+    feature = fuse(deep.card.config, deep.arrays)
+    assert feature.config.unshuffle == 2
+    assert np.std(deep.arrays["extract.weight"]) == pytest.approx(np.sqrt(2 / (9 * 4)), rel=0.1)
+
+
+def test_the_places_with_ranges_are_those_of_the_graph():
+    class Places(Traffic):
+        def convolve(self, x, convolution, place):
+            seen.append(place)
+            return super().convolve(x, convolution, place)
+
+    seen: list[str] = []
+    weights = weights_of_shape("M3R2C4")
+    fuse(weights.card.config, weights.arrays).residual(1, Places())
+    assert {place for place in seen if "." in place} == set(weights.card.ranges)
+
+
+def test_traffic_is_what_each_operation_would_read_and_write():
+    config = MSRNConfig(1, 1, 4)
+    traffic = Traffic()
+    fuse(config, weights_of_shape(config.shape).arrays).residual(1, traffic)
+    extract = 2 * 1 + (1 + 4)
+    unit = 2 * 4 + (4 + 4) + 2 * 4 + (4 + 4) + 3 * 4
+    gates = 2 * (2 * 4 + (4 + 4)) + 3 * 4
+    reconstruct = 2 * 4 + 2 * 4 + (4 + 1)
+    assert traffic.values == extract + unit + gates + reconstruct
+
+
+def test_the_chain_is_as_many_convolutions_in_every_backend():
+    """A rate that is far off would mean that something else was computed."""
+    rates = convolution_rates(32, 1, Processor())
+    assert {choice.backend for choice in rates} >= {"eager", "openvino"}
+    fp32 = [rate for choice, rate in rates.items() if choice.precision == "fp32"]
+    assert max(fp32) < 100 * min(fp32)
+
+
+def test_the_benchmark_starts_without_torch():
+    code = "import sys; import msrn.evaluation.speed, msrn.evaluation.report; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_command(tmp_path):
@@ -69,5 +116,10 @@ def test_command(tmp_path):
 
 def test_peers_that_cannot_be_exported_are_left_out(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    names = [entry.name for entry in benchmarking._peers(random_network(MSRNConfig(1, 1, 4)), torch.device("cpu"))]
+    weights = random_weights("sr", MSRNConfig(1, 1, 4))
+    names = [peer.name for peer in peers_of(weights, Processor())]
     assert names == ["plain eager", "DnCNN-size network, eager"]
+
+
+def test_the_multiply_adds_of_dncnn_are_those_of_its_layers():
+    assert dncnn_multiply_adds(1) == 9 * 64 * 2 + 15 * 9 * 64**2

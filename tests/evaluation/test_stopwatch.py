@@ -1,12 +1,10 @@
 """Turns are taken by what is ready, as long as there is memory to keep it so."""
 
-import torch
-
-from msrn.evaluation import stopwatch
-from msrn.evaluation.stopwatch import Contender, take_turns
+from msrn.evaluation.stopwatch import Contender, median_seconds, take_turns
+from msrn.restoration.backends import Processor
 
 
-def test_what_ran_last_is_let_go_when_memory_is_short(monkeypatch):
+def test_what_ran_last_is_let_go_when_memory_is_short():
     alive: set[int] = set()
     log: list[tuple[str, int]] = []
 
@@ -23,9 +21,8 @@ def test_what_ran_last_is_let_go_when_memory_is_short(monkeypatch):
             log.append(("ran", self.number))
             return planes
 
-    monkeypatch.setattr(stopwatch, "free_memory", lambda: 10 - 3 * len(alive))  # less than 5 are left after the second
     contenders = [Contender(str(number), "fp32", lambda number=number: Run(number)) for number in range(3)]
-    times, memory = take_turns(contenders, 4, 2, torch.device("cpu"))
+    times, memory = take_turns(contenders, 4, 2, Processor(), free=lambda: 10 - 3 * len(alive))  # less than 5 after two
     assert [len(taken) for taken in times] == [2, 2, 2]
     assert len(memory) == 3
     own = [[what for what, whose in log if whose == number] for number in range(3)]
@@ -34,13 +31,23 @@ def test_what_ran_last_is_let_go_when_memory_is_short(monkeypatch):
     assert len(alive) <= 2
 
 
-def test_what_there_is_memory_for_is_made_once(monkeypatch):
-    monkeypatch.setattr(stopwatch, "free_memory", lambda: 1 << 30)
+def test_what_there_is_memory_for_is_made_once():
     made: list[int] = []
 
     def make():
         made.append(1)
         return lambda planes: planes
 
-    take_turns([Contender("one", "fp32", make), Contender("other", "fp32", make)], 4, 3, torch.device("cpu"))
+    take_turns(
+        [Contender("one", "fp32", make), Contender("other", "fp32", make)], 4, 3, Processor(), free=lambda: 1 << 30
+    )
     assert len(made) == 2
+
+
+def test_what_takes_long_is_timed_once():
+    begun: list[int] = []
+    assert median_seconds(lambda: begun.append(1), 3) >= 0
+    assert len(begun) == 4  # the first time is not counted
+    begun.clear()
+    median_seconds(lambda: begun.append(1), 3, patience=0)
+    assert len(begun) == 2

@@ -134,8 +134,8 @@ class Machine:
     load: float | None
     """Load average of the last minute, where the system tells it."""
     system: str
-    torch: str
-    """Version of torch."""
+    torch: str | None
+    """Version of torch, where it is installed."""
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,22 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from msrn.errors import MSRNError
-from msrn.restoration.backends import Planes
+from msrn.restoration.backends import Device, Planes
 from msrn.system.machine import free_memory
+
+if TYPE_CHECKING:
+    from msrn.restoration.backends.pytorch_peers import PeakOnGPU
 
 Compute = Callable[[Planes], Planes]
 """What turns the planes of one image into restored ones."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Contender:
     """One way to compute the same: its name, its precision, and what makes it ready to run."""
 
@@ -30,35 +33,54 @@ class Contender:
     make: Callable[[], Compute]
 
 
-def median_seconds(work: Callable[[], object], device: torch.device, rounds: int) -> float:
-    """The median time of some work in seconds, the first time not counted."""
+def median_seconds(work: Callable[[], object], rounds: int, patience: float = 10.0) -> float:
+    """The median time of some work in seconds, the first time not counted.
+
+    Args:
+        work: what is timed.
+        rounds: how often.
+        patience: seconds after which it is not begun again, once it has been timed.
+    """
+    work()
     times: list[float] = []
-    for _ in range(rounds + 1):
+    while len(times) < rounds and (not times or sum(times) < patience):
         started = time.perf_counter()
         work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        elif device.type == "mps":
-            torch.mps.synchronize()
         times.append(time.perf_counter() - started)
-    return float(np.median(times[1:]))
+    return float(np.median(times))
 
 
 def take_turns(
-    contenders: Sequence[Contender], side: int, rounds: int, device: torch.device, channels: int = 1
+    contenders: Sequence[Contender],
+    side: int,
+    rounds: int,
+    device: Device,
+    channels: int = 1,
+    free: Callable[[], int] = free_memory,
 ) -> tuple[list[list[float]], list[float | None]]:
     """Return each contender's times in seconds, one per round, and its peak memory in MiB.
 
     What has been made ready stays so from round to round, as long as half of the memory that was free is left. Then
     what ran last is let go, whose next turn is farthest, and made ready again before its time is taken.
+
+    Args:
+        contenders: what is measured.
+        side: of the square image, in pixels.
+        rounds: how often each takes its turn.
+        device: where they run.
+        channels: of the image.
+        free: tells how many bytes are free.
+
+    Raises:
+        MSRNError: a result has another shape than the image.
     """
     planes = np.random.default_rng(0).random((1, channels, side, side), dtype=np.float32)
     ready: dict[int, Compute] = {}
     memory: list[float | None] = []
-    enough = free_memory() / 2 if device.type == "cpu" else 0
+    enough = free() / 2 if device.type == "cpu" else 0
     for number, contender in enumerate(contenders):
-        _let_go(ready, enough)
-        with _Peak() if device.type == "cpu" else _PeakOnGPU(device) as peak:
+        _let_go(ready, enough, free)
+        with _peak_on(device) as peak:
             ready[number] = contender.make()
             result = ready[number](planes)
         if result.shape != planes.shape:
@@ -68,7 +90,7 @@ def take_turns(
     for _ in range(rounds):
         for number, (contender, taken) in enumerate(zip(contenders, times, strict=True)):
             run = ready.pop(number, None)
-            _let_go(ready, enough)
+            _let_go(ready, enough, free)
             if run is None:
                 run = contender.make()
                 run(planes)
@@ -79,9 +101,9 @@ def take_turns(
     return times, memory
 
 
-def _let_go(ready: dict[int, Compute], enough: float) -> None:
+def _let_go(ready: dict[int, Compute], enough: float, free: Callable[[], int]) -> None:
     """Drop the last ones until so many bytes are free."""
-    while ready and free_memory() < enough:
+    while ready and free() < enough:
         ready.popitem()
         gc.collect()
         _trim()
@@ -117,24 +139,13 @@ class _Peak:
             self._most = max(self._most, _resident())
 
 
-class _PeakOnGPU:
-    """How much torch takes of the GPU's memory meanwhile."""
+def _peak_on(device: Device) -> "_Peak | PeakOnGPU":
+    """What measures memory on a device: a context whose ``mebibytes`` are known at its end."""
+    if device.type == "cpu":
+        return _Peak()
+    from msrn.restoration.backends.pytorch_peers import PeakOnGPU
 
-    mebibytes: float | None = None
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-
-    def __enter__(self) -> "_PeakOnGPU":
-        self._before = 0
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
-            self._before = torch.cuda.memory_allocated(self.device)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self.device.type == "cuda":
-            self.mebibytes = (torch.cuda.max_memory_allocated(self.device) - self._before) / 2**20
+    return PeakOnGPU(device)
 
 
 def _resident() -> int:
