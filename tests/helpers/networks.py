@@ -1,8 +1,5 @@
 """What several tests share: networks that need no training."""
 
-import re
-from pathlib import Path
-
 import torch
 
 from msrn.network.config import MSRNConfig
@@ -68,9 +65,3 @@ def random_weights(task: Task, config: MSRNConfig, seed: int = 0) -> Weights:
 def identity_weights(task: Task, config: MSRNConfig | None = None) -> Weights:
     network = identity_network(config)
     return weights_of(network, task, "identity")
-
-
-def peak():
-    """Most bytes that were resident at once; unlike ``ru_maxrss``, not those of the process that started this one."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
