@@ -17,6 +17,7 @@ PLACES = {place.partition(":")[2]: (place, summary) for panel in COMMANDS.values
 MODULES = ["msrn.cli", *sorted({f"msrn.cli.{place.partition(':')[0]}" for place, _ in PLACES.values()})]
 
 
+@pytest.mark.alone  # a promise about time
 def test_help_is_fast_and_imports_nothing_heavy():
     times = []
     for _ in range(5):

@@ -220,6 +220,7 @@ sys.exit(any(thread.is_alive() for thread in threads))
 
 
 @pytest.mark.skipif(not backends.installed("openvino"), reason="openvino is not installed")
+@pytest.mark.alone  # on one core, they would hardly meet
 def test_threads_whose_first_calls_meet_do_not_wait_for_each_other_for_ever():
     # Left to itself, OpenVINO's binding stopped at every one of six tries.
     subprocess.run([sys.executable, "-c", FIRST_CALLS_AT_ONCE], cwd=ROOT, check=True, timeout=120)
