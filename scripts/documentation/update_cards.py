@@ -7,6 +7,7 @@ python scripts/documentation/update_cards.py --check     only compare the pages:
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
@@ -46,11 +47,42 @@ contrast lose a little; a strong halftone loses much. `msrn restore` leaves such
 
 def page(entry: CatalogueRow) -> str:
     """One page in Markdown."""
+    card = weights.load(entry.name).card
+    color = " --color" if entry.color else ""
+    lines = [
+        f"# {entry.name}",
+        "",
+        f"{entry.summary[0].upper()}{entry.summary[1:]}.",
+        "",
+        f"![Degraded, restored, original]({entry.name}.png)",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {key} | {value} |" for key, value in _facts(entry).items()),
+        "",
+        "## Scores",
+        "",
+        "PSNR in dB / SSIM by the [literature's protocol](../protocol.md); "
+        f"`msrn evaluate -w {entry.name}{color}` prints the same.",
+        "",
+        _scores(entry),
+        *_in_fewer_bits(card),
+    ]
+    timed = _timings().get(entry.sha256)
+    if timed:
+        lines += ["", "## Speed", "", f"{timed['cores']} cores, {timed['kind']}: {timed['why']}."]
+    if card.training.get("curve"):
+        lines += ["", "## Curve", "", f"![PSNR on held-out images while training]({entry.name}.svg)"]
+        lines += ["", "PSNR in dB on crops of the training images that were held out, by hours of training."]
+    return "\n".join([*lines, "", "## Limits", "", LIMITS[entry.task], ""])
+
+
+def _facts(entry: CatalogueRow) -> dict[str, str]:
+    """The table at the top."""
     loaded = weights.load(entry.name)
-    card, network = loaded.card, loaded.card.config
+    card, network, training = loaded.card, loaded.card.config, loaded.card.training
     parameters = sum(parameter.numel() for parameter in build(loaded).parameters())
-    training = card.training
-    facts = {
+    return {
         "Task": f"{entry.task}, {LEVELS[entry.task]} {_levels(card)}",
         "Network": f"{network.name}, {network.channels} channels{_squares(network.unshuffle)}: {parameters:,} "
         f"parameters, receptive radius {network.receptive_radius} pixels",
@@ -66,48 +98,26 @@ def page(entry: CatalogueRow) -> str:
         "File": f"`{entry.file}`, SHA-256 `{entry.sha256}`",
         "Made by revision": f"`{card.commit}`",
     }
-    lines = [
-        f"# {entry.name}",
+
+
+def _in_fewer_bits(card: weights.Card) -> list[str]:
+    """What bf16 and int8 cost, where it was measured."""
+    if not card.losses:
+        return []
+    levels = list(next(iter(card.losses.values())))
+    return [
         "",
-        f"{entry.summary[0].upper()}{entry.summary[1:]}.",
+        "## In fewer bits",
         "",
-        f"![Degraded, restored, original]({entry.name}.png)",
+        "Loss of PSNR in dB on training images that were held out (of int8-bf16, the sum of both):",
         "",
-        "| | |",
-        "|---|---|",
-        *(f"| {key} | {value} |" for key, value in facts.items()),
-        "",
-        "## Scores",
-        "",
-        "PSNR in dB / SSIM by the [literature's protocol](../protocol.md); `msrn evaluate -w "
-        + entry.name
-        + ("" if not entry.color else " --color")
-        + "` prints the "
-        "same.",
-        "",
-        _scores(entry),
-    ]
-    if card.losses:
-        lines += [
-            "",
-            "## In fewer bits",
-            "",
-            "Loss of PSNR in dB on training images that were held out (of int8-bf16, the sum of both):",
-            "",
-        ]
-        levels = list(next(iter(card.losses.values())))
-        lines += [f"| | {' | '.join(levels)} |", "|---|" + "---|" * len(levels)]
-        lines += [
+        f"| | {' | '.join(levels)} |",
+        "|---|" + "---|" * len(levels),
+        *(
             f"| {name} | " + " | ".join(f"{loss[level]:+.4f}" for level in levels) + " |"
             for name, loss in card.costs.items()
-        ]
-    timed = _timings().get(entry.sha256)
-    if timed:
-        lines += ["", "## Speed", "", f"{timed['cores']} cores, {timed['kind']}: {timed['why']}."]
-    if training.get("curve"):
-        lines += ["", "## Curve", "", f"![PSNR on held-out images while training]({entry.name}.svg)"]
-        lines += ["", "PSNR in dB on crops of the training images that were held out, by hours of training."]
-    return "\n".join([*lines, "", "## Limits", "", LIMITS[entry.task], ""])
+        ),
+    ]
 
 
 def _squares(side: int) -> str:
@@ -136,18 +146,20 @@ def _timings() -> dict[str, Any]:
 def time_all() -> None:
     """Keep what the automatic choice's timing says of each file on this machine, timed anew."""
     from msrn.evaluation.speed import describe_machine
-    from msrn.restoration.restorer import Restorer
+    from msrn.restoration.backends import create
+    from msrn.restoration.engine import Engine, Options
+
+    def timed(entry: CatalogueRow) -> str:
+        engine = Engine(weights.load(entry.name), Options(device="cpu"))
+        ranges = engine.weights.card.ranges
+        engine.timing.learn(lambda choice: create(choice, engine.graph, ranges, engine.device), math.inf)
+        return engine.timing.choose().why
 
     about = describe_machine()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MSRN_CACHE"] = folder  # what is known already may be from a busier day
         known = {
-            entry.sha256: {
-                "kind": about.kind,
-                "cores": about.cores,
-                "why": Restorer(entry.name, device="cpu").tuned.why,
-            }
-            for entry in weights.CATALOGUE
+            entry.sha256: {"kind": about.kind, "cores": about.cores, "why": timed(entry)} for entry in weights.CATALOGUE
         }
     del os.environ["MSRN_CACHE"]
     (RESULTS / "speed.json").write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

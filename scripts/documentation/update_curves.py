@@ -59,7 +59,9 @@ def curves(panels: dict[str, Lines]) -> bytes:
     """Panels below each other as one SVG picture, a line for each label: dB over hours."""
 
     def draw(figure: Figure) -> None:
-        figure.subplots_adjust(0.07, 0.3 / HEIGHT / len(panels), 0.66, 1 - 0.3 / HEIGHT / len(panels), hspace=0.25)
+        edge = 0.3 / HEIGHT / len(panels)
+        longest = max(len(label) for lines in panels.values() for label in lines) + len(": 00.00")
+        figure.subplots_adjust(0.07, edge, 0.96 - 0.0095 * longest, 1 - edge, hspace=0.25)
         for number, (title, lines) in enumerate(panels.items(), start=1):
             axes = figure.add_subplot(len(panels), 1, number, frameon=False)
             axes.set_title(title, loc="left", fontweight="bold")

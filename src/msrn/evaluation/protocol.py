@@ -128,8 +128,8 @@ def evaluate(
 
     An image that cannot be scored is a failure; the means are over the others.
 
-    >>> evaluate("sr", 3, Path("data/set5")).mean  # doctest: +SKIP
-    Scores(psnr=30.39, ssim=0.8682, psnr_b=None)
+    >>> evaluate("sr", 3, Path("set5")).mean.psnr  # doctest: +SKIP
+    30.39
 
     Args:
         task: which degradation and protocol.
@@ -149,18 +149,7 @@ def evaluate(
     check_level(task, level)
     check_method(task, method, protocol)
     case = _Case(task, level, color, _shown(task, method, protocol))
-    scored: list[ImageScores] = []
-    failures: list[Failure] = []
-    paths = list_images([folder])
-    for done, path in enumerate(paths, start=1):
-        try:
-            scored.append(case.score(path, observe))
-        except OutputError:
-            raise
-        except MSRNError as error:
-            failures.append(Failure(path.name, str(error)))
-        if progress:
-            progress(done, len(paths))
+    scored, failures = case.score_all(list_images([folder]), progress, observe)
     if not scored:
         raise ImageError(f"no image of {folder} could be scored: {failures[0].name}: {failures[0].error}")
     return Evaluation(
@@ -188,6 +177,23 @@ class _Case:
     method: Method | None
     seconds: float = 0.0
     pixels: int = 0
+
+    def score_all(
+        self, paths: Sequence[Path], progress: Callable[[int, int], None] | None, observe: Observe | None
+    ) -> tuple[list[ImageScores], list[Failure]]:
+        """The scores of images, and the images that have none."""
+        scored: list[ImageScores] = []
+        failures: list[Failure] = []
+        for done, path in enumerate(paths, start=1):
+            try:
+                scored.append(self.score(path, observe))
+            except OutputError:
+                raise
+            except MSRNError as error:
+                failures.append(Failure(path.name, str(error)))
+            if progress:
+                progress(done, len(paths))
+        return scored, failures
 
     def score(self, path: Path, observe: Observe | None) -> ImageScores:
         """The scores of one image."""
