@@ -41,7 +41,7 @@ BASELINES = [
 
 
 @pytest.mark.parametrize(("task", "level", "folder", "psnr", "ssim"), BASELINES)
-def test_baselines_equal_the_published_ones(data_root, task, level, folder, psnr, ssim):
+def test_baselines_equal_those_of_the_literature(data_root, task, level, folder, psnr, ssim):
     result = evaluate(task, level, data_root / folder)
     assert round(result.mean.psnr, 2) == psnr
     assert round(result.mean.ssim, 4) == ssim

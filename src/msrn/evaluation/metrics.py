@@ -57,7 +57,7 @@ def _blocking_effect(image: _Plane, block: int) -> float:
     """How much more neighbours differ across block borders than inside blocks (eqs. 5-9).
 
     The numbers of pairs are the ones the paper prints (eq. 6), which count the image's outer edge as a border;
-    published scores use them.
+    scores in papers use them.
     """
     at_border, inside, border_pairs, inside_pairs = 0.0, 0.0, 0.0, 0.0
     for axis in (0, 1):
