@@ -106,9 +106,7 @@ def evaluate(
 
     for each in level:
         evaluation.check_level(task, each)
-    sets = [evaluation.set_name(folder) for folder in data]
-    if len(set(sets)) < len(sets):
-        raise UsageError(f"two folders would both be called {max(sets, key=sets.count)!r}: evaluate them one by one")
+    sets = _set_names(data)
     methods = _methods(task, scored, speed, tta)
     for method in methods:
         evaluation.check_method(task, method, protocol)
@@ -133,6 +131,15 @@ def evaluate(
         raise SystemExit(OutputError.exit_code)
     if lost or any(result.failures for result in results):
         raise SystemExit(ImageError.exit_code)
+
+
+def _set_names(data: Sequence[Path]) -> list[str]:
+    from msrn.evaluation.protocol import set_name
+
+    sets = [set_name(folder) for folder in data]
+    if len(set(sets)) < len(sets):
+        raise UsageError(f"two folders would both be called {max(sets, key=sets.count)!r}: evaluate them one by one")
+    return sets
 
 
 def _methods(task: Task, scored: ScoredOptions, speed: EvaluationSpeedOptions, tta: bool) -> "Sequence[Method | None]":
