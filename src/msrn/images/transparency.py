@@ -12,21 +12,19 @@ from msrn.images.picture import Picture
 Planes = NDArray[np.float32]
 
 
-def hide_invisible(picture: Picture) -> Picture:
-    """The picture with every fully transparent pixel in a colour near that of the visible ones around it."""
+def hide_invisible(picture: Picture) -> Planes:
+    """A picture's pixels, with every fully transparent one in a colour near that of the visible ones around it."""
     if picture.alpha is None:
-        return picture
+        return picture.pixels
     visible = picture.alpha[0] > 0
     if visible.all() or not visible.any():
-        return picture
-    return picture.with_pixels(_continued(picture.pixels, visible), picture.alpha)
+        return picture.pixels
+    return _continued(picture.pixels, visible)
 
 
-def restore_invisible(picture: Picture, original: Picture) -> Picture:
-    """The picture with the original's colours under full transparency, so that nothing stored is lost."""
-    if original.alpha is None:
-        return picture
-    return picture.with_pixels(np.where(original.alpha > 0, picture.pixels, original.pixels), picture.alpha)
+def restore_invisible(pixels: Planes, original: Picture) -> Planes:
+    """Pixels with the original's colours under full transparency, so that nothing stored is lost."""
+    return pixels if original.alpha is None else np.where(original.alpha > 0, pixels, original.pixels)
 
 
 def _continued(pixels: Planes, known: NDArray[np.bool_]) -> Planes:

@@ -56,13 +56,15 @@ def enlarged(engine: Engine, pixels: Pixels, how: dict[str, Any], report: Report
         report: called with the share done.
         at_once: see :meth:`Engine.restore`.
     """
-    if len(pixels) == 1 or engine.config.in_channels == 3:
-        return _together(engine, resize(pixels, **how), report, at_once)
-    # Of everything as large as the result there is the result itself and one plane, never more.
-    plane = engine.restore(resize(luminance(pixels), **how)[None], report, at_once)[0]
-    result = np.zeros((3, *plane.shape[1:]), dtype=np.float32)
-    result[:1] = plane
-    del plane
+    alone = len(pixels) == 1 or engine.config.in_channels == 3
+    result = _together(engine, resize(pixels if alone else luminance(pixels), **how), report, at_once)
+    return result if alone else _with_chroma(result, pixels, how)
+
+
+def _with_chroma(y: Planes, pixels: Pixels, how: dict[str, Any]) -> Pixels:
+    """RGB of a restored Y, ``(1, H, W)``, and the chroma of smaller pixels, enlarged plane by plane to spare memory."""
+    result = np.zeros((3, *y.shape[1:]), dtype=np.float32)
+    result[:1] = y
     for k in (1, 2):
         resize(plane_of_ycbcr(pixels, k), **how, onto=result[k : k + 1])
     ycbcr_becomes_rgb(result, "studio")

@@ -18,7 +18,7 @@ from msrn.restoration.backends import Backend, Choice, Device, Planes, candidate
 from msrn.restoration.device import named
 from msrn.restoration.memory import Needs, memory
 from msrn.restoration.pixel_shuffle import in_turn, through
-from msrn.restoration.schedule import Piece, automatic_tile, batches_of, pictures_at_once, seconds_for_plane
+from msrn.restoration.schedule import Piece, automatic_tile, pictures_at_once, seconds_for_plane, share_out
 from msrn.system.lazy import once
 from msrn.types import BackendName, Precision
 
@@ -192,14 +192,14 @@ class Engine:
         return total / np.float32(8)
 
     def _tiled(self, planes: Planes, report: Report, at_once: int) -> Planes:
-        height, width = planes.shape[2:]
-        tile = self.options.tile or automatic_tile(self.config, height, width, self.device, self.tuned)
-        out = np.empty_like(planes)
+        tile, out = self.options.tile, np.empty_like(planes)
+        count, (height, width) = len(planes), planes.shape[2:]
         while True:
+            tile, batches = share_out(self.config, count, height, width, tile, self.device, self.tuned)
+            sources = (_cut(planes, batch) for batch in batches)
             try:
-                batches = batches_of(self.config, len(planes), height, width, tile, self.device, self.tuned.choice)
-                results = self._restored((_cut(planes, batch) for batch in batches), at_once)
-                for done, (batch, restored) in enumerate(zip(batches, results, strict=True), start=1):
+                results = zip(batches, self._restored(sources, at_once), strict=True)
+                for done, (batch, restored) in enumerate(results, start=1):
                     for (number, part), result in zip(batch, restored, strict=True):
                         out[(number, slice(None), *part.core.slices)] = result[(slice(None), *part.kept.slices)]
                     report(done / len(batches))

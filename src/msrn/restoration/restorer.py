@@ -203,15 +203,16 @@ class Restorer:
         """
         check_picture(picture)
         engine, report = self.engine_for(picture), progress or silent
-        shown = hide_invisible(picture)
+        shown, alpha = hide_invisible(picture), picture.alpha
         if self.enlarges:
-            how = _asked_for(shown, scale, size)
-            alpha = None if shown.alpha is None else resize(shown.alpha, **how).clip(0, 1)
-            return shown.with_pixels(colors.enlarged(engine, shown.pixels, how, report, at_once), alpha)
-        if scale is not None or size is not None:
+            how = _asked_for(picture, scale, size)
+            pixels = colors.enlarged(engine, shown, how, report, at_once)
+            alpha = None if alpha is None else resize(alpha, **how).clip(0, 1)
+        elif scale is not None or size is not None:
             raise UsageError(f"scale and size are for super-resolution; these weights are for {self.weights.card.task}")
-        restored = shown.with_pixels(colors.restored(engine, shown.pixels, report, at_once), shown.alpha)
-        return restore_invisible(restored, picture)
+        else:
+            pixels = restore_invisible(colors.restored(engine, shown, report, at_once), picture)
+        return picture.with_pixels(pixels, alpha)
 
     def restore_planes(self, planes: Planes, progress: Callable[[float], None] | None = None) -> Planes:
         """Run the network alone; see :meth:`Engine.restore`."""

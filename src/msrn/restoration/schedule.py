@@ -65,26 +65,40 @@ def pictures_at_once(config: MSRNConfig, choice: Choice) -> int:
     return max(1, min(cores(), fitting)) if choice.backend == "openvino" else 1
 
 
-def batches_of(
-    config: MSRNConfig, count: int, height: int, width: int, tile: int, device: Device, choice: Choice
-) -> list[list[Piece]]:
-    """Return which tiles of ``count`` planes are computed together.
+def share_out(
+    config: MSRNConfig, planes: int, height: int, width: int, tile: int, device: Device, tuned: Tuned
+) -> tuple[int, list[list[Piece]]]:
+    """Return the side of the tiles, and which of them are computed together.
 
     A processor keeps one plane's tile in its caches, but no more; a GPU would rather have many at once.
+
+    Args:
+        config: the network's.
+        planes: how many there are, all of one size.
+        height: of each.
+        width: likewise.
+        tile: the side that is asked for; 0 chooses one.
+        device: where it is computed.
+        tuned: what computes it.
     """
-    on_gpu = device.type != "cpu"
-    parts = plan(height, width, tile, config.halo, config.unshuffle, uniform=on_gpu)
-    pieces = [(number, part) for number in range(count) for part in parts]
-    if not on_gpu:
-        return [[piece] for piece in pieces]
+    tile = tile or automatic_tile(config, height, width, device, tuned)
+    most = 0 if device.type == "cpu" else _tiles_at_once(config, height, width, tile, device, tuned.choice)
+    parts = plan(height, width, tile, config.halo, config.unshuffle, uniform=most > 0)
+    pieces = [(number, part) for number in range(planes) for part in parts]
+    if not most:
+        return tile, [[piece] for piece in pieces]
     alike: dict[tuple[int, int], list[Piece]] = {}
     for number, part in pieces:
         source = part.source
         alike.setdefault((source.bottom - source.top, source.right - source.left), []).append((number, part))
+    return tile, [group[k : k + most] for group in alike.values() for k in range(0, len(group), most)]
+
+
+def _tiles_at_once(config: MSRNConfig, height: int, width: int, tile: int, device: Device, choice: Choice) -> int:
+    """How many tiles a GPU should get at once."""
     fitting = budget(device) // pass_bytes(config, tile, choice, height, width)
     tiles = -(-height // tile) * -(-width // tile)
-    most = max(1, min(fitting, -(-tiles // _BATCHES)))
-    return [group[k : k + most] for group in alike.values() for k in range(0, len(group), most)]
+    return max(1, min(fitting, -(-tiles // _BATCHES)))
 
 
 def _read_length(length: int, tile: int, halo: int) -> int:
