@@ -97,7 +97,11 @@ def test_a_network_for_colours_is_trained_published_and_scored_in_colour(tmp_pat
     assert publish(named, tmp_path)[0].name.startswith("MSRN_M1R1C3S2_denoise-color-my_color-photos-")
     assert set(card.losses) == {"int8", "bf16"}
     scored = evaluate(
-        "denoise", 20, tmp_path / "images", methods.choose([str(path)], None, device="cpu")[0], color=True
+        "denoise",
+        20,
+        tmp_path / "images",
+        methods.choose([str(path)], None, device="cpu", precision="fp32")[0],
+        color=True,
     )
     assert card.scores["images"]["20"]["mean"] == pytest.approx(scored.mean.named(), abs=1e-3)
     assert Restorer(path, device="cpu")(images.read(tmp_path / "images" / "0.png")).pixels.shape == (3, 64, 64)
