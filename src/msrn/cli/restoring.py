@@ -315,10 +315,11 @@ def _work(
             progress=report.advance,
             done=report.done,
         )
-    except KeyboardInterrupt:
-        if plan.folder is not None or any(job.is_video for job in plan.jobs):
-            report.bar.say("msrn: interrupted; the same command goes on where this one was stopped")
-        raise
+    except KeyboardInterrupt as interruption:
+        if plan.folder is None and not any(job.is_video for job in plan.jobs):
+            raise
+        report.bar.say("msrn: interrupted; the same command goes on where this one was stopped")
+        raise SystemExit(130) from interruption
     except MSRNError as error:
         if error is not report.last_error:
             raise
