@@ -16,6 +16,7 @@ from cyclopts import App, CycloptsError, Parameter
 from msrn import __version__
 from msrn.cli.console import print_data, say
 from msrn.errors import MSRNError, UsageError
+from msrn.system.extras import explained
 
 COMMANDS = {
     "Photographs": {
@@ -119,6 +120,12 @@ def main() -> None:
     except MemoryError:
         say("msrn: error: there is not enough memory")
         sys.exit(1)
+    except ImportError as error:
+        needed = explained(error, f"msrn {sys.argv[1]}")
+        if needed is None:
+            raise
+        say(f"msrn: error: {needed}")
+        sys.exit(needed.exit_code)
     except MSRNError as error:
         say(f"msrn: error: {error}")
         sys.exit(error.exit_code)

@@ -22,6 +22,7 @@ from msrn.images.picture import FloatArray, Picture, to_uint8
 from msrn.network.weights import load
 from msrn.restoration.restorer import Restorer
 from msrn.restoration.tiles import plan
+from msrn.system.extras import missing
 from msrn.types import Range
 
 
@@ -133,7 +134,7 @@ class OnnxMethod:
         try:
             import onnxruntime  # pyright: ignore[reportMissingImports]
         except ImportError as error:
-            raise UsageError("ONNX files need onnxruntime: pip install 'msrn-pytorch[onnx]'") from error
+            raise missing("an ONNX file", "onnxruntime", "onnx") from error
         runtime: Any = onnxruntime
         try:
             self.session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

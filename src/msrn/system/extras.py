@@ -31,10 +31,10 @@ def missing(what: str, packages: str, extra: str) -> UsageError:
     return UsageError(f"{what} needs {packages}, which is not installed: {install_command(extra)}")
 
 
-def explained(error: ImportError) -> UsageError | None:
-    """Return what to say when an optional package could not be imported; None for any other module."""
+def explained(error: ImportError, what: str) -> UsageError | None:
+    """Return what to say when ``what`` could not import an optional package; None for any other module."""
     package = (error.name or "").partition(".")[0]
-    return missing("this", package, _EXTRAS[package]) if package in _EXTRAS else None
+    return missing(what, package, _EXTRAS[package]) if package in _EXTRAS else None
 
 
 def install_command(extra: str) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from msrn.errors import OutputError, UsageError
+from msrn.errors import OutputError
 from msrn.system.atomic import write_atomically
+from msrn.system.extras import missing
 from msrn.training.held_out import Example
 
 LOGGED_EVERY = 50
@@ -136,5 +137,5 @@ def _summary_writer(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard.writer import SummaryWriter
     except ImportError as error:
-        raise UsageError("--tensorboard needs `pip install 'msrn-pytorch[train]'`") from error
+        raise missing("--tensorboard", "tensorboard", "train") from error
     return SummaryWriter(str(folder), purge_step=step or None)  # which hides later events of an earlier attempt

@@ -5,7 +5,7 @@ from fractions import Fraction
 from importlib import import_module
 from typing import Any
 
-from msrn.errors import UsageError
+from msrn.system.extras import missing
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 """Output container by suffix; the same are read, and WebM, AVI and MPEG transport streams."""
@@ -76,4 +76,4 @@ def pyav() -> Any:
     try:
         return import_module("av")
     except ImportError as error:
-        raise UsageError("video needs PyAV: install msrn-pytorch[video]") from error
+        raise missing("video", "PyAV", "video") from error

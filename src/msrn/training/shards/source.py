@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from msrn import images
 from msrn.errors import ImageError, MSRNError, UsageError
 from msrn.system.atomic import reason, write_atomically
+from msrn.system.extras import missing
 from msrn.system.machine import cache_folder
 
 INDEX = "index.json"
@@ -144,7 +145,7 @@ def _open(where: str) -> Any:
         try:
             from aiohttp import ClientTimeout
         except ImportError as error:
-            raise UsageError("shards on the web need more: pip install 'msrn-pytorch[train]'") from error
+            raise missing("reading shards from the web", "aiohttp", "train") from error
         # A large shard may take as long as it likes, as long as something comes.
         timeout = ClientTimeout(total=None, sock_connect=_SECONDS, sock_read=_SECONDS)
         options["client_kwargs"] = {"timeout": timeout}
