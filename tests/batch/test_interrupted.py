@@ -18,7 +18,7 @@ from tests.helpers.networks import identity_weights
 
 from msrn.network.weights import save
 
-KILLS = int(os.environ.get("MSRN_KILLS", "6"))
+KILLS = int(os.environ.get("MSRN_KILLS", "4"))
 """``MSRN_KILLS=50`` for the long version."""
 
 

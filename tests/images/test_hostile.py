@@ -5,6 +5,7 @@
 
 import os
 import struct
+import time
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -144,3 +145,18 @@ def test_cut_and_spliced_files(decoder, data):
 def test_seeds_are_what_they_should_be(decoder):
     refused = [name for name, data in SEEDS.items() if not survives(decoder, data)]
     assert refused == ["jpeg-cmyk", "webp-animated"]
+
+
+def test_pages_are_refused_without_reading_them_all(decoder):
+    page = _saved(Image.new("L", (4, 4)), "TIFF")
+    (at,) = struct.unpack_from("<I", page, 4)
+    size = 2 + 12 * struct.unpack_from("<H", page, at)[0]
+    directory, content = page[at : at + size], bytearray(page)
+    for _ in range(100_000):  # each names the next one, which begins where it ends
+        struct.pack_into("<I", content, at + size, len(content))
+        at = len(content)
+        content += directory + bytes(4)
+    started = time.monotonic()
+    with pytest.raises(ImageError, match="at least 2 frames or pages"):
+        decoder.decode(bytes(content), Path("pages.tif"))
+    assert time.monotonic() - started < 5  # more than a minute otherwise

@@ -36,21 +36,18 @@ def test_freed_memory_is_used_again():
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_"),
     ],
 )
-def test_files_that_were_read_take_no_memory_of_a_control_group(limit, usage, stat, whole, monkeypatch):
+def test_files_that_were_read_take_no_memory_of_a_control_group(limit, usage, stat, whole):
     files = {limit: "1000", usage: "900", stat: f"anon 300\n{whole}inactive_file 500\n{whole}active_file 100\n"}
-    monkeypatch.setattr(machine, "_read", lambda path: files.get(path.removeprefix("/sys/fs/cgroup/"), ""))
-    assert machine.free_memory() == 700
+    assert machine.free_memory(lambda path: files.get(path.removeprefix("/sys/fs/cgroup/"), "")) == 700
 
 
 def test_cores_are_what_a_control_group_leaves(monkeypatch):
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
     for content, found in (("", 64), ("max 100000", 64), ("200000 100000", 2), ("150000 100000", 2), ("junk", 64)):
-        monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
-        monkeypatch.setattr(machine, "_read", lambda path, content=content: content)
-        assert machine.cores() == found
+        assert machine.cores(lambda path, content=content: content) == found
 
 
 def test_free_memory_is_known_where_there_is_no_proc(monkeypatch):
-    monkeypatch.setattr(machine, "_read", lambda path: "")
     told = SimpleNamespace(virtual_memory=lambda: SimpleNamespace(available=7 << 30))
     monkeypatch.setitem(sys.modules, "psutil", told)
-    assert machine.free_memory() == 7 << 30
+    assert machine.free_memory(lambda path: "") == 7 << 30

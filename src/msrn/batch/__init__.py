@@ -7,7 +7,7 @@ manifest in the output folder says what each output was made from, so that a sec
 
 from msrn.batch.forecast import JobForecast, forecast_batch
 from msrn.batch.outcome import Outcome
-from msrn.batch.output_folder import Output, claim
+from msrn.batch.output_folder import ClaimedOutput, claim
 from msrn.batch.plan import STDIO, Job, Plan, plan_outputs
 from msrn.batch.read_ahead import Limits
 from msrn.batch.restore import Existing, restore_files
@@ -15,12 +15,12 @@ from msrn.batch.store import Settings
 
 __all__ = [
     "STDIO",
+    "ClaimedOutput",
     "Existing",
     "Job",
     "JobForecast",
     "Limits",
     "Outcome",
-    "Output",
     "Plan",
     "Settings",
     "claim",

@@ -53,7 +53,7 @@ class Manifest:
         if row is None or row.settings != settings:
             return False
         try:
-            return row.made == digest_of(target) and row.source == digest_of(source)
+            return row.made == sha256_of(target) and row.source == sha256_of(source)
         except OSError:
             return False
 
@@ -84,7 +84,7 @@ def outputs_in(folder: Path) -> list[Path]:
     return [folder / row.output for row in _rows(folder / MANIFEST) if isinstance(row, Row)]
 
 
-def digest_of(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     """SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

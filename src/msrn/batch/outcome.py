@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from msrn.batch.output_folder import Output
+from msrn.batch.output_folder import ClaimedOutput
 from msrn.batch.plan import Job
 from msrn.errors import ImageError, MSRNError
 from msrn.images.picture import Picture
@@ -46,7 +46,7 @@ class Outcomes:
         done: called with each outcome.
     """
 
-    def __init__(self, output: Output, fail_fast: bool, done: Callable[[Outcome], None]) -> None:
+    def __init__(self, output: ClaimedOutput, fail_fast: bool, done: Callable[[Outcome], None]) -> None:
         self._output, self._fail_fast, self._done = output, fail_fast, done
         self._of: dict[Job, Outcome] = {}
 

@@ -14,7 +14,7 @@ from msrn.system.atomic import reason, sweep
 from msrn.system.locks import locked
 
 
-class Output:
+class ClaimedOutput:
     """An output folder's manifest and list of failures; a single file has neither."""
 
     def __init__(self, folder: Path | None) -> None:
@@ -47,7 +47,7 @@ class Output:
 
 
 @contextmanager
-def claim(plan: Plan) -> Generator[Output]:
+def claim(plan: Plan) -> Generator[ClaimedOutput]:
     """Make ready what a run will write to; within, no other run writes to the same folder.
 
     Proves that every folder can be written to, and removes what a killed run left half-written.
@@ -66,7 +66,7 @@ def claim(plan: Plan) -> Generator[Output]:
                     pass  # it could be written
             for folder in parents:
                 sweep(folder)
-            output = Output(plan.folder)
+            output = ClaimedOutput(plan.folder)
             output.prove()
         except (OSError, ValueError) as error:
             place = plan.folder or plan.jobs[0].target

@@ -99,27 +99,11 @@ def plan_outputs(
     """
     if extension is not None:
         extension = "." + extension.lower().removeprefix(".")
-        known = (*images.FORMATS, *video.CONTAINERS)
-        if extension not in known:
-            raise UsageError(f"the extension {extension!r} names no format written here ({', '.join(known)})")
-    if any(separator in suffix for separator in ("/", os.sep, "\0")):
-        raise UsageError(f"the suffix {suffix!r} must be a part of a name; folders are given with -o")
+    _check_names(suffix, extension)
     given = _without_outputs([path for name in inputs for path in _matches(name)], output)
-    one = len(given) == 1 and not given[0].is_dir()
     if output == STDIO:
-        if not one:
-            raise UsageError("standard output takes one image; name an output folder for more")
-        if _is_video(given[0]):
-            raise UsageError("a video cannot be written to standard output; name a file")
-        name = "stdout" + _extension(given[0], extension, default=".png")
-        return Plan((Job(given[0], Path(name), to_stdout=True),), None)
-    a_folder = _is_folder(output)
-    single = one and output.suffix.lower() in _formats(given[0]) and not a_folder
-    if one and not single and not a_folder and output.suffix.lower() in (*images.FORMATS, *video.SUFFIXES):
-        kind = ", ".join(_formats(given[0]))
-        raise UsageError(f"{given[0]} cannot be written as {output.suffix}, but as {kind}")
-    if one and not a_folder and output.suffix.lower() in _NOT_READ:
-        raise UsageError(f"{output.suffix} is not written here, but {', '.join(_formats(given[0]))} are")
+        return _plan_stdout(given, extension)
+    single = _is_one_file(given, output)
     jobs: dict[tuple[Path, Path], Job] = {}  # the same file is restored once, however often it is given
     notes = _Notes()
     for path in given:
@@ -131,11 +115,8 @@ def plan_outputs(
             name = relative.with_name(stem + suffix + _extension(source, extension))
             job = Job(source, output if single else output / name)
             jobs.setdefault((_resolved(source), job.target), job)
-    if not jobs and notes.videos_left_out:
-        count = len(notes.videos_left_out)
-        raise UsageError(f"no images in {given[0]}, but {count} videos; add --videos to restore them")
     if not jobs:
-        raise UsageError(f"{given[0]} holds only images of formats that are not read, such as {notes.not_read[0]}")
+        raise _nothing_to_do(given[0], notes)
     _check_distinct([*jobs.values()])
     return Plan(
         tuple(jobs.values()),
@@ -146,6 +127,51 @@ def plan_outputs(
         tuple(notes.unlisted),
         tuple(notes.made_before),
     )
+
+
+def _check_names(suffix: str, extension: str | None) -> None:
+    """Refuse what cannot be a part of an output's name."""
+    known = (*images.FORMATS, *video.CONTAINERS)
+    if extension is not None and extension not in known:
+        raise UsageError(f"the extension {extension!r} names no format written here ({', '.join(known)})")
+    if any(separator in suffix for separator in ("/", os.sep, "\0")):
+        raise UsageError(f"the suffix {suffix!r} must be a part of a name; folders are given with -o")
+
+
+def _plan_stdout(given: Sequence[Path], extension: str | None) -> Plan:
+    """The plan for one image that goes to standard output."""
+    if len(given) != 1 or given[0].is_dir():
+        raise UsageError("standard output takes one image; name an output folder for more")
+    if _is_video(given[0]):
+        raise UsageError("a video cannot be written to standard output; name a file")
+    name = "stdout" + _extension(given[0], extension, default=".png")
+    return Plan((Job(given[0], Path(name), to_stdout=True),), None)
+
+
+def _is_one_file(given: Sequence[Path], output: Path) -> bool:
+    """Whether the output is one file, and not a folder.
+
+    Raises:
+        UsageError: it is named like a file, but not like one that can be made of the input.
+    """
+    if _is_folder(output) or len(given) != 1 or given[0].is_dir():
+        return False
+    suffix, formats = output.suffix.lower(), _formats(given[0])
+    if suffix in formats:
+        return True
+    if suffix in (*images.FORMATS, *video.SUFFIXES):
+        raise UsageError(f"{given[0]} cannot be written as {output.suffix}, but as {', '.join(formats)}")
+    if suffix in _NOT_READ:
+        raise UsageError(f"{output.suffix} is not written here, but {', '.join(formats)} are")
+    return False
+
+
+def _nothing_to_do(folder: Path, notes: _Notes) -> UsageError:
+    if notes.videos_left_out:
+        return UsageError(
+            f"no images in {folder}, but {len(notes.videos_left_out)} videos; add --videos to restore them"
+        )
+    return UsageError(f"{folder} holds only images of formats that are not read, such as {notes.not_read[0]}")
 
 
 def _matches(given: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msrn import images
 from msrn.batch.outcome import Outcome, Outcomes, attempt, note_of
-from msrn.batch.output_folder import Output
+from msrn.batch.output_folder import ClaimedOutput
 from msrn.batch.plan import Job
 from msrn.batch.read_ahead import Limits, Loaded, reading
 from msrn.batch.store import Settings, Store
@@ -33,7 +33,7 @@ Existing = Literal["refuse", "skip", "overwrite"]
 
 def restore_files(
     jobs: Sequence[Job],
-    output: Output,
+    output: ClaimedOutput,
     restorer: "Restorer | Automatic",
     settings: Settings | None = None,
     *,
@@ -93,7 +93,7 @@ def restore_files(
 
 
 def _not_done_yet(
-    jobs: Sequence[Job], output: Output, digest: str, existing: Existing, outcomes: Outcomes
+    jobs: Sequence[Job], output: ClaimedOutput, digest: str, existing: Existing, outcomes: Outcomes
 ) -> list[Job]:
     """The jobs that are left when those are settled whose outputs exist, or can have no such name."""
     todo: list[Job] = []
@@ -120,7 +120,7 @@ def _not_done_yet(
     return todo
 
 
-def _record_choices(output: Output, restorer: "Restorer | Automatic") -> None:
+def _record_choices(output: ClaimedOutput, restorer: "Restorer | Automatic") -> None:
     """Note in the manifest what computes, for whoever goes on with this batch."""
     if output.manifest is not None:
         try:

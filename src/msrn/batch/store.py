@@ -8,7 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from msrn import __version__, images
-from msrn.batch.output_folder import Output
+from msrn.batch.output_folder import ClaimedOutput
 from msrn.batch.plan import Job
 from msrn.errors import OutputError
 from msrn.images.picture import Picture
@@ -42,7 +42,7 @@ class Settings:
 class Store:
     """What writes the outputs of a batch, and records them."""
 
-    output: Output
+    output: ClaimedOutput
     settings: Settings
     digest: str
     """The settings' digest."""

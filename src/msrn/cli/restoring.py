@@ -19,8 +19,7 @@ from msrn.errors import ImageError, MSRNError, UsageError
 from msrn.types import MAX_BYTES, MAX_FRAMES, MAX_PIXELS, MAX_SECONDS, Size, Subsampling, Task
 
 if TYPE_CHECKING:
-    from msrn.batch import Existing, Limits, Outcome, Plan, Settings
-    from msrn.batch import Output as ClaimedOutput
+    from msrn.batch import ClaimedOutput, Existing, Limits, Outcome, Plan, Settings
     from msrn.images.isolated import Decoder
     from msrn.restoration.automatic import Automatic
     from msrn.restoration.restorer import Restorer

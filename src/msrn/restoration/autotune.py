@@ -105,12 +105,13 @@ class Timing:
 
         Args:
             make: returns the backend of a choice, ready to run.
-            patience: seconds after which no other candidate is begun with.
+            patience: seconds that this may take; a candidate is expected to take as long as the slowest before it.
         """
-        started = time.perf_counter()
+        started, longest = time.perf_counter(), 0.0
         missing = [choice for choice in self.found if choice not in self.rates and choice not in self._broken]
         for choice in missing:
-            if time.perf_counter() - started > patience:
+            begun = time.perf_counter()
+            if begun - started + longest > patience:
                 break
             try:
                 self.rates[choice] = self._measured(make(choice), _SIDES)
@@ -119,6 +120,7 @@ class Timing:
             except Exception as error:  # whatever an optional package may throw; there is another candidate
                 logger.info("%s cannot be used: %s", choice, reason(error))
                 self._broken.add(choice)
+            longest = max(longest, time.perf_counter() - begun)
         if missing:
             self._keep()
 

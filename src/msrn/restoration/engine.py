@@ -83,17 +83,17 @@ class Engine:
         options = options or Options()
         self.weights, self.options, self.device = weights, options, named(options.device)
         backend, precision, card = options.backend, options.precision, weights.card
-        self._candidates = candidates(self.device, backend, precision, native(self.device, card.harmless))
+        able = candidates(self.device, backend, precision, native(self.device, card.harmless))
         if "int8" in precision and not card.ranges:
             raise UsageError(
                 f"{weights.name} has no 8-bit ranges: publish it with --data-root or use another precision"
             )
         begun = (begun_with or {}).get(weights.sha256)
-        if begun and len(self._candidates) > 1:
-            same = [choice for choice in self._candidates if str(choice) == begun]
-            if not same and backend == precision == "auto":
-                logger.warning("this batch was begun with %s, which is not available here; using another", begun)
-            self._candidates = same or self._candidates
+        same = [choice for choice in able if str(choice) == begun]
+        if begun and not same and backend == precision == "auto":
+            logger.warning("this batch was begun with %s, which is not available here; using another", begun)
+        # Other backends than the first have never been faster on a processor, and take seconds to load.
+        self._candidates = same or [choice for choice in able if choice.backend == able[0].backend]
         self._create, self._backends = make, dict[int, Backend]()
         self._making = threading.Lock()
         self._learnt = False
@@ -261,7 +261,10 @@ class Engine:
             if self._learnt or self.timing.complete or len(self._candidates) == 1:
                 return
             self._learnt = True
-        self.timing.learn(self._make, PATIENCE)
+        self.timing.learn(self._backend_of, PATIENCE)
+
+    def _backend_of(self, choice: Choice) -> Backend:
+        return self._backend(1) if choice == self.tuned.choice else self._make(choice)
 
 
 def _cut(planes: Planes, batch: list[Piece]) -> Planes:

@@ -4,6 +4,7 @@ import ctypes
 import os
 import platform
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
@@ -17,16 +18,24 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MSRN_CACHE") or platformdirs.user_cache_path("msrn"))
 
 
-def free_memory() -> int:
+def read_system(path: str) -> str:
+    """Read a file by which the system tells about itself; empty where there is none."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def free_memory(read: Callable[[str], str] = read_system) -> int:
     """Bytes a process may still take: what the system calls available, or what a control group leaves."""
-    free = [size for size in (_available(), _control_group()) if size is not None]
+    free = [size for size in (_available(read), _control_group(read)) if size is not None]
     return min(free, default=2 << 30)
 
 
-def cores() -> int:
+def cores(read: Callable[[str], str] = read_system) -> int:
     """How many cores this process may use, a control group's share rounded up."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota, _, period = _read("/sys/fs/cgroup/cpu.max").strip().partition(" ")
+    quota, _, period = read("/sys/fs/cgroup/cpu.max").strip().partition(" ")
     return min(allowed, -(-int(quota) // int(period))) if quota.isdigit() and period.isdigit() else allowed
 
 
@@ -55,7 +64,7 @@ def keep_freed_memory() -> None:
 @cache
 def instructions() -> frozenset[str]:
     """The names that the system has for what the processor can do; empty where it does not tell."""
-    for line in _read("/proc/cpuinfo").splitlines():
+    for line in read_system("/proc/cpuinfo").splitlines():
         if line.startswith(("flags", "Features")):  # x86, ARM
             return frozenset(line.partition(":")[2].split())
     return frozenset()
@@ -82,14 +91,14 @@ def kind() -> str:
 @cache
 def processor() -> str:
     """The processor's name, as the system has it."""
-    for line in _read("/proc/cpuinfo").splitlines():
+    for line in read_system("/proc/cpuinfo").splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
 
 
-def _available() -> int | None:
-    for line in _read("/proc/meminfo").splitlines():
+def _available(read: Callable[[str], str]) -> int | None:
+    for line in read("/proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     with suppress(ImportError):  # macOS and Windows, where it comes with the package
@@ -97,23 +106,16 @@ def _available() -> int | None:
     return None
 
 
-def _control_group() -> int | None:
+def _control_group(read: Callable[[str], str]) -> int | None:
     versions = [
         ("memory.max", "memory.current", "memory.stat", ""),  # version 2
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_"),  # version 1
     ]
     for limit, usage, stat, whole in versions:
-        most, used = _read(f"/sys/fs/cgroup/{limit}").strip(), _read(f"/sys/fs/cgroup/{usage}").strip()
+        most, used = read(f"/sys/fs/cgroup/{limit}").strip(), read(f"/sys/fs/cgroup/{usage}").strip()
         if most.isdigit() and used.isdigit():
             # Files that were read count as used, and are dropped as soon as somebody needs the memory.
-            counts = dict(line.split() for line in _read(f"/sys/fs/cgroup/{stat}").splitlines() if " " in line)
+            counts = dict(line.split() for line in read(f"/sys/fs/cgroup/{stat}").splitlines() if " " in line)
             files = sum(int(counts.get(f"{whole}{kind}_file", 0)) for kind in ("active", "inactive"))
             return max(0, int(most) - max(0, int(used) - files))
     return None
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError:
-        return ""
