@@ -56,15 +56,16 @@ def enlarged(engine: Engine, pixels: Pixels, how: dict[str, Any], report: Report
         report: called with the share done.
         at_once: see :meth:`Engine.restore`.
     """
-    alone = len(pixels) == 1 or engine.config.in_channels == 3
-    result = _together(engine, resize(pixels if alone else luminance(pixels), **how), report, at_once)
-    return result if alone else _with_chroma(result, pixels, how)
+    if len(pixels) == 1 or engine.config.in_channels == 3:
+        return _together(engine, resize(pixels, **how), report, at_once)
+    return _with_chroma(_together(engine, resize(luminance(pixels), **how), report, at_once), pixels, how)
 
 
 def _with_chroma(y: Planes, pixels: Pixels, how: dict[str, Any]) -> Pixels:
-    """RGB of a restored Y, ``(1, H, W)``, and the chroma of smaller pixels, enlarged plane by plane to spare memory."""
+    """RGB of a restored Y, ``(1, H, W)``, and of smaller pixels' chroma, which is enlarged a plane at a time."""
     result = np.zeros((3, *y.shape[1:]), dtype=np.float32)
     result[:1] = y
+    del y  # of everything as large as the result there is the result itself and one plane, never more
     for k in (1, 2):
         resize(plane_of_ycbcr(pixels, k), **how, onto=result[k : k + 1])
     ycbcr_becomes_rgb(result, "studio")
