@@ -26,11 +26,12 @@ HERE = Path(__file__).parents[2] / "src"
 WORK = """
 import json, sys, time
 from pathlib import Path
-from msrn import Restorer, files
+import msrn
+from msrn import Restorer
 restorer, times = Restorer("sr"), []
 for _ in range(int(sys.argv[3]) + 1):
     started = time.perf_counter()
-    files.write(restorer(files.read(Path(sys.argv[1])), scale=2), Path(sys.argv[2]))
+    msrn.write(restorer(msrn.read(Path(sys.argv[1])), scale=2), Path(sys.argv[2]))
     times.append(time.perf_counter() - started)
 print(json.dumps(times[1:]))
 """

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from tests.helpers.command import msrn
 from tests.helpers.networks import identity_weights
-from tests.restoration.test_diagnosis import clean  # noqa: F401 (a fixture)
 
 from msrn import images
 from msrn.batch import claim, plan_outputs, restore_files
@@ -55,7 +54,7 @@ def test_the_rules(sigma, quality, expected):
     assert tasks_for(Diagnosis(sigma, quality)) == expected
 
 
-def test_pictures_get_what_they_need(chooser, loaded, clean):  # noqa: F811
+def test_pictures_get_what_they_need(chooser, loaded, clean):
     noisy = GaussianNoise().apply(clean, 25, np.random.default_rng(0))
     for pixels, tasks, note in (
         (clean, [], r"no JPEG artifacts; noise σ [01]\..* left"),
@@ -95,7 +94,7 @@ def test_what_one_step_keeps_is_there_while_the_next_computes():
     assert Chain([], "").forecast(picture) == (0, 3 * picture.pixels.nbytes, {})
 
 
-def test_nothing_to_do_returns_the_picture_itself(chooser, clean):  # noqa: F811
+def test_nothing_to_do_returns_the_picture_itself(chooser, clean):
     picture = Picture(clean)
     assert chooser.settled(picture, None, None)(picture) is picture
 
@@ -107,7 +106,7 @@ def test_the_identity_names_all_that_decides(chooser, monkeypatch):
     assert chooser.identity != before
 
 
-def test_the_command_explains_itself(tmp_path, clean):  # noqa: F811
+def test_the_command_explains_itself(tmp_path, clean):
     noisy = GaussianNoise().apply(clean, 25, np.random.default_rng(0)).clip(0, 1)
     images.write(Picture(noisy), tmp_path / "in" / "noisy.png")
     images.write(Picture(clean), tmp_path / "in" / "clean.png")
@@ -144,7 +143,7 @@ def test_the_choices_of_all_tasks_are_named():
     assert set(chooser.choices) == {"jpeg", "denoise", "sr"}
 
 
-def test_in_python_it_is_called_like_a_restorer(chooser, clean):  # noqa: F811
+def test_in_python_it_is_called_like_a_restorer(chooser, clean):
     shares = []
     compressed = Picture(Jpeg().apply(clean, 20))
     chooser(compressed)
@@ -157,7 +156,7 @@ def test_in_python_it_is_called_like_a_restorer(chooser, clean):  # noqa: F811
         chooser(compressed, size=(4, 4))
 
 
-def test_only_what_is_needed_is_loaded(chooser, loaded, clean, tmp_path):  # noqa: F811
+def test_only_what_is_needed_is_loaded(chooser, loaded, clean, tmp_path):
     images.write(Picture(clean), tmp_path / "in.png")
     plan = plan_outputs([tmp_path / "in.png"], tmp_path / "out.png")
     with claim(plan) as output:
@@ -169,7 +168,7 @@ def test_only_what_is_needed_is_loaded(chooser, loaded, clean, tmp_path):  # noq
         without(Picture(clean), scale=2)
 
 
-def test_threads_share_what_is_loaded(loaded, clean):  # noqa: F811
+def test_threads_share_what_is_loaded(loaded, clean):
     def load(task):
         loaded.append(task)
         time.sleep(0.1)
@@ -181,7 +180,7 @@ def test_threads_share_what_is_loaded(loaded, clean):  # noqa: F811
     assert loaded == ["jpeg"]
 
 
-def test_weights_are_taken_for_their_tasks(tmp_path, clean):  # noqa: F811
+def test_weights_are_taken_for_their_tasks(tmp_path, clean):
     gray = Picture(Jpeg().apply(clean, 15)[:1])
     images.write(gray, tmp_path / "gray.png")
     images.write(Picture(np.repeat(gray.pixels, 3, axis=0)), tmp_path / "colours.png")

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from tests.helpers.networks import random_weights
 
+from msrn.errors import UsageError
 from msrn.images.picture import Picture
 from msrn.network.config import MSRNConfig
 from msrn.network.weights import load
 from msrn.restoration import autotune
 from msrn.restoration.autotune import Timing, Tuned
-from msrn.restoration.backends import Choice, Processor
-from msrn.restoration.engine import Engine
+from msrn.restoration.backends import Choice, Processor, create
+from msrn.restoration.engine import Engine, Options
 from msrn.restoration.restorer import Restorer
 from msrn.restoration.schedule import seconds_for_plane
 
@@ -109,10 +110,10 @@ def test_what_takes_a_second_is_timed_on_the_small_square_only():
     assert {side for choice, side in watch.looked if choice == SLOW} == {96}
 
 
-def test_a_forecast_times_what_was_chosen_on_more_sides(monkeypatch):
+def test_a_forecast_times_what_was_chosen_on_more_sides():
     one = timing(Watch())
     assert sorted(one.learn_sides(EXACT, EXACT).rates) == [96, 192, 384, 768]  # 1,536 would take over a second
-    assert sorted(timing().choose().rates) == [96, 192, 384, 768]
+    assert sorted(timing().rates[EXACT]) == [96, 192, 384, 768]
 
 
 @pytest.mark.parametrize(
@@ -124,6 +125,7 @@ def test_a_forecast_times_what_was_chosen_on_more_sides(monkeypatch):
         lambda text: "[" * 200_000,
         lambda text: text.replace("eager fp32", "fp32"),
         lambda text: text.replace('"rates"', '"speeds"'),
+        lambda text: text.replace('"broken"', '"whole"'),
         lambda text: json.dumps(json.loads(text) | {"rates": {"eager fp32": {"96": -1}}}),
         lambda text: json.dumps(json.loads(text) | {"rates": {"eager fp32": {}}}),
         lambda text: json.dumps(json.loads(text) | {"rates": {"eager fp32": {"96": "fast"}}}),
@@ -177,15 +179,62 @@ def test_the_forecast_adds_up_the_tiles_at_their_rates():
 
 
 def test_a_run_computes_with_what_it_began_with(cache):
-    """The first picture's engine times what else there is, and still goes on with its own choice."""
+    """An engine times what else there is only when asked to, and still goes on with its own choice."""
     planes = np.random.default_rng(0).random((1, 1, 40, 40), dtype=np.float32)
     first = Engine(load("sr"))
+    first.learn(9)  # it has not computed yet
     before = first.tuned.choice
     result = first.restore(planes)
+    assert not any(path.name.startswith("timing") for path in cache.iterdir())
+    first.learn(9)
     assert any(path.name.startswith("timing") for path in cache.iterdir())
     assert first.tuned.choice == before
     np.testing.assert_array_equal(first.restore(planes), result)
     assert Engine(load("sr")).tuned.why.startswith("seconds per megapixel")
+
+
+def test_what_cannot_be_used_here_is_replaced(caplog):
+    planes, made = np.full((1, 1, 20, 20), 0.5, np.float32), []
+
+    def make(choice, *how):
+        made.append(choice)
+        if choice.backend == "openvino":
+            raise RuntimeError("no such instruction")
+        return create(choice, *how)
+
+    engine = Engine(WEIGHTS, Options("cpu"), make=make)
+    assert engine.restore(planes).shape == planes.shape
+    assert made[0].backend == "openvino"
+    assert engine.tuned.choice == made[-1]
+    assert "no such instruction" in caplog.text
+    with pytest.raises(UsageError, match="cannot be used here"):
+        Engine(WEIGHTS, Options("cpu", "openvino"), make=make).restore(planes)
+
+
+def test_one_timed_candidate_says_nothing_of_the_others():
+    one = timing(Watch())
+    one.learn_sides(SLOW, SLOW)
+    assert one.choose() == Tuned(FAST, {}, "by the processor's instructions")
+
+
+def test_candidates_are_compared_on_squares_that_both_know():
+    watch = Watch(of={FAST: lambda side: 1e-7 if side <= 384 else 9e-7, EXACT: 2e-7, SLOW: 3e-7})
+    one = timing(watch)
+    one.learn(lambda choice: choice, patience=9)
+    one.learn_sides(FAST, FAST)
+    assert max(one.rates[FAST]) == 1536
+    assert one.choose().choice == FAST
+
+
+def test_broken_candidates_are_remembered():
+    def make(choice):
+        if choice == FAST:
+            raise RuntimeError("no such instruction")
+        return choice
+
+    timing(Watch()).learn(make, patience=9)
+    assert timing().complete
+    assert timing().choose().choice == EXACT
 
 
 def test_what_a_run_began_with_is_gone_on_with(caplog):

@@ -10,15 +10,6 @@ from msrn.images.resize import resize
 from msrn.restoration.diagnosis import diagnose, jpeg_quality, noise
 
 
-@pytest.fixture(scope="module")
-def clean():
-    """A picture with smooth places, edges and texture, ``(3, 160, 200)``."""
-    rng = np.random.default_rng(3)
-    y, x = np.mgrid[:160, :200].astype(np.float32)
-    shapes = 0.3 + 0.25 * (np.sin(x / 9) * np.cos(y / 13) > 0) + 0.1 * np.sin(x * y / 900)
-    return (shapes + 0.3 * resize(rng.random((3, 16, 20), np.float32) - 0.5, 10)).astype(np.float32).clip(0, 1)
-
-
 @pytest.mark.parametrize("sigma", [4, 10, 25, 50, 75])
 def test_noise_is_estimated_to_a_tenth(clean, sigma):
     gray = GaussianNoise().apply(clean[:1], sigma, np.random.default_rng(sigma))

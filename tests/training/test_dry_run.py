@@ -41,7 +41,7 @@ print(json.dumps({tag: [e.step for e in events.Scalars(tag)] for tag in tags["sc
 
 def test_without_tensorboard_the_extra_is_named(data_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", None)
-    with pytest.raises(Exception, match=r"msrn-pytorch\[train\]"):
+    with pytest.raises(Exception, match=r"python -m pip install .*\[train\]"):
         train(RECIPE, data_folder, tmp_path, tensorboard=True)
 
 

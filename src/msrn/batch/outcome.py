@@ -12,8 +12,7 @@ from msrn.images.picture import Picture
 from msrn.types import Size
 
 if TYPE_CHECKING:
-    from msrn.restoration.automatic import Chain
-    from msrn.restoration.restorer import Restorer
+    from msrn.restoration.restorer import PictureRestorer
 
 _HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Errors that every other file would meet as well."""
@@ -80,7 +79,7 @@ def attempt(job: Job, work: Callable[[], T]) -> T | Outcome:
         return Outcome(job, MSRNError(f"{job.source}: internal error, please report it: {error!r}"))
 
 
-def note_of(chosen: "Restorer | Chain", picture: Picture, size: Size | None) -> str:
+def note_of(chosen: "PictureRestorer", picture: Picture, size: Size | None) -> str:
     """Why this was chosen, and whether the proportions change: only a size with both sides can change them."""
     changed = 0.0
     if size and size[0] and size[1]:

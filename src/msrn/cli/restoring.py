@@ -4,7 +4,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -135,6 +135,8 @@ class CommonOptions:
     advanced: AdvancedOptions = AdvancedOptions()
 
 
+_PATIENCE = 1.0
+"""Seconds that a run may take at its end to time, for later ones, what else could have computed."""
 Output = Annotated[
     Path,
     Parameter(
@@ -263,6 +265,8 @@ def _restore(
         raise SystemExit(exit_code(failed, len(outcomes)))
     if plan.unlisted:
         raise SystemExit(ImageError.exit_code)
+    with suppress(KeyboardInterrupt):  # all results are written
+        restorer.learn(_PATIENCE)
 
 
 def _plan(inputs: Sequence[Path], output: Path, common: CommonOptions) -> "Plan":

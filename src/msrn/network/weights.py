@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -97,7 +98,7 @@ class Weights:
     """
 
     card: Card
-    arrays: Mapping[str, NDArray[Any]]
+    arrays: Mapping[str, NDArray[Any]] = field(repr=False)
     name: str
     sha256: str = ""
 
@@ -110,6 +111,14 @@ class Weights:
     def key(self) -> str:
         """What tells it from others: the SHA-256, or the name of what a program made."""
         return self.sha256 or self.name
+
+    @cached_property
+    def content(self) -> str:
+        """A digest of all that decides what is computed, whatever file it came from."""
+        hashing = hashlib.sha256(json.dumps([asdict(self.card.config), self.card.ranges], sort_keys=True).encode())
+        for name, array in sorted(self.arrays.items()):
+            hashing.update(name.encode() + array.tobytes())
+        return hashing.hexdigest()
 
     @property
     def storage(self) -> str:

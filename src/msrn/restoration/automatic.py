@@ -9,6 +9,7 @@ The rules, in the order they are applied (``scripts/benchmarks/diagnosis.py`` sh
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 from msrn.errors import UsageError
@@ -99,6 +100,12 @@ class Automatic:
             if engine not in self._told and logger.isEnabledFor(logging.INFO):
                 self._told.append(engine)
                 logger.info("%s", engine)
+
+    def learn(self, patience: float) -> None:
+        """Time what else could have computed, for later runs, within some seconds; see :meth:`Restorer.learn`."""
+        deadline = time.perf_counter() + patience
+        for restorer in self._loaded.values():
+            restorer.learn(deadline - time.perf_counter())
 
     def _of(self, task: Task) -> Restorer:
         with self._loading:

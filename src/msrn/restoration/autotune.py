@@ -39,8 +39,8 @@ Stopwatch = Callable[[Backend, MSRNConfig, int], float]
 """Returns the seconds that a backend takes for a square of a side."""
 _SIDES = (96, 384)
 """Squares that candidates are timed on; the larger one only where it takes less than a second."""
-_LARGEST = 1536
-"""Side up to which the chosen one is timed for forecasts."""
+_FORECAST_SIDES = (96, 192, 384, 768, 1536)
+"""Squares that the chosen one is timed on for forecasts, likewise."""
 _EVEN = 1.05
 """Of candidates that differ by less, the first is taken: what is expected to be the fastest."""
 _ROUNDS = 3
@@ -79,26 +79,28 @@ class Timing:
         self._name, self._stopwatch = weights.name, stopwatch or seconds_for_square
         self._key = _key(weights, device)
         self._path = cache_folder() / f"timing-{hashlib.sha256(json.dumps(self._key).encode()).hexdigest()[:16]}.json"
-        self.rates: dict[Choice, Rates] = _read(self._path, self._key)
-        self._broken: set[Choice] = set()
+        self.rates, self.broken = _read(self._path, self._key)
+        self._explored: set[Choice] = set()
 
     def choose(self) -> Tuned:
         """Return the fastest of the candidates that have been timed, or the likely fastest where none has."""
-        timed = [choice for choice in self.found if choice in self.rates]
-        if len(self.found) == 1 or not timed:
-            choice = self.found[0]
-            why = "nothing else to choose from" if len(self.found) == 1 else "by the processor's instructions"
-            return Tuned(choice, self.rates.get(choice, {}), why)
-        side = max(max(self.rates[choice]) for choice in timed)  # what was too slow for it counts as on a smaller one
-        times = {choice: Tuned(choice, self.rates[choice]).rate(side) for choice in timed}
-        choice = next(each for each in timed if times[each] <= _EVEN * min(times.values()))
-        spoken = ", ".join(f"{each} {times[each] * 1e6:.2f}" for each in sorted(times, key=times.__getitem__))
-        return Tuned(choice, self.rates[choice], f"seconds per megapixel: {spoken}")
+        able = [choice for choice in self.found if choice not in self.broken] or list(self.found)
+        timed = [choice for choice in able if choice in self.rates]
+        if len(able) == 1 or able[0] not in timed:
+            why = "nothing else to choose from" if len(able) == 1 else "by the processor's instructions"
+            return Tuned(able[0], self.rates.get(able[0], {}), why)
+        best = able[0]
+        for other in timed[1:]:
+            side = max(self.rates[best].keys() & self.rates[other].keys())
+            if _EVEN * self.rates[other][side] < self.rates[best][side]:
+                best = other
+        spoken = ", ".join(f"{each} {self.rates[each][max(self.rates[each])] * 1e6:.2f}" for each in timed)
+        return Tuned(best, self.rates[best], f"seconds per megapixel: {spoken}")
 
     @property
     def complete(self) -> bool:
         """Whether every candidate has been timed, or cannot be used."""
-        return all(choice in self.rates or choice in self._broken for choice in self.found)
+        return all(choice in self.rates or choice in self.broken for choice in self.found)
 
     def learn(self, make: Callable[[Choice], Backend], patience: float) -> None:
         """Time candidates that have not been timed yet, and keep the result for later runs.
@@ -108,47 +110,56 @@ class Timing:
             patience: seconds that this may take; a candidate is expected to take as long as the slowest before it.
         """
         started, longest = time.perf_counter(), 0.0
-        missing = [choice for choice in self.found if choice not in self.rates and choice not in self._broken]
+        missing = [choice for choice in self.found if choice not in self.rates and choice not in self.broken]
         for choice in missing:
             begun = time.perf_counter()
             if begun - started + longest > patience:
                 break
             try:
-                self.rates[choice] = self._measured(make(choice), _SIDES)
+                self.rates[choice] = self._measured(choice, make(choice), _SIDES, started + patience)
             except UsageError:
                 raise
             except Exception as error:  # whatever an optional package may throw; there is another candidate
                 logger.info("%s cannot be used: %s", choice, reason(error))
-                self._broken.add(choice)
+                self.broken.add(choice)
             longest = max(longest, time.perf_counter() - begun)
         if missing:
             self._keep()
 
     def learn_sides(self, choice: Choice, backend: Backend) -> Tuned:
         """Time one choice on squares of more sides, for forecasts; keep that, and return what is known."""
-        sides = [_SIDES[0]]
-        while 2 * sides[-1] <= _LARGEST and pass_bytes(self.config, 2 * sides[-1], choice) <= budget(self.device):
-            sides.append(2 * sides[-1])
         known = self.rates.get(choice, {})
-        if not set(sides[:2]) <= known.keys():
-            self.rates[choice] = known | self._measured(backend, sides)
+        if choice not in self._explored and len(known) <= len(_SIDES):
+            self._explored.add(choice)
+            self.rates[choice] = known | self._measured(choice, backend, _FORECAST_SIDES, math.inf)
             self._keep()
         return Tuned(choice, self.rates[choice], "timed now")
 
-    def _measured(self, backend: Backend, sides: Sequence[int]) -> Rates:
+    def _measured(self, choice: Choice, backend: Backend, sides: Sequence[int], deadline: float) -> Rates:
+        """Time squares, as long as there is time and memory for them; the smallest in any case."""
         rates: Rates = {}
         for side in sides:
             expected = rates[min(rates)] * side**2 if rates else 0.0
-            if expected > 1:
+            too_long = expected > 1 or time.perf_counter() + 2 * expected > deadline
+            if rates and (too_long or pass_bytes(self.config, side, choice) > budget(self.device)):
                 break
-            self._stopwatch(backend, self.config, side)  # starts threads and prepares this size
-            times = [self._stopwatch(backend, self.config, side) for _ in range(_ROUNDS if expected < 0.3 else 1)]
+            try:
+                times = [self._stopwatch(backend, self.config, side)]  # starts threads and prepares this size
+                for _ in range(_ROUNDS if expected < 0.3 else 1):
+                    if time.perf_counter() < deadline:
+                        times.append(self._stopwatch(backend, self.config, side))
+            except (RuntimeError, MemoryError) as error:
+                if not rates:
+                    raise
+                logger.info("no tiles of %d are timed: %s", side, reason(error))
+                break
             rates[side] = min(times) / side**2
         return rates
 
     def _keep(self) -> None:
         kept = {str(choice): rates for choice, rates in self.rates.items()}
-        data = json.dumps({"key": self._key, "rates": kept}, indent=1).encode()
+        broken = sorted(map(str, self.broken))
+        data = json.dumps({"key": self._key, "rates": kept, "broken": broken}, indent=1).encode()
         try:
             write_atomically(self._path, lambda file: file.write(data))
             logger.info("what was timed for %s is kept in %s", self._name, self._path)
@@ -166,7 +177,7 @@ def seconds_for_square(backend: Backend, config: MSRNConfig, side: int) -> float
 
 def _key(weights: Weights, device: Device) -> dict[str, Any]:
     return {
-        "format": 4,
+        "format": 5,
         "processor": processor(),
         "system": platform.platform(),
         "cores": cores(),
@@ -185,21 +196,27 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _read(path: Path, key: dict[str, Any]) -> dict[Choice, Rates]:
+def _read(path: Path, key: dict[str, Any]) -> tuple[dict[Choice, Rates], set[Choice]]:
     try:
         kept = json.loads(path.read_bytes())
         if kept["key"] != key:
             raise ValueError("it is from another machine or version")
         found: dict[Choice, Rates] = {}
         for name, rates in kept["rates"].items():
-            backend, precision = name.split(" ")
-            found[Choice(backend, precision)] = {int(side): float(rate) for side, rate in rates.items()}
+            found[_choice(name)] = {int(side): float(rate) for side, rate in rates.items()}
+        if not all(_SIDES[0] in rates for rates in found.values()):
+            raise ValueError("a side is missing")
         if not all(rates and all(0 < rate < math.inf for rate in rates.values()) for rates in found.values()):
             raise ValueError("its values make no sense")
         logger.info("the timing is of %s", path)
-        return found
+        return found, {_choice(name) for name in kept["broken"]}
     except FileNotFoundError:
-        return {}
+        return {}, set()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         logger.info("%s cannot be used (%s): timing again", path, reason(error))
-        return {}
+        return {}, set()
+
+
+def _choice(name: str) -> Choice:
+    backend, precision = name.split(" ")
+    return Choice(backend, precision)

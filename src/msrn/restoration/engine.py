@@ -19,6 +19,7 @@ from msrn.restoration.device import named
 from msrn.restoration.memory import Needs, memory
 from msrn.restoration.pixel_shuffle import in_turn, through
 from msrn.restoration.schedule import Piece, automatic_tile, pictures_at_once, seconds_for_plane, share_out
+from msrn.system.atomic import reason
 from msrn.system.lazy import once
 from msrn.types import BackendName, Precision
 
@@ -28,8 +29,6 @@ Report = Callable[[float], None]
 MakeBackend = Callable[[Choice, Graph, dict[str, float], Device, int], Backend]
 """See :func:`~msrn.restoration.backends.create`."""
 _SMALLEST_TILE = 32
-PATIENCE = 1.0
-"""Seconds that a run may take to time what it does not need itself, for the next one's choice."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +91,12 @@ class Engine:
         same = [choice for choice in able if str(choice) == begun]
         if begun and not same and backend == precision == "auto":
             logger.warning("this batch was begun with %s, which is not available here; using another", begun)
-        # Other backends than the first have never been faster on a processor, and take seconds to load.
+        # Other backends than the first have never been faster on a processor, and take seconds to load: they are for
+        # where it fails.
         self._candidates = same or [choice for choice in able if choice.backend == able[0].backend]
+        self._others = [choice for choice in able if choice not in self._candidates]
         self._create, self._backends = make, dict[int, Backend]()
         self._making = threading.Lock()
-        self._learnt = False
 
     @property
     def config(self) -> MSRNConfig:
@@ -125,7 +125,8 @@ class Engine:
 
     @once
     def _exact(self) -> Backend:
-        return self._create(Choice(self.tuned.choice.backend, "fp32"), self.graph, {}, self.device, 1)
+        backend = self.tuned.choice.backend
+        return self._make(Choice("eager" if backend == "compiled" else backend, "fp32"))
 
     def __str__(self) -> str:
         """What was chosen and why, for ``-v``."""
@@ -150,7 +151,7 @@ class Engine:
             passes: how many planes of that size go through the network.
         """
         timed = self.timing.learn_sides(self.tuned.choice, self._backend(1))
-        tile = self.options.tile or automatic_tile(self.config, height, width, self.device, self.tuned)
+        tile = self.options.tile or automatic_tile(self.config, height, width, self.device, timed)
         each = seconds_for_plane(self.config, height, width, tile, timed)
         peak, held = memory(self.config, channels, height, width, tile, timed.choice)
         return Needs(passes * (8 if self.options.tta else 1) * each, peak, {self.weights.key: held})
@@ -176,9 +177,16 @@ class Engine:
                 f"expected float32 (N, {self.config.in_channels}, H, W), got {planes.dtype} {planes.shape}"
             )
         report = report or silent
-        restored = self._averaged(planes, report, at_once) if self.options.tta else self._tiled(planes, report, at_once)
-        self._learn()
-        return restored
+        return self._averaged(planes, report, at_once) if self.options.tta else self._tiled(planes, report, at_once)
+
+    def learn(self, patience: float) -> None:
+        """Time what else could have computed, for later runs; does nothing if this engine has not computed.
+
+        Args:
+            patience: seconds that this may take. Call it when nothing else computes, and when results are safe.
+        """
+        if self._backends and len(self._candidates) > 1 and not self.timing.complete:
+            self.timing.learn(self._backend_of, patience)
 
     def _averaged(self, planes: Planes, report: Report, at_once: int) -> Planes:
         """The mean over the eight flips and rotations."""
@@ -243,25 +251,35 @@ class Engine:
 
     def _backend(self, at_once: int) -> Backend:
         with self._making:
-            if at_once not in self._backends:
-                self._backends[at_once] = self._make(self.tuned.choice, at_once)
+            while at_once not in self._backends:
+                try:
+                    self._backends[at_once] = self._make(self.tuned.choice, at_once)
+                except (UsageError, MemoryError):
+                    raise
+                except Exception as error:  # whatever an optional package may throw
+                    self._go_on_without(self.tuned.choice, error)
         return self._backends[at_once]
+
+    def _go_on_without(self, broken: Choice, error: Exception) -> None:
+        """Choose another candidate in place of one that cannot be used here.
+
+        Raises:
+            UsageError: there is none.
+        """
+        left = [choice for choice in (*self._candidates, *self._others) if choice not in {*self.timing.broken, broken}]
+        if not left:
+            raise UsageError(f"{broken} cannot be used here ({reason(error)}); try another --backend or --precision")
+        logger.warning("%s cannot be used here (%s): %s computes instead", broken, reason(error), left[0])
+        self.timing.broken.add(broken)
+        vars(self)["tuned"] = Tuned(left[0], why=f"{broken} cannot be used")
 
     def _make(self, choice: Choice, at_once: int = 1) -> Backend:
         return kept(
             choice,
-            self.weights.sha256,
+            self.weights.sha256 and self.weights.content,
             lambda: self._create(choice, self.graph, self.weights.card.ranges, self.device, at_once),
             at_once,
         )
-
-    def _learn(self) -> None:
-        """After the first picture: time what could have computed it, for later runs, for a second at most."""
-        with self._making:
-            if self._learnt or self.timing.complete or len(self._candidates) == 1:
-                return
-            self._learnt = True
-        self.timing.learn(self._backend_of, PATIENCE)
 
     def _backend_of(self, choice: Choice) -> Backend:
         return self._backend(1) if choice == self.tuned.choice else self._make(choice)

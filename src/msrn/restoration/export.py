@@ -19,7 +19,7 @@ TOLERANCE = 1e-4
 """Largest difference from the network, of values in [0, 1], on noise; fp32's own is a hundredth of it."""
 
 
-def export_onnx(weights: Weights, path: Path) -> float:
+def export_onnx(weights: Weights, path: Path, tolerance: float = TOLERANCE) -> float:
     """Write the network as ONNX: float32 ``image``, ``(N, C, H, W)`` with sides of any length, to ``restored``.
 
     The image is what the network sees: RGB for three channels, otherwise luminance, in the range that the file's
@@ -28,6 +28,7 @@ def export_onnx(weights: Weights, path: Path) -> float:
     Args:
         weights: to export.
         path: the file, ``.onnx``; one that exists is replaced.
+        tolerance: the largest difference from the network that is no fault.
 
     Returns:
         The largest difference from the network that was seen.
@@ -51,7 +52,7 @@ def export_onnx(weights: Weights, path: Path) -> float:
         entry.key, entry.value = name, value
     data: bytes = model.SerializeToString()
     difference = _difference(graph, data)
-    if not difference <= TOLERANCE:
+    if not difference <= tolerance:
         raise MSRNError(f"the export differs from {weights.name} by {difference:g}; please report it")
     write_atomically(path, lambda file: file.write(data))
     return difference

@@ -1,5 +1,6 @@
 """How much memory restoring takes, and how much it may."""
 
+import sys
 from typing import NamedTuple
 
 from msrn.network.config import MSRNConfig
@@ -81,4 +82,4 @@ def memory(config: MSRNConfig, channels: int, height: int, width: int, tile: int
 
 def runtime_bytes(choice: Choice) -> int:
     """What Python takes with the libraries that are needed, measured."""
-    return (160 if choice.backend in ("openvino", "onnx") else 320) << 20
+    return (160 if choice.backend in ("openvino", "onnx") and "torch" not in sys.modules else 320) << 20

@@ -5,6 +5,7 @@ another for pictures with colours. Alpha never enters a network: it is enlarged 
 otherwise returned as it came. Colours under full transparency do not bleed into visible ones (``transparency.py``).
 """
 
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -96,8 +97,10 @@ class Restorer:
         begun_with: Mapping[str, str] | None = None,
     ) -> None:
         options = Options(device, backend, precision, tile, tta, strength)
-        self.engine = Engine(weights if isinstance(weights, Weights) else load(weights), options, begun_with)
-        if for_color is None and str(weights).lower() in get_args(Task) and find(f"{weights}-color"):
+        loaded = weights if isinstance(weights, Weights) else load(weights)
+        self.engine = Engine(loaded, options, begun_with)
+        by_task = not isinstance(weights, Weights) and str(weights).lower() in get_args(Task)
+        if for_color is None and by_task and find(f"{weights}-color"):
             for_color = f"{weights}-color"
         self._load_color = partial(load, for_color) if for_color else None
         self._begun_with = begun_with
@@ -213,6 +216,12 @@ class Restorer:
         else:
             pixels = restore_invisible(colors.restored(engine, shown, report, at_once), picture)
         return picture.with_pixels(pixels, alpha)
+
+    def learn(self, patience: float) -> None:
+        """Time what else could have computed, for later runs, within some seconds; see :meth:`Engine.learn`."""
+        deadline = time.perf_counter() + patience
+        for engine in self.engines:
+            engine.learn(deadline - time.perf_counter())
 
     def restore_planes(self, planes: Planes, progress: Callable[[float], None] | None = None) -> Planes:
         """Run the network alone; see :meth:`Engine.restore`."""

@@ -36,10 +36,11 @@ def locked(folder: Path, message: str, error: type[MSRNError] = OutputError) -> 
     """
     from filelock import FileLock, Timeout  # here, as decoding processes start faster without
 
-    made_here = not folder.exists()
+    made_here = False
     lock = FileLock(folder / _NAME, timeout=0, thread_local=False, fallback_to_soft=False)
     try:
         try:
+            made_here = not folder.exists()
             folder.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except Timeout as held:

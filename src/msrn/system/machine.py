@@ -77,15 +77,15 @@ def has_bf16() -> bool:
 
 @cache
 def kind() -> str:
-    """Which of the kinds of processor that docs/speed.md compares this is, by its instructions."""
-    has = [name for name in ("amx_bf16", "avx512_bf16", "avx512_vnni", "avx512f", "avx2") if name in instructions()]
-    if "amx_bf16" in has:
-        return "kind A (bf16 tiles)"
-    if "avx512_bf16" in has:
-        return "kind D (AVX-512 with bf16 and VNNI, no tiles)"
-    if "avx512_vnni" in has:
-        return "kind B (AVX-512 VNNI, no bf16)"
-    return f"neither kind A, B nor D ({has[0] if has else platform.machine()})"
+    """What the processor has for networks, of the instructions that docs/speed.md compares."""
+    described = {
+        "amx_bf16": "matrix tiles with bf16 (AMX)",
+        "avx512_bf16": "AVX-512 with bf16 and VNNI, no matrix tiles",
+        "avx512_vnni": "AVX-512 VNNI without bf16",
+        "avx512f": "AVX-512 without VNNI",
+        "avx2": "AVX2",
+    }
+    return next((text for name, text in described.items() if name in instructions()), platform.machine())
 
 
 @cache

@@ -213,7 +213,7 @@ def _assemble(
 ) -> TrainingRun:
     device = setting.device
     network = network.to(device)
-    if device.type != "cpu" or "avx512f" in instructions():  # measured on kind D only
+    if device.type != "cpu" or "avx512f" in instructions():  # measured with AVX-512 bf16 only
         network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):

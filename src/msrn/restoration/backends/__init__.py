@@ -164,20 +164,20 @@ def create(choice: Choice, graph: Graph, ranges: dict[str, float], device: Devic
     return Torch(graph, choice.precision, str(device), compiled=choice.backend == "compiled")
 
 
-def kept(choice: Choice, sha256: str, build: Callable[[], Backend], at_once: int = 1) -> Backend:
+def kept(choice: Choice, content: str, build: Callable[[], Backend], at_once: int = 1) -> Backend:
     """Return the backend that ``build`` would create, from an earlier run's cache where there is one.
 
     Args:
         choice: what it is; OpenVINO's models can be kept.
-        sha256: of the weights file; empty where a program made them.
+        content: digest of the weights; empty where a program made them.
         build: calls :func:`create`.
         at_once: what it calls it with.
     """
-    if choice.backend != "openvino" or not sha256:
+    if choice.backend != "openvino" or not content:
         return build()
     from msrn.restoration.backends.cache import keep
 
-    return keep(choice, sha256, build, at_once)
+    return keep(choice, content, build, at_once)
 
 
 def installed(backend: str) -> bool:

@@ -20,12 +20,12 @@ from msrn.system.machine import cache_folder, processor
 logger = logging.getLogger(__name__)
 
 
-def keep(choice: Choice, sha256: str, build: Callable[[], Backend], at_once: int = 1) -> Backend:
+def keep(choice: Choice, content: str, build: Callable[[], Backend], at_once: int = 1) -> Backend:
     """Return a model from the cache, or build it and put it there.
 
     Args:
         choice: OpenVINO and a precision.
-        sha256: of the weights file.
+        content: digest of the weights.
         build: makes it.
         at_once: how many calls at a time it shares out the cores to; see ``backends.create``.
     """
@@ -35,7 +35,7 @@ def keep(choice: Choice, sha256: str, build: Callable[[], Backend], at_once: int
         "graph": _graph(),
         "precision": choice.precision,
         "apart": str(at_once),
-        "weights": sha256,
+        "weights": content,
     }
     path = cache_folder() / f"model-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.bin"
     try:
