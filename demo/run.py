@@ -15,7 +15,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 import msrn
 from msrn.evaluation.metrics import psnr
-from msrn.images import degradations
+from msrn.images.degradations import GaussianNoise
+from msrn.images.picture import to_uint8
+from msrn.images.resize import multiple_of, resize
 
 PHOTOGRAPHS = Path(__file__).parent / "photographs"
 # photograph, task, level, what to call it, corner of the crop on the sheet (as shares of height and width)
@@ -41,14 +43,14 @@ def restore(out: Path, case: tuple[str, str, float, str, tuple[float, float]], w
     restorer = msrn.Restorer(weights)
     bad_path, good_path = out / f"{name}_degraded.png", out / f"{name}_restored.png"
     if task == "sr":
-        clean = clean.with_pixels(degradations.multiple_of(clean.pixels, int(level)))
-        msrn.write(clean.with_pixels(degradations.resize(clean.pixels, 1 / level)), bad_path)
+        clean = clean.with_pixels(multiple_of(clean.pixels, int(level)))
+        msrn.write(clean.with_pixels(resize(clean.pixels, 1 / level)), bad_path)
     elif task == "denoise":
-        noisy = degradations.GaussianNoise().apply(clean.pixels, level, np.random.default_rng(0))
+        noisy = GaussianNoise().apply(clean.pixels, level, np.random.default_rng(0))
         msrn.write(clean.with_pixels(noisy), bad_path)
     else:
         bad_path = bad_path.with_suffix(".jpg")
-        pixels = degradations.to_uint8(clean.pixels)
+        pixels = to_uint8(clean.pixels)
         bad_path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.moveaxis(pixels, 0, -1)).save(bad_path, quality=int(level))
     started = time.perf_counter()
@@ -57,7 +59,7 @@ def restore(out: Path, case: tuple[str, str, float, str, tuple[float, float]], w
     msrn.write(restored, good_path)
     bad, good = msrn.read(bad_path).pixels, msrn.read(good_path).pixels
     if task == "sr":  # what enlarging without the network gives
-        bad = degradations.resize(bad, level).clip(0, 1)
+        bad = resize(bad, level).clip(0, 1)
     scores = [psnr(image * 255, clean.pixels * 255) for image in (bad, good)]
     print(f"{name:<10} {title:<17} {scores[0]:6.2f} dB -> {scores[1]:6.2f} dB   ({seconds:.1f} s)  {good_path}")
     return {"title": title, "corner": corner, "images": [bad, good, clean.pixels], "scores": scores}
@@ -88,7 +90,7 @@ def sheet(rows: list[dict]) -> Image.Image:
 
 def _crop(pixels: np.ndarray, corner: tuple[float, float]) -> Image.Image:
     top, left = (int(share * length) for share, length in zip(corner, pixels.shape[1:], strict=True))
-    part = degradations.to_uint8(pixels[:, top : top + CROP, left : left + CROP])
+    part = to_uint8(pixels[:, top : top + CROP, left : left + CROP])
     image = Image.fromarray(np.moveaxis(part, 0, -1))
     return image.resize((CROP * ZOOM, CROP * ZOOM), Image.Resampling.NEAREST)
 

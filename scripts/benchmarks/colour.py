@@ -13,9 +13,11 @@ import numpy as np
 
 import msrn
 from msrn.evaluation.metrics import psnr
-from msrn.images import degradations
 from msrn.images.color import rgb_to_ycbcr, ycbcr_to_rgb
+from msrn.images.degradations import degradation_for
 from msrn.images.folder import list_images, load_plane
+from msrn.images.picture import to_uint8
+from msrn.images.resize import multiple_of, resize
 from msrn.training.patches import off_grid, split
 from msrn.types import Range
 
@@ -38,9 +40,9 @@ def planes(color_range: Range, restored: tuple[int, ...]) -> Method:
 def half_chroma(restorer: msrn.Restorer, image: Image) -> Image:
     """Restore Y as it is, Cb and Cr at half resolution, where 4:2:0 has its blocks, adding only what changed."""
     ycbcr = rgb_to_ycbcr(image, "full")
-    small = degradations.resize(ycbcr[1:], 0.5)
+    small = resize(ycbcr[1:], 0.5)
     change = restorer.restore_planes(small[:, None])[:, 0] - small
-    ycbcr[1:] += degradations.resize(change, size=image.shape[1:])
+    ycbcr[1:] += resize(change, size=image.shape[1:])
     ycbcr[:1] = restorer.restore_planes(ycbcr[None, :1])[0]
     return ycbcr_to_rgb(ycbcr, "full")
 
@@ -72,10 +74,10 @@ CASES = [("sr", 2), ("sr", 4), ("denoise", 15), ("denoise", 30), ("denoise", 50)
 def degraded(task: str, clean: Image, level: float, rng: np.random.Generator) -> Image:
     """As a user's 8-bit file would hold it."""
     if task == "sr":
-        low = degradations.to_uint8(degradations.resize(clean, 1 / level)) / np.float32(255)
-        return degradations.resize(low, size=clean.shape[1:])
-    image = degradations.degradation_for(task).apply(clean, level, rng)
-    return degradations.to_uint8(image) / np.float32(255)
+        low = to_uint8(resize(clean, 1 / level)) / np.float32(255)
+        return resize(low, size=clean.shape[1:])
+    image = degradation_for(task).apply(clean, level, rng)
+    return to_uint8(image) / np.float32(255)
 
 
 def main() -> None:
@@ -97,7 +99,7 @@ def main() -> None:
             if task == "jpeg":
                 clean = off_grid(clean, index)
             top, left = (max(0, (length - SIDE) // 2) for length in clean.shape[1:])
-            clean = degradations.multiple_of(clean[:, top : top + SIDE, left : left + SIDE], 4)
+            clean = multiple_of(clean[:, top : top + SIDE, left : left + SIDE], 4)
             bad = degraded(task, clean, level, np.random.default_rng(index))
             scores["degraded"].append(psnr(bad, clean, 1))
             for name, method in METHODS.items():

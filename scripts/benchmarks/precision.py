@@ -41,8 +41,7 @@ def main() -> None:
         loaded = weights.load(entry.name)
         automatic = Restorer(loaded, device="cpu").tuned.choice
         methods = [WeightsMethod(Restorer(loaded, device="cpu", backend=b, precision=p)) for b, p in COMPUTED]
-        halved = weights.load(entry.name)
-        weights.halve(halved.network)
+        halved = weights.halve(loaded)
         methods.append(WeightsMethod(Restorer(halved, device="cpu", backend="eager", precision="fp32")))
         folder, levels = CASES[entry.kind]
         for level in levels:
