@@ -6,6 +6,7 @@ import math
 import pickle
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -226,3 +227,13 @@ def test_int8_and_bf16_together_cost_what_both_cost(int8, bf16, cost):
     card = replace(card_of("sr", CONFIG), losses={"int8": int8, "bf16": bf16})
     assert card.cost("int8-bf16") == pytest.approx(cost)
     assert ("int8-bf16" in card.harmless) == (cost <= 0.02)
+
+
+def test_weights_are_halved_where_float16_holds_them():
+    whole = weights_of(random_network(CONFIG), "sr")
+    halved = weights.halve(whole)
+    assert halved is not whole
+    assert weights.halve(halved) is halved
+    wide = {**whole.arrays, "extract.weight": np.full_like(whole.arrays["extract.weight"], 70_000)}
+    with pytest.raises(WeightsError, match=r"extract\.weight .* too large for float16"):
+        weights.halve(replace(whole, arrays=wide))

@@ -182,3 +182,9 @@ def test_headings_that_links_point_at_exist():
             there = (page.parent / path if path else page).read_text(encoding="utf-8")
             headings = [re.sub(r"[^\w -]", "", line.lower()) for line in re.findall(r"^#+ (.+)$", there, re.MULTILINE)]
             assert anchor in [heading.replace(" ", "-") for heading in headings], f"{page.name}: {path}#{anchor}"
+
+
+def test_the_demonstration_runs(tmp_path):
+    process = subprocess.run([sys.executable, ROOT / "demo" / "run.py", tmp_path], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert (tmp_path / "comparison.png").is_file()
