@@ -7,7 +7,7 @@ from PIL import Image
 
 from msrn.errors import ImageError, UsageError
 from msrn.images.degradations import Bicubic, GaussianNoise, Jpeg
-from msrn.images.folder import list_images, load_plane
+from msrn.images.folder import list_images
 from msrn.images.picture import to_uint8
 from msrn.images.resize import resize
 from msrn.training.loader import load_material
@@ -211,23 +211,6 @@ def test_images_smaller_than_patch_and_context_are_left_out_or_refused():
         PatchSampler([np.zeros((1, 20, 20), np.uint8)], Bicubic(), 16, 0)
 
 
-def test_listing_is_sorted_and_refuses_what_is_not_there(tmp_path):
-    for name in ("b.png", "d.png", "a.JPG", "c.tif", "e.png", "notes.txt"):
-        (tmp_path / name).touch()
-    (tmp_path / "._a.jpg").touch()  # a Macintosh's
-    other = tmp_path / "folder.png"
-    other.mkdir()
-    (other / "0.bmp").touch()
-    found = ["a.JPG", "b.png", "c.tif", "d.png", "e.png"]
-    assert [path.name for path in list_images([tmp_path, other])] == [*found, "0.bmp"]
-    assert [path.name for path in list_images([tmp_path], nested=True)] == [*found, "0.bmp"]
-    with pytest.raises(UsageError, match="nowhere"):
-        list_images([tmp_path / "nowhere"])
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="no images"):
-        list_images([tmp_path / "empty"])
-
-
 def test_the_held_out_part_is_stable_and_apart(tmp_path):
     paths = [tmp_path / str(i) for i in range(45)]
     training, held_out = map(list, split(paths, 20))
@@ -238,18 +221,6 @@ def test_the_held_out_part_is_stable_and_apart(tmp_path):
     assert tuple(map(list, split(paths[:2], 20))) == ([paths[0]], [paths[1]])
     with pytest.raises(UsageError, match="one image is not enough"):
         split(paths[:1], 20)
-
-
-def test_planes_are_gray_as_they_are_and_colour_as_asked(tmp_path):
-    gray, color = tmp_path / "gray.png", tmp_path / "color.png"
-    Image.fromarray(np.full((5, 6), 200, np.uint8)).save(gray)
-    Image.new("RGB", (6, 5), (255, 255, 255)).save(color)
-    assert load_plane(gray, 1, "studio")[0, 0, 0] == 200
-    assert load_plane(gray, 3, "studio").shape == (3, 5, 6)
-    assert load_plane(color, 1, "studio")[0, 0, 0] == 235
-    assert load_plane(color, 1, "full")[0, 0, 0] == 255
-    with pytest.raises(ImageError, match=r"missing\.png"):
-        load_plane(tmp_path / "missing.png", 1, "full")
 
 
 def test_a_pack_comes_back_and_other_files_are_refused(tmp_path):
