@@ -11,8 +11,8 @@ from PIL import ExifTags, Image, PngImagePlugin
 from tests.helpers.files import IPTC, SUFFIXES, XMP, exif_of, picture, rng
 
 from msrn import images
-from msrn.images.metadata import png_chunk, says_unusual_colors
 from msrn.images.picture import Metadata, Picture
+from msrn.images.png import png_chunk, says_unusual_colors
 
 NAME = "© Müller".encode()
 PIXELS = rng().random((3, 6, 8), dtype=np.float32)

@@ -7,9 +7,10 @@ Written: the same formats, chosen by suffix, rounded and clipped once, under a t
 everything is on disk. PNG and TIFF keep 16 bits; JPEG is 4:4:4 unless told otherwise.
 """
 
-from msrn.images.decode import decode, read, read_bytes, read_stream
+from msrn.images.decode import decode, read
 from msrn.images.encode import SUBSAMPLINGS, check_output, get_ready, prepare, write
 from msrn.images.formats import FORMATS
+from msrn.images.source import read_bytes, read_stream
 from msrn.types import MAX_BYTES, MAX_PIXELS
 
 __all__ = [

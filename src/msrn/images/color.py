@@ -40,19 +40,30 @@ _INVERSE = {name: (np.linalg.inv(matrix).astype(np.float64), offset) for name, (
 
 
 def rgb_to_ycbcr(rgb: FloatArray, color_range: Range = "studio") -> FloatArray:
-    """Convert RGB to YCbCr: ``(3, H, W)`` in [0, 1] to ``(3, H, W)`` in [0, 1]."""
+    """YCbCr of RGB, both in [0, 1]."""
+    return _mix(rgb, *_FORWARD[color_range])
+
+
+def plane_of_ycbcr(rgb: FloatArray, index: int, color_range: Range = "studio") -> FloatArray:
+    """Y, Cb or Cr alone: ``(3, H, W)`` to ``(1, H, W)``."""
     matrix, offset = _FORWARD[color_range]
-    _check(rgb)
-    out = _mix(rgb, matrix)
-    out += offset.astype(rgb.dtype)[:, None, None]
-    return out
+    return _mix(rgb, matrix[index : index + 1], offset[index : index + 1])
+
+
+def luminance(rgb: FloatArray, color_range: Range = "studio") -> FloatArray:
+    """Y of RGB: ``(3, H, W)`` to ``(1, H, W)``."""
+    return plane_of_ycbcr(rgb, 0, color_range)
+
+
+def luminance_uint8(rgb: NDArray[np.uint8], color_range: Range = "studio") -> NDArray[np.uint8]:
+    """Y of 8-bit RGB ``(3, H, W)`` as MATLAB has it: computed in double, rounded to ``uint8`` ``(1, H, W)``."""
+    return np.rint(luminance(rgb.astype(np.float64) / 255, color_range) * 255).clip(0, 255).astype(np.uint8)
 
 
 def ycbcr_to_rgb(ycbcr: FloatArray, color_range: Range = "studio") -> FloatArray:
-    """Convert YCbCr back to RGB, not clipped: colours outside RGB come out beyond [0, 1]."""
+    """RGB of YCbCr, not clipped: colours outside RGB come out beyond [0, 1]."""
     matrix, offset = _INVERSE[color_range]
-    _check(ycbcr)
-    return _mix(ycbcr - offset.astype(ycbcr.dtype)[:, None, None], matrix)
+    return _mix(_checked(ycbcr) - offset.astype(ycbcr.dtype)[:, None, None], matrix)
 
 
 def ycbcr_becomes_rgb(planes: FloatArray, color_range: Range) -> None:
@@ -61,37 +72,19 @@ def ycbcr_becomes_rgb(planes: FloatArray, color_range: Range) -> None:
         planes[:, top : top + 64] = ycbcr_to_rgb(planes[:, top : top + 64], color_range)
 
 
-def luminance(rgb: FloatArray, color_range: Range = "studio") -> FloatArray:
-    """Return only Y of RGB: ``(3, H, W)`` to ``(1, H, W)``."""
-    return plane_of_ycbcr(rgb, 0, color_range)
-
-
-def plane_of_ycbcr(rgb: FloatArray, index: int, color_range: Range = "studio") -> FloatArray:
-    """Return Y, Cb or Cr alone: ``(3, H, W)`` to ``(1, H, W)``."""
-    matrix, offset = (of_all[index : index + 1] for of_all in _FORWARD[color_range])
-    _check(rgb)
-    out = _mix(rgb, matrix)
-    out += offset.astype(rgb.dtype)[:, None, None]
-    return out
-
-
-def luminance_uint8(rgb: NDArray[np.uint8], color_range: Range = "studio") -> NDArray[np.uint8]:
-    """Return Y of 8-bit RGB ``(3, H, W)`` as MATLAB does: computed in double, rounded to ``uint8`` ``(1, H, W)``."""
-    y = luminance(rgb.astype(np.float64) / 255, color_range)
-    return np.rint(y * 255).clip(0, 255).astype(np.uint8)
-
-
-def _mix(planes: FloatArray, matrix: NDArray[np.float64]) -> FloatArray:
+def _mix(planes: FloatArray, matrix: NDArray[np.float64], offset: NDArray[np.float64] | None = None) -> FloatArray:
     """Multiply the channel axis by ``matrix`` plane by plane, which needs no transposed copy of the image."""
-    weights = matrix.astype(planes.dtype)
-    out = np.empty((len(weights), *planes.shape[1:]), dtype=planes.dtype)
-    for index, row in enumerate(weights):
+    out = np.empty((len(matrix), *_checked(planes).shape[1:]), dtype=planes.dtype)
+    for index, row in enumerate(matrix.astype(planes.dtype)):
         np.multiply(planes[0], row[0], out=out[index])
         out[index] += planes[1] * row[1]
         out[index] += planes[2] * row[2]
+    if offset is not None:
+        out += offset.astype(planes.dtype)[:, None, None]
     return out
 
 
-def _check(planes: FloatArray) -> None:
+def _checked(planes: FloatArray) -> FloatArray:
     if planes.ndim != 3 or planes.shape[0] != 3:
         raise UsageError(f"expected three channels as (3, H, W), got an array of shape {planes.shape}")
+    return planes

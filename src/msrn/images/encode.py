@@ -1,36 +1,20 @@
 """A picture becomes a file once: rounded and clipped, all on disk before it gets its name."""
 
 import logging
-import struct
-import sys
-import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
-from itertools import accumulate
 from pathlib import Path
-from typing import Any, BinaryIO, cast, get_args
+from typing import Any, BinaryIO, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import ExifTags, Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from PIL import Image
 
 from msrn.errors import UsageError
 from msrn.images.formats import FORMATS, MAX_METADATA
-from msrn.images.metadata import (
-    IPTC_TAG,
-    XMP_TAG,
-    comment_in_png,
-    directory_of,
-    exif_of_dpi,
-    iptc_in_jpeg,
-    iptc_in_png,
-    png_chunk,
-    says_unusual_colors,
-    usable_dpi,
-)
+from msrn.images.metadata import exif_of_dpi, iptc_in_jpeg, usable_dpi
 from msrn.images.picture import Metadata, Picture, check_picture
+from msrn.images.png import encode_png, says_unusual_colors
+from msrn.images.tiff import encode_tiff
 from msrn.system.atomic import write_atomically
 from msrn.types import Subsampling
 
@@ -43,9 +27,6 @@ _LARGEST = {
     "WEBP": {"iptc": 0},
     "BMP": {"icc_profile": 0, "exif": 0, "xmp": 0, "iptc": 0},
 }
-_XMP_HEAD = b"XML:com.adobe.xmp" + bytes(5)  # in PNG: keyword, not compressed, no language
-_FILTER_UP = 2  # in PNG
-_LONGEST_CHUNK = 1 << 24  # PNG allows 2 GiB, but each is put together in memory
 SUBSAMPLINGS: tuple[str, ...] = get_args(Subsampling)
 
 
@@ -108,10 +89,9 @@ def prepare(
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     kept = Metadata(bits) if strip_metadata else _fitting(picture, file_format, path)
-    if file_format == "TIFF":
-        return lambda file: _encode_tiff(file, samples, kept)
-    if file_format == "PNG":
-        return lambda file: _encode_png(file, samples, kept)
+    if file_format in ("PNG", "TIFF"):
+        encode = encode_png if file_format == "PNG" else encode_tiff
+        return lambda file: encode(file, samples, kept)
     # Each format takes of these what it knows: exact keeps WebP's colours under full transparency. Not JPEG's
     # "optimize": Pillow then guesses how large the file gets, and fails on noise at high quality.
     options = {"quality": quality, "subsampling": subsampling, "lossless": quality == 100, "exact": True}
@@ -150,69 +130,3 @@ def _format_of(path: Path) -> str:
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"{path}: the suffix {path.suffix!r} names no format written here ({', '.join(FORMATS)})")
     return FORMATS[path.suffix.lower()]
-
-
-def _encode_png(file: BinaryIO, samples: NDArray[Any], kept: Metadata) -> None:
-    """Each row less the one above it, deflated by libdeflate: half the time and no more bytes than libpng's quickest
-    level, and encoding competes with the network. (Pillow has no 16-bit colour.)"""
-    from imagecodecs import deflate_encode
-
-    height, width, channels = *samples.shape[:2], 1 if samples.ndim == 2 else samples.shape[2]
-    big_endian = samples if samples.itemsize == 1 else samples.astype(">u2")
-    rows = np.ascontiguousarray(big_endian).view(np.uint8).reshape(height, -1)
-    filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
-    filtered[:, 0] = _FILTER_UP
-    filtered[0, 1:] = rows[0]
-    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    color = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-    file.write(b"\x89PNG\r\n\x1a\n")
-    file.write(png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8 * samples.itemsize, color, 0, 0, 0)))
-    file.write(kept.png_chunks or b"")
-    if kept.icc_profile:
-        file.write(png_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(kept.icc_profile)))
-    if kept.dpi:
-        pixels_per_meter = (round(value / 0.0254) for value in kept.dpi)
-        file.write(png_chunk(b"pHYs", struct.pack(">IIB", *pixels_per_meter, 1)))
-    if kept.exif:
-        file.write(png_chunk(b"eXIf", kept.exif.removeprefix(b"Exif\0\0")))
-    if kept.xmp:
-        file.write(png_chunk(b"iTXt", _XMP_HEAD + kept.xmp))
-    if kept.iptc:
-        file.write(png_chunk(b"tEXt", iptc_in_png(kept.iptc)))
-    if kept.comment:
-        file.write(comment_in_png(kept.comment))
-    data = memoryview(deflate_encode(cast(Any, filtered), level=1, raw=False))
-    for start in range(0, len(data), _LONGEST_CHUNK):
-        file.write(png_chunk(b"IDAT", data[start : start + _LONGEST_CHUNK]))
-    file.write(png_chunk(b"IEND", b""))
-
-
-def _encode_tiff(file: BinaryIO, samples: NDArray[Any], kept: Metadata) -> None:
-    """Strips of about 1 MiB, deflated. (Pillow writes no 16-bit colour, tifffile no EXIF directories.)"""
-    height, width, channels = *samples.shape[:2], 1 if samples.ndim == 2 else samples.shape[2]
-    rows = max(1, 2**20 // samples[0].nbytes)
-    strips = [zlib.compress(samples[y : y + rows].tobytes()) for y in range(0, height, rows)]
-    sizes = [len(strip) for strip in strips]
-    tag = ExifTags.Base
-    fields: dict[int, Any] = {tag.ImageWidth: width, tag.ImageLength: height, tag.SamplesPerPixel: channels}
-    fields |= {tag.BitsPerSample: (samples.itemsize * 8,) * channels, tag.PlanarConfiguration: 1}
-    fields |= {tag.Compression: 8, tag.PhotometricInterpretation: 2 if channels >= 3 else 1}  # RGB, black is zero
-    fields |= {tag.RowsPerStrip: rows, tag.StripByteCounts: tuple(sizes)}
-    fields |= {tag.StripOffsets: (0, *accumulate(sizes[:-1]))}  # from the directory's end
-    if channels in (2, 4):
-        fields[tag.ExtraSamples] = 2  # alpha that does not multiply the colours
-    if kept.dpi:
-        fields |= {tag.XResolution: kept.dpi[0], tag.YResolution: kept.dpi[1], tag.ResolutionUnit: 2}  # inch
-    if kept.icc_profile:
-        fields[tag.InterColorProfile] = kept.icc_profile
-    if kept.xmp:
-        fields[XMP_TAG] = kept.xmp
-    if kept.iptc:
-        fields[IPTC_TAG] = kept.iptc
-    directory = ImageFileDirectory_v2(prefix=b"II" if sys.byteorder == "little" else b"MM")
-    directory.tagtype[tag.StripOffsets] = 4  # 32 bits, though they are small before they are moved
-    directory.tagtype |= {XMP_TAG: 1, IPTC_TAG: 7}  # bytes
-    for key, value in (directory_of(kept.exif) | fields).items():
-        directory[key] = value
-    directory.save(file)
-    file.writelines(strips)

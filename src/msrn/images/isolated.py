@@ -8,10 +8,8 @@ import numpy as np
 
 from msrn.images.decode import decode
 from msrn.images.picture import Metadata, Picture
-from msrn.system.guarded_process import Answer, Blocks, GuardedProcess, decode_path, encode_path, serve
+from msrn.system.guarded_process import Answer, GuardedProcess, decode_path, encode_path, serve
 from msrn.types import MAX_PIXELS, MAX_SECONDS
-
-_BLOCKS = ("icc_profile", "exif", "xmp", "iptc", "comment", "png_chunks")
 
 
 class Decoder:
@@ -60,34 +58,25 @@ class Decoder:
             return self._idle.pop()
 
 
-def _picture(process: GuardedProcess, path: Path) -> Picture:
-    """Receive what :func:`_flatten` made."""
-    answer = process.answer(path)
-    header = answer.header
-    channels, height, width = header["shape"]
-    pixels = answer.array((channels, height, width))
-    alpha = answer.array((1, height, width)) if header["alpha"] else None
-    blocks = [answer.bytes() for _ in _BLOCKS]
-    kept = {
-        name: block if there else None for name, block, there in zip(_BLOCKS, blocks, header["blocks"], strict=True)
-    }
-    dpi = header["dpi"] and (header["dpi"][0], header["dpi"][1])
-    return Picture(pixels, alpha, Metadata(header["bits"], dpi=dpi, source=str(path), **kept))
-
-
 def main() -> None:
     """Answer until nobody asks; this is the decoding process."""
     serve(_answer)
 
 
 def _answer(question: dict[str, Any], data: bytes) -> Answer:
-    return _flatten(decode(data, decode_path(question["path"]), max_pixels=question["max_pixels"]))
-
-
-def _flatten(picture: Picture) -> Answer:
-    kept = picture.metadata
-    header: dict[str, Any] = {"shape": picture.pixels.shape, "alpha": picture.alpha is not None}
-    header |= {"bits": kept.bits, "dpi": kept.dpi, "blocks": [getattr(kept, name) is not None for name in _BLOCKS]}
+    picture = decode(data, decode_path(question["path"]), max_pixels=question["max_pixels"])
+    kept = {name: value for name, value in vars(picture.metadata).items() if isinstance(value, bytes)}
     planes = [picture.pixels] if picture.alpha is None else [picture.pixels, picture.alpha]
-    blocks: Blocks = tuple(np.ascontiguousarray(plane).data.cast("B") for plane in planes)
-    return header, (*blocks, *(getattr(kept, name) or b"" for name in _BLOCKS))
+    header = {"shapes": [plane.shape for plane in planes], "kept": [*kept]}
+    header |= {"bits": picture.metadata.bits, "dpi": picture.metadata.dpi}
+    return header, (*(np.ascontiguousarray(plane).data.cast("B") for plane in planes), *kept.values())
+
+
+def _picture(process: GuardedProcess, path: Path) -> Picture:
+    """Receive what :func:`_answer` sent."""
+    answer = process.answer(path)
+    header = answer.header
+    pixels, *alpha = [answer.array(shape) for shape in header["shapes"]]
+    kept = {name: answer.bytes() for name in header["kept"]}
+    dpi = header["dpi"] and (header["dpi"][0], header["dpi"][1])
+    return Picture(pixels, alpha[0] if alpha else None, Metadata(header["bits"], dpi=dpi, source=str(path), **kept))

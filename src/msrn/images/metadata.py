@@ -1,18 +1,15 @@
-"""What a file says besides its pixels: EXIF, XMP, IPTC, ICC profile, resolution, PNG's texts and colours."""
+"""What a file says besides its pixels: EXIF, XMP, IPTC and resolution, with the orientation reset."""
 
 import re
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from io import BytesIO
-from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 from PIL import ExifTags, Image
 
-from msrn.images.formats import MAX_METADATA, limited
-from msrn.images.picture import Metadata
+from msrn.images.formats import limited
 
 # Of a TIFF's own directory, only these describe the photograph rather than the file.
 _NESTED = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
@@ -28,15 +25,7 @@ IPTC_TAG = 33723
 """Where TIFF keeps IPTC-IIM."""
 _IPTC_RESOURCE = 0x0404
 """Its number among Photoshop's resources, where JPEG keeps it."""
-_IPTC_KEYWORD = b"Raw profile type iptc"
-"""The PNG text that holds it in hexadecimal digits, an agreement of ImageMagick and ExifTool."""
 _IPTC_START = b"\x1c"
-_COLOR_CHUNKS = {b"cHRM": 32, b"gAMA": 4, b"sRGB": 1, b"cICP": 4, b"mDCV": 24, b"cLLI": 8}
-"""And their lengths."""
-_SRGB_CODES = b"\1\x0d"
-_GAMMA = 45_455  # 1 / 2.2 in PNG's units
-_TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
-_PROFILES = (b"XML:com.adobe.xmp", b"Raw profile type ")  # for programs, and of other pixels' orientation
 _PROFILE = re.compile(r"\n?[^\n]*\n *\d+ *\n([0-9a-fA-F\s]*)")  # no two ways to match: texts may be hostile
 _XMP_ORIENTATION = re.compile(rb"""(<tiff:Orientation>|tiff:Orientation=["'])[2-8]""")
 
@@ -48,17 +37,13 @@ def read_exif(image: Image.Image) -> tuple[int, bytes | None]:
         exif = image.getexif()
         orientation = int(exif.get(ExifTags.Base.Orientation, 1))
         if image.format == "TIFF":
-            return orientation, _photograph(exif)
-        stored = image.info.get("exif") or _in_digits(image, "exif")
-        if stored and len(exif) and orientation == 1:
-            # As it came: maker notes point to places in it.
-            return orientation, b"Exif\0\0" + stored.removeprefix(b"Exif\0\0")
+            return orientation, photograph(exif)
         if len(exif):
-            upright = _upright(stored) if stored else None
-            if upright is None:
-                exif[ExifTags.Base.Orientation] = 1
-                upright = exif.tobytes()
-            return orientation, upright
+            stored = (image.info.get("exif") or _in_digits(image, "exif")).removeprefix(b"Exif\0\0")
+            if stored and orientation == 1:
+                return orientation, b"Exif\0\0" + stored  # as it came: maker notes point to places in it
+            exif[ExifTags.Base.Orientation] = 1
+            return orientation, _upright(stored) or exif.tobytes()
     return orientation, None
 
 
@@ -67,7 +52,7 @@ def _upright(exif: bytes) -> bytes | None:
 
     Written anew, texts that are not ASCII would become question marks, and maker notes would point elsewhere.
     """
-    block = bytearray(exif.removeprefix(b"Exif\0\0"))
+    block = bytearray(exif)
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(block[:4]))
     if order is None:
         return None
@@ -83,11 +68,9 @@ def _upright(exif: bytes) -> bytes | None:
 
 def read_xmp(image: Image.Image) -> bytes | None:
     """The XMP packet of an opened image, with the orientation reset, as EXIF's is."""
-    xmp = image.info.get("xmp")
-    if not xmp and image.format == "PNG":
-        with suppress(Exception):
-            xmp = _in_digits(image, "xmp")
-    return upright_xmp(xmp)
+    with suppress(Exception):
+        return upright_xmp(image.info.get("xmp") or _in_digits(image, "xmp"))
+    return None
 
 
 def upright_xmp(xmp: object) -> bytes | None:
@@ -99,7 +82,7 @@ def read_iptc(image: Image.Image, data: bytes) -> bytes | None:
     """IPTC-IIM of an opened JPEG, PNG or TIFF and its content; a damaged one counts as none."""
     with suppress(Exception):
         if image.format == "TIFF":
-            return _iptc_of_tiff(data) if IPTC_TAG in image.getexif() else None
+            return iptc_of_tiff(data) if IPTC_TAG in image.getexif() else None
         if image.format == "PNG":
             profile = _in_digits(image, "iptc")
             return _known_iptc(dict(_resources(profile)).get(_IPTC_RESOURCE, profile))
@@ -124,7 +107,7 @@ def _resources(data: bytes) -> Iterator[tuple[int, bytes]]:
         start += 4 + size + size % 2
 
 
-def _iptc_of_tiff(data: bytes) -> bytes | None:
+def iptc_of_tiff(data: bytes) -> bytes | None:
     """Often declared as one number or some of 32 bits, in the order of the file; Pillow returns one of them."""
     import tifffile
 
@@ -146,79 +129,13 @@ def iptc_in_jpeg(iptc: bytes) -> bytes:
     return b"\xff\xed" + struct.pack(">H", 2 + len(content)) + content
 
 
-def iptc_in_png(iptc: bytes) -> bytes:
-    """The content of a PNG text chunk that holds IPTC-IIM."""
-    digits = iptc.hex().encode()
-    lines = b"\n".join(digits[k : k + 72] for k in range(0, len(digits), 72))
-    return _IPTC_KEYWORD + b"\0\niptc\n%8d\n" % len(iptc) + lines + b"\n"
-
-
-def comment_in_png(comment: bytes) -> bytes:
-    """The PNG chunk that holds the comment of a JPEG, whose encoding is not known."""
-    content = comment.replace(b"\0", b"")
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        return png_chunk(b"tEXt", b"Comment\0" + content)
-    return png_chunk(b"iTXt", b"Comment" + bytes(5) + content)
-
-
-def png_chunk(name: bytes, content: bytes | memoryview) -> bytes:
-    """A chunk of a PNG file."""
-    return b"".join((struct.pack(">I", len(content)), name, content, struct.pack(">I", crc32(content, crc32(name)))))
-
-
-def png_chunks(data: bytes) -> bytes | None:
-    """The statements of colour and, if they are not absurdly long, the texts of a PNG file, in one piece."""
-    chunks = list(_chunks(data, 8))
-    texts = [chunk for chunk in chunks if chunk[0] in _TEXT_CHUNKS and not chunk[1].startswith(_PROFILES)]
-    if sum(len(content) for _, content in texts) > MAX_METADATA:
-        texts = []
-    return b"".join(png_chunk(*chunk) for chunk in (*(c for c in chunks if c[0] in _COLOR_CHUNKS), *texts)) or None
-
-
-def says_unusual_colors(kept: Metadata) -> bool:
-    """True if only PNG's statements of colour say what a picture looks like: its transfer function, or its gamma."""
-    stated = dict(_chunks(kept.png_chunks or b"", 0))
-    if b"cICP" in stated:  # which counts more than a profile
-        return not stated[b"cICP"].startswith(_SRGB_CODES)
-    gamma = int.from_bytes(stated.get(b"gAMA", b""), "big")
-    unusual = gamma != 0 and abs(gamma - _GAMMA) > 0.02 * _GAMMA
-    return unusual and b"sRGB" not in stated and not kept.icc_profile
-
-
-def _chunks(data: bytes, start: int) -> Iterator[tuple[bytes, bytes]]:
-    """Colours, each once and as long as it must be, and texts."""
-    seen: set[bytes] = set()
-    while start + 12 <= len(data):
-        (length,), name = struct.unpack_from(">I", data, start), data[start + 4 : start + 8]
-        if name == b"IEND" or start + 12 + length > len(data):
-            break
-        if (_COLOR_CHUNKS.get(name) == length and name not in seen) or name in _TEXT_CHUNKS:
-            seen.add(name)
-            yield name, data[start + 8 : start + 8 + length]
-        start += 12 + length
-
-
-def tiff_metadata(data: bytes, path: Path) -> tuple[int, Metadata]:
-    """Orientation and metadata of a TIFF that Pillow cannot open: its directory is built like an EXIF block."""
-    with suppress(Exception), limited(None):
-        tags = Image.Exif()
-        tags.load(data)
-        icc_profile = tags.get(ExifTags.Base.InterColorProfile)
-        orientation = int(tags.get(ExifTags.Base.Orientation, 1))
-        xmp = upright_xmp(tags.get(XMP_TAG))
-        iptc = _iptc_of_tiff(data) if IPTC_TAG in tags else None
-        return orientation, Metadata(16, icc_profile, _photograph(tags), _dpi(tags), xmp, iptc, source=str(path))
-    return 1, Metadata(source=str(path))
-
-
-def _dpi(tags: Image.Exif) -> tuple[float, float] | None:
+def dpi_of(tags: Image.Exif) -> tuple[float, float] | None:
+    """The resolution that tags say, in pixels per inch."""
     unit = 2.54 if tags.get(ExifTags.Base.ResolutionUnit) == 3 else 1
     return usable_dpi([tags.get(tag, 0) * unit for tag in (ExifTags.Base.XResolution, ExifTags.Base.YResolution)])
 
 
-def _photograph(exif: Image.Exif) -> bytes | None:
+def photograph(exif: Image.Exif) -> bytes | None:
     """Those tags that describe the photograph, as an EXIF block."""
     kept = Image.Exif()
     exif.get_ifd(ExifTags.IFD.Exif).pop(ExifTags.IFD.Interop, None)  # an offset, meaningless once moved
@@ -251,17 +168,20 @@ def exif_of_dpi(dpi: tuple[float, float] | None) -> bytes | None:
 def dpi_of_exif(exif: bytes | None) -> tuple[float, float] | None:
     """The resolution that an EXIF block says."""
     with suppress(Exception), limited(None):
-        loaded = Image.Exif()
-        loaded.load(exif or b"")
-        return _dpi(loaded)
+        return dpi_of(load_tags(exif))
     return None
 
 
 def directory_of(exif: bytes | None) -> dict[int, Any]:
     """What a TIFF's directory keeps of an EXIF block; nothing if the block is damaged."""
     with suppress(Exception), limited(None):
-        loaded = Image.Exif()
-        loaded.load(exif or b"")
-        loaded.load(_photograph(loaded) or b"")  # which proves that it can be written
+        loaded = load_tags(photograph(load_tags(exif)))  # which proves that it can be written
         return {tag: loaded.get_ifd(tag) if tag in _NESTED else _stored(loaded[tag]) for tag in loaded}
     return {}
+
+
+def load_tags(data: bytes | None) -> Image.Exif:
+    """The tags of an EXIF block, or of a TIFF, whose directory is built like one."""
+    tags = Image.Exif()
+    tags.load(data or b"")
+    return tags

@@ -2,11 +2,8 @@
 
 **Pixels** are ``float32``, channel-first ``(C, H, W)``, values in [0, 1], sRGB as stored in the file, with
 C = 1 (gray) or 3 (RGB). ``(N, C, H, W)`` exists only inside the network. **Alpha** is a plane of its own,
-``(1, H, W)`` in the same range, and never enters the network. Nothing is rounded or clipped between
-``files.read`` and ``files.write``.
-
-Pixels are numpy arrays, so that reading, writing and checking files never needs torch; the engine wraps them
-as tensors without copying.
+``(1, H, W)`` in the same range, and never enters the network. Nothing is rounded or clipped between reading and
+writing a file.
 """
 
 from dataclasses import dataclass, field, replace
@@ -19,7 +16,6 @@ from msrn.errors import UsageError
 
 FloatArray = NDArray[np.floating[Any]]
 """An array of float32 or float64; functions keep the type they are given."""
-
 
 _CONVERSIONS = {
     "1": "image.convert('L')",
@@ -189,7 +185,7 @@ def check_pixels(pixels: object) -> None:
 
 
 def to_uint8(image: FloatArray) -> NDArray[np.uint8]:
-    """Round and clip [0, 1] to 8 bit as MATLAB's ``uint8(255 * x)`` does (halves away from zero)."""
+    """Round and clip [0, 1] to 8 bit as MATLAB's ``uint8(255 * x)`` does."""
     return round_uint8(image * 255)
 
 

@@ -11,6 +11,9 @@ from msrn.errors import UsageError
 from msrn.images.picture import round_uint8
 from msrn.types import Size
 
+_AT_ONCE = 1 << 16
+"""Pixels of the result that are computed at once, at least; what is in flight then stays in the caches."""
+
 
 def resize(
     image: NDArray[Any],
@@ -54,10 +57,6 @@ def resize(
     first, last = (-2, -1) if scales[0] <= scales[1] else (-1, -2)
     image = _resize_axis(image, first, new[first], scales[first])
     return _resize_axis(image, last, new[last], scales[last], onto)
-
-
-_AT_ONCE = 1 << 16
-"""Pixels of the result that are computed at once, at least; what is in flight then stays in the caches."""
 
 
 def _resize_axis(

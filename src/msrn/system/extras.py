@@ -8,7 +8,7 @@ from msrn.errors import UsageError
 
 _NAME = "msrn-pytorch"
 _EXTRAS = {
-    **dict.fromkeys(("torch",), "torch"),
+    "torch": "torch",
     **dict.fromkeys(("pydantic", "fsspec", "aiohttp", "tensorboard", "jinja2", "matplotlib"), "train"),
     **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
     "av": "video",

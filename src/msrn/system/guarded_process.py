@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -91,11 +92,8 @@ class GuardedProcess:
             process.kill()
             process.wait()
             for pipe in (process.stdin, process.stdout):
-                try:
-                    if pipe is not None:
-                        pipe.close()
-                except OSError:  # what was still buffered for a process that is gone
-                    pass
+                with suppress(OSError):  # what was still buffered for a process that is gone
+                    cast(IO[bytes], pipe).close()
 
     def died(self, path: Path) -> ImageError:
         """Find out how the process ended while it was busy with a file."""

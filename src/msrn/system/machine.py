@@ -77,7 +77,7 @@ def has_bf16() -> bool:
 
 @cache
 def kind() -> str:
-    """What the processor has for networks, of the instructions that docs/speed.md compares."""
+    """What the processor has for networks, in the words of docs/speed.md."""
     described = {
         "amx_bf16": "matrix tiles with bf16 (AMX)",
         "avx512_bf16": "AVX-512 with bf16 and VNNI, no matrix tiles",
