@@ -125,7 +125,7 @@ class _Chain(Graph):
     def residual(self, x: Map, operations: Operations[Map]) -> Map:
         x = operations.convolve(operations.activate(x, self.extract_norm), self.extract, "extract")
         for _ in range(_CONVOLUTIONS):
-            x = operations.convolve(operations.relu(x), self.blocks[0].second, _PLACE)
+            x = operations.convolve(operations.relu(x), self.blocks[0].second[0], _PLACE)
         return operations.convolve(operations.relu(x), self.reconstruct, "reconstruct")
 
     def convert(self, array: Callable[[NDArray[np.float32], str], Array]) -> Graph:

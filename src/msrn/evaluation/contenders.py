@@ -142,6 +142,6 @@ def _engine(weights: Weights, device: Device, choice: Choice) -> Compute:
 def _rounded_places(config: MSRNConfig) -> Iterator[str]:
     """The convolutions of memory blocks, as the graph calls them."""
     for m in range(config.memory_blocks):
-        for r in range(config.recursions):
-            yield from (f"{m}.first.{r}", f"{m}.second.{r}")
+        for k in range(config.applications):
+            yield from (f"{m}.first.{k}", f"{m}.second.{k}")
         yield from (f"{m}.gate.{k}" for k in range(m + 1 + config.recursions))

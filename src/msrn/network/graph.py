@@ -87,11 +87,14 @@ class Block:
     """A memory block whose gate adds up its memories as they come."""
 
     number: int
+    units: int
+    """How many residual units make a recursion, after which its memory goes to the gate."""
     activations: tuple[Activation, ...]
-    """Before the first convolution, one for each recursion."""
+    """Before the first convolution, one for each unit of each recursion."""
     first: tuple[Convolution, ...]
-    """The first convolution with its BatchNorm folded in, one for each recursion."""
-    second: Convolution
+    """The first convolution with its BatchNorm folded in, one for each unit of each recursion."""
+    second: tuple[Convolution, ...]
+    """The second convolutions; application k uses ``second[k % len(second)]``."""
     gate_activations: tuple[Activation, ...]
     """One for each memory: long-term ones first, then those of the recursions."""
     gates: tuple[Convolution, ...]
@@ -103,10 +106,13 @@ class Block:
         for k, memory in enumerate(long_term[1:], start=1):
             gated = do.add(gated, self._gate(k, memory, do))
         hidden = long_term[-1]
-        for r, (activation, first) in enumerate(zip(self.activations, self.first, strict=True)):
-            inner = do.relu(do.convolve(do.activate(hidden, activation), first, f"{self.number}.first.{r}"))
-            hidden = do.add(do.convolve(inner, self.second, f"{self.number}.second.{r}"), hidden)
-            gated = do.add(gated, self._gate(len(long_term) + r, hidden, do))
+        for k, (activation, first) in enumerate(zip(self.activations, self.first, strict=True)):
+            inner = do.relu(do.convolve(do.activate(hidden, activation), first, f"{self.number}.first.{k}"))
+            second = self.second[k % len(self.second)]
+            hidden = do.add(do.convolve(inner, second, f"{self.number}.second.{k}"), hidden)
+            recursion, unit = divmod(k, self.units)
+            if unit == self.units - 1:
+                gated = do.add(gated, self._gate(len(long_term) + recursion, hidden, do))
         return gated
 
     def _gate(self, k: int, memory: Map, do: Operations[Map]) -> Map:
@@ -169,9 +175,10 @@ class Graph:
         blocks = tuple(
             Block(
                 block.number,
+                block.units,
                 tuple(map(activation, block.activations)),
                 tuple(map(convolution, block.first)),
-                convolution(block.second),
+                tuple(map(convolution, block.second)),
                 tuple(map(activation, block.gate_activations)),
                 tuple(map(convolution, block.gates)),
             )
@@ -214,11 +221,14 @@ def _block(part: Arrays, config: MSRNConfig, number: int) -> Block:
     name, channels = f"blocks.{number}", config.channels
     memories = [slice(k * channels, (k + 1) * channels) for k in range(number + 1 + config.recursions)]
     gate, bias = part[f"{name}.gate.weight"], part[f"{name}.gate.bias"]
+    pairs = [""] if config.pairs == 1 else [f".{k}" for k in range(config.pairs)]
+    times = range(config.applications)
     return Block(
         number,
-        tuple(_activation(part, f"{name}.norm1.{r}") for r in range(config.recursions)),
-        tuple(_folded(part, f"{name}.conv1", f"{name}.norm2.{r}") for r in range(config.recursions)),
-        Convolution(part[f"{name}.conv2.weight"], part[f"{name}.conv2.bias"]),
+        config.units,
+        tuple(_activation(part, f"{name}.norm1.{k}") for k in times),
+        tuple(_folded(part, f"{name}.conv1{pairs[k % len(pairs)]}", f"{name}.norm2.{k}") for k in times),
+        tuple(Convolution(part[f"{name}.conv2{k}.weight"], part[f"{name}.conv2{k}.bias"]) for k in pairs),
         tuple(_activation(part, f"{name}.gate_norm", memory) for memory in memories),
         tuple(
             Convolution(np.ascontiguousarray(gate[:, memory]), bias if k == 0 else None)

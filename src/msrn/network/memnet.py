@@ -44,13 +44,15 @@ class Outputs(NamedTuple):
 class MemoryBlock(nn.Module):
     """A recursive unit followed by a gate unit; takes B_0 ... B_{m-1}, returns B_m, all ``(N, C, H, W)``."""
 
-    def __init__(self, channels: int, recursions: int, long_term: int) -> None:
+    def __init__(self, config: MSRNConfig, long_term: int) -> None:
         super().__init__()
-        memories = channels * (long_term + recursions)
-        self.norm1 = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(recursions))
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.norm2 = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(recursions))
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        channels = config.channels
+        memories = channels * (long_term + config.recursions)
+        self.units = config.units
+        self.norm1 = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(config.applications))
+        self.conv1 = _convolutions(config)
+        self.norm2 = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(config.applications))
+        self.conv2 = _convolutions(config)
         self.gate_norm = nn.BatchNorm2d(memories)
         self.gate = nn.Conv2d(memories, channels, 1)
 
@@ -58,12 +60,26 @@ class MemoryBlock(nn.Module):
         """Apply the recursions to the newest memory, then gate all memories."""
         hidden = long_term[-1]
         short_term: list[Tensor] = []
-        for norm1, norm2 in zip(self.norm1, self.norm2, strict=True):
-            residual = self.conv1(F.relu(norm1(hidden)))
-            hidden = hidden + self.conv2(F.relu(norm2(residual)))
-            short_term.append(hidden)
+        for k, (norm1, norm2) in enumerate(zip(self.norm1, self.norm2, strict=True), start=1):
+            residual = _pair(self.conv1, k - 1)(F.relu(norm1(hidden)))
+            hidden = hidden + _pair(self.conv2, k - 1)(F.relu(norm2(residual)))
+            if k % self.units == 0:
+                short_term.append(hidden)
         memories = torch.cat([*long_term, *short_term], dim=1)  # (N, C·(m+R), H, W)
         return self.gate(F.relu(self.gate_norm(memories)))
+
+
+def _convolutions(config: MSRNConfig) -> nn.Module:
+    """The convolution that a block's recursions share, or, where it has several, a list of them."""
+    made = [nn.Conv2d(config.channels, config.channels, 3, padding=1) for _ in range(config.pairs)]
+    return made[0] if config.pairs == 1 else nn.ModuleList(made)
+
+
+def _pair(convolutions: nn.Module, application: int) -> nn.Module:
+    """The convolution that one application of a residual unit uses."""
+    if isinstance(convolutions, nn.ModuleList):
+        return convolutions[application % len(convolutions)]
+    return convolutions
 
 
 class MSRN(nn.Module):
@@ -76,9 +92,7 @@ class MSRN(nn.Module):
         outputs = config.memory_blocks if config.multi_supervised else 1
         self.extract_norm = nn.BatchNorm2d(config.depth)
         self.extract = nn.Conv2d(config.depth, channels, 3, padding=1)
-        self.blocks = nn.ModuleList(
-            MemoryBlock(channels, config.recursions, long_term=m + 1) for m in range(config.memory_blocks)
-        )
+        self.blocks = nn.ModuleList(MemoryBlock(config, long_term=m + 1) for m in range(config.memory_blocks))
         self.reconstruct_norm = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(outputs))
         self.reconstruct = nn.Conv2d(channels, config.depth, 3, padding=1)
         if config.multi_supervised:
@@ -158,9 +172,11 @@ def grow(network: MSRN, recursions: int) -> MSRN:
     recursion takes a copy of the last one's BatchNorms, and the gate's weights for its memory start at zero.
 
     Raises:
-        UsageError: ``recursions`` is smaller than what the network has.
+        UsageError: ``recursions`` is smaller than what the network has, or its recursions share nothing.
     """
     config = network.config
+    if not config.shared or config.units > 1:
+        raise UsageError(f"{config.shape} cannot grow: only a network whose recursions share their unit can")
     extra = recursions - config.recursions
     if extra < 0:
         raise UsageError(f"cannot grow from {config.recursions} recursions to {recursions}")

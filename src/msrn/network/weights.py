@@ -31,6 +31,7 @@ from msrn.system.atomic import write_atomically
 from msrn.types import Range, Task
 
 FORMAT_VERSION = 1
+_LATER = {"units": 1, "shared": True}
 HARMLESS = 0.02
 """What a lower precision may cost, in dB at any level, for the automatic choice to take it."""
 
@@ -194,7 +195,10 @@ def save(weights: Weights, folder: Path, stem: str) -> Path:
     exact = all(np.array_equal(half.astype(np.float32), weights.arrays[key]) for key, half in halves.items())
     state = {**weights.arrays, **(halves if exact else {})}
     # One key only: safetensors writes several in random order, and the same network must give the same hash.
-    card = json.dumps({"format_version": FORMAT_VERSION, "card": asdict(weights.card)})
+    # Fields that came later are left out where they say nothing, so that older programs read the file.
+    described = asdict(weights.card)
+    described["config"] = {key: value for key, value in described["config"].items() if value != _LATER.get(key)}
+    card = json.dumps({"format_version": FORMAT_VERSION, "card": described})
     data = serialise({key: np.asarray(array, order="C") for key, array in state.items()}, {"msrn": card})
     path = folder / f"{stem}-{hashlib.sha256(data).hexdigest()[:8]}.safetensors"
     write: Callable[[Any], object] = lambda file: file.write(data)  # noqa: E731
@@ -239,11 +243,13 @@ def tensors_of(config: MSRNConfig) -> dict[str, tuple[int, ...]]:
     norm("extract_norm", depth)
     convolution("extract", channels, depth)
     for m in range(blocks):
-        for r in range(recursions):
-            norm(f"blocks.{m}.norm1.{r}", channels)
-            norm(f"blocks.{m}.norm2.{r}", channels)
-        convolution(f"blocks.{m}.conv1", channels, channels)
-        convolution(f"blocks.{m}.conv2", channels, channels)
+        for k in range(config.applications):
+            norm(f"blocks.{m}.norm1.{k}", channels)
+            norm(f"blocks.{m}.norm2.{k}", channels)
+        for k in range(config.pairs):
+            which = "" if config.pairs == 1 else f".{k}"
+            convolution(f"blocks.{m}.conv1{which}", channels, channels)
+            convolution(f"blocks.{m}.conv2{which}", channels, channels)
         norm(f"blocks.{m}.gate_norm", channels * (m + 1 + recursions))
         convolution(f"blocks.{m}.gate", channels, channels * (m + 1 + recursions), side=1)
     for m in range(outputs):
@@ -273,7 +279,7 @@ def _parse(metadata: dict[str, str], path: Path) -> Card:
 def _check(arrays: Mapping[str, NDArray[Any]], config: MSRNConfig, name: str) -> None:
     """Raise :class:`WeightsError` unless these are a network's tensors, all of them and nothing else."""
     # Before anything of the size that a file claims is made.
-    if config.memory_blocks * config.recursions > len(arrays):
+    if config.memory_blocks * config.applications > len(arrays):
         raise WeightsError(f"{name} lacks tensors: {len(arrays)} are too few for {config.shape}")
     expected = tensors_of(config)
     for key in sorted(expected.keys() | arrays.keys()):

@@ -10,7 +10,7 @@ _NAME = "msrn-pytorch"
 _EXTRAS = {
     "torch": "torch",
     **dict.fromkeys(("pydantic", "fsspec", "aiohttp", "tensorboard", "jinja2", "matplotlib"), "train"),
-    **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
+    **dict.fromkeys(("onnx", "onnxruntime", "google"), "onnx"),
     "av": "video",
 }
 """Which extra brings a package."""
