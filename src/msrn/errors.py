@@ -23,6 +23,14 @@ class ImageError(MSRNError):
     exit_code = 3
 
 
+class TooManyPixelsError(ImageError):
+    """An image of more pixels than are taken; found before it is decoded."""
+
+
+class UnknownFormatError(ImageError):
+    """A file that is no image of a format read here."""
+
+
 class WeightsError(MSRNError):
     """A weights file or checkpoint that is missing, unknown, damaged or unfit (exit code 4)."""
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msrn import images
 from msrn.errors import UsageError
 from msrn.images.picture import to_uint8
-from msrn.images.resize import enlarged_size, multiple_of, resize
+from msrn.images.resize import enlarged_size, multiple_of, part_of, resize
 
 NAMES = ["baby", "bird", "butterfly", "head", "woman"]
 
@@ -182,3 +182,20 @@ def test_one_side_follows_from_the_other():
 def test_an_enlargement_that_reduces_is_refused(how):
     with pytest.raises(UsageError):
         enlarged_size((10, 20), **how)
+
+
+@pytest.mark.parametrize(
+    "how", [{"scale": 2.0}, {"scale": 1.37}, {"scale": 0.5}, {"size": (41, 60)}, {"size": (30, 55)}]
+)
+def test_a_part_is_what_the_whole_has_there(how):
+    image = np.random.default_rng(0).random((3, 30, 40), dtype=np.float32)
+    whole = resize(image, **how)
+    height, width = whole.shape[1:]
+    for rows, columns in (
+        (slice(0, 7), slice(3, 4)),
+        (slice(height - 5, height), slice(width - 9, width)),
+        (slice(0, height), slice(2, 13)),
+    ):
+        part = part_of((30, 40), rows, columns, **how)
+        piece = image[(slice(None), *part.needed)]
+        assert np.array_equal(resize(piece, **how, part=part), whole[:, rows, columns])

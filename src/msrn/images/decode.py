@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from msrn.errors import ImageError
+from msrn.errors import ImageError, TooManyPixelsError, UnknownFormatError
 from msrn.images.formats import READABLE, limited
 from msrn.images.metadata import dpi_of_exif, read_exif, read_iptc, read_xmp, usable_dpi
 from msrn.images.picture import Metadata, Picture, unit_range
@@ -56,9 +56,13 @@ def decode(data: bytes, path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
         raise
     except Image.UnidentifiedImageError as error:
         known = ", ".join(READABLE)
-        raise ImageError(f"{path} is not an image this program reads ({known}) or is damaged at its start") from error
+        raise UnknownFormatError(
+            f"{path} is not an image this program reads ({known}) or is damaged at its start"
+        ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"{path} has more than {max_pixels:,} pixels and is refused as a possible bomb") from error
+        raise TooManyPixelsError(
+            f"{path} has more than {max_pixels:,} pixels and is refused as a possible bomb"
+        ) from error
     except MemoryError as error:
         raise ImageError(f"{path} needs more memory than there is") from error
     except Exception as error:  # decoders fail on hostile bytes in ways of their own

@@ -2,7 +2,7 @@
 
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,25 @@ _AT_ONCE = 1 << 16
 """Pixels of the result that are computed at once, at least; what is in flight then stays in the caches."""
 
 
+class Part(NamedTuple):
+    """A rectangle of a resized image, computed from no more of the image than it needs; see :func:`part_of`."""
+
+    rows: slice
+    """Of the result."""
+    columns: slice
+    """Of the result."""
+    whole: tuple[int, int]
+    """Height and width of the image."""
+    needed: tuple[slice, slice]
+    """Rows and columns of the image that the part is computed from."""
+
+
 def resize(
     image: NDArray[Any],
     scale: float | None = None,
     size: tuple[int, int] | None = None,
     onto: NDArray[Any] | None = None,
+    part: Part | None = None,
 ) -> NDArray[Any]:
     """Resize the last two axes as MATLAB's ``imresize(image, …, 'bicubic')`` does, antialiased when reducing.
 
@@ -29,6 +43,7 @@ def resize(
         scale: any positive factor for both sides; the new size is ``ceil(scale · size)``.
         size: the exact new ``(height, width)``, each side with a factor of its own.
         onto: floating point of the new shape that the result is added to, where there is no room for a new array.
+        part: what to compute of the result; ``image`` is then only what it needs, ``whole_image[..., *part.needed]``.
 
     Returns:
         Array of the same type, or ``onto``.
@@ -41,7 +56,45 @@ def resize(
         raise UsageError("resize needs either a scale or a size")
     if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
         raise UsageError(f"resize takes uint8 or floating point, got {image.dtype}")
-    old = image.shape[-2:]
+    new, scales = _target(image.shape[-2:] if part is None else part.whole, scale, size)
+    # MATLAB resizes the axis with the smaller factor first, rows first when equal.
+    first, last = (-2, -1) if scales[0] <= scales[1] else (-1, -2)
+    image = _resize_axis(image, first, new[first], scales[first], None, part)
+    return _resize_axis(image, last, new[last], scales[last], onto, part)
+
+
+def part_of(
+    whole: tuple[int, int],
+    rows: slice,
+    columns: slice,
+    scale: float | None = None,
+    size: tuple[int, int] | None = None,
+) -> Part:
+    """Find out what a rectangle of a resized image needs.
+
+    Args:
+        whole: height and width of the image.
+        rows: of the result.
+        columns: of the result.
+        scale: as for :func:`resize`.
+        size: likewise.
+
+    Example:
+        >>> part = part_of(image.shape, slice(0, 10), slice(0, 10), scale=2)
+        >>> corner = resize(image[part.needed], scale=2, part=part)  # resize(image, scale=2)[:10, :10]
+    """
+    new, scales = _target(whole, scale, size)
+    needed: list[slice] = []
+    for old_side, new_side, factor, span in zip(whole, new, scales, (rows, columns), strict=True):
+        read = span if new_side == old_side and factor == 1 else _contributions(old_side, new_side, factor)[0][:, span]
+        needed.append(read if isinstance(read, slice) else slice(int(read.min()), int(read.max()) + 1))
+    return Part(rows, columns, whole, (needed[0], needed[1]))
+
+
+def _target(
+    old: tuple[int, ...], scale: float | None, size: tuple[int, int] | None
+) -> tuple[tuple[int, ...], tuple[float, float]]:
+    """The new height and width, and the factors for both."""
     if min(old) < 1 or (scale is not None and not math.isfinite(scale)):
         raise UsageError(f"cannot resize {old[0]}×{old[1]} by {scale}")
     if size is not None:
@@ -53,21 +106,22 @@ def resize(
         scales = (scale, scale)
     if min(new) < 1 or min(scales) <= 0:
         raise UsageError(f"cannot resize {old[0]}×{old[1]} to {new[0]}×{new[1]}: sizes must be at least 1")
-    # MATLAB resizes the axis with the smaller factor first, rows first when equal.
-    first, last = (-2, -1) if scales[0] <= scales[1] else (-1, -2)
-    image = _resize_axis(image, first, new[first], scales[first])
-    return _resize_axis(image, last, new[last], scales[last], onto)
+    return new, scales
 
 
 def _resize_axis(
-    image: NDArray[Any], axis: int, size: int, scale: float, onto: NDArray[Any] | None = None
+    image: NDArray[Any], axis: int, size: int, scale: float, onto: NDArray[Any] | None, part: Part | None
 ) -> NDArray[Any]:
-    if size == image.shape[axis] and scale == 1:
+    old = image.shape[axis] if part is None else part.whole[axis]
+    if size == old and scale == 1:
         return image if onto is None else np.add(onto, image, out=onto)
-    indices, weights = _contributions(image.shape[axis], size, scale)
+    indices, weights = _contributions(old, size, scale)
+    if part is not None:
+        span = (part.rows, part.columns)[axis]
+        indices, weights = indices[:, span] - part.needed[axis].start, weights[:, span]
     working = np.float64 if image.dtype == np.uint8 else image.dtype
     out_shape = list(image.shape)
-    out_shape[axis] = size
+    out_shape[axis] = indices.shape[1]
     out = np.zeros(out_shape, dtype=working) if onto is None else onto
     at_once = max(32, _AT_ONCE // out_shape[-1])  # a few rows: large images need no copies
     for top in range(0, out_shape[-2], at_once):

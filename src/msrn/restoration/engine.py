@@ -1,11 +1,12 @@
 """The engine: one network, planes to planes of the same size, in tiles that give exactly the whole-image result."""
 
+import copy
 import logging
 import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -140,6 +141,14 @@ class Engine:
         """What decides the results, besides the pictures."""
         own = {"weights": self.weights.sha256, "tta": str(self.options.tta), "computing": str(self.tuned.choice)}
         return own | ({"strength": str(self.options.strength)} if self.options.strength < 1 else {})
+
+    def with_options(self, *, tile: int | None = None, strength: float | None = None) -> "Engine":
+        """The same network on the same backends, in other tiles or at another strength; None leaves one as it is."""
+        other, how = copy.copy(self), self.options
+        other.options = replace(
+            how, tile=how.tile if tile is None else tile, strength=how.strength if strength is None else strength
+        )
+        return other
 
     def forecast(self, channels: int, height: int, width: int, passes: float = 1.0) -> Needs:
         """Forecast the seconds and the memory of restoring a picture, from a timing; it is made now if there is none.

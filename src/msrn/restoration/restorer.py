@@ -5,6 +5,7 @@ another for pictures with colours. Alpha never enters a network: it is enlarged 
 otherwise returned as it came. Colours under full transparency do not bleed into visible ones (``transparency.py``).
 """
 
+import copy
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -165,6 +166,19 @@ class Restorer:
         before = picture.height, picture.width
         return enlarged_size(before, scale, size) if self.enlarges else before
 
+    def with_options(self, *, tile: int | None = None, strength: float | None = None) -> "Restorer":
+        """The same restorer, in other tiles or at another strength; what either has loaded serves both.
+
+        Example:
+            >>> half = msrn.Restorer("jpeg").with_options(strength=0.5)
+        """
+        other = copy.copy(self)
+        gray, color = self.engine, self.color_engine
+        other.engine = gray.with_options(tile=tile, strength=strength)
+        same = color is gray
+        vars(other)["color_engine"] = other.engine if same else color.with_options(tile=tile, strength=strength)
+        return other
+
     def settled(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> "Restorer":
         """What restores this picture, or a whole video that begins with it."""
         return self
@@ -208,7 +222,7 @@ class Restorer:
         engine, report = self.engine_for(picture), progress or silent
         shown, alpha = hide_invisible(picture), picture.alpha
         if self.enlarges:
-            how = _asked_for(picture, scale, size)
+            how = enlargement(picture, scale, size)
             pixels = colors.enlarged(engine, shown, how, report, at_once)
             alpha = None if alpha is None else resize(alpha, **how).clip(0, 1)
         elif scale is not None or size is not None:
@@ -228,7 +242,7 @@ class Restorer:
         return self.engine.restore(planes, progress)
 
 
-def _asked_for(picture: Picture, scale: float | None, size: Size | None) -> dict[str, Any]:
-    """What to resize by: MATLAB's kernel positions follow the scale that is asked for, not the rounded size."""
+def enlargement(picture: Picture, scale: float | None, size: Size | None) -> dict[str, Any]:
+    """The arguments to resize by: MATLAB's kernel positions follow the scale asked for, not the rounded size."""
     target = enlarged_size((picture.height, picture.width), scale, size)
     return {"size": target} if size is not None else {"scale": 2.0 if scale is None else scale}

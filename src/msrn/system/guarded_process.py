@@ -18,7 +18,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from msrn.errors import ImageError
+from msrn.errors import ImageError, TooManyPixelsError, UnknownFormatError
 from msrn.types import MAX_SECONDS
 
 
@@ -29,6 +29,8 @@ class EndedError(ImageError):
 Blocks = tuple[bytes | memoryview, ...]
 Answer = tuple[dict[str, Any], Blocks]
 
+_KINDS = {kind.__name__: kind for kind in (TooManyPixelsError, UnknownFormatError)}
+"""Errors that keep their kind on the way between the processes."""
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import main; main()"
 
 
@@ -82,7 +84,7 @@ class GuardedProcess:
             raise RuntimeError("nothing was asked")
         reader = AnswerReader(self, cast(IO[bytes], self._process.stdout), path)
         if "error" in reader.header:
-            raise ImageError(reader.header["error"])
+            raise _KINDS.get(reader.header.get("kind", ""), ImageError)(reader.header["error"])
         return reader
 
     def close(self) -> None:
@@ -169,7 +171,7 @@ def serve(answer: Callable[[dict[str, Any], bytes], Answer]) -> None:
         try:
             header, blocks = answer(question, data)
         except ImageError as error:
-            header, blocks = {"error": str(error)}, ()
+            header, blocks = {"error": str(error), "kind": type(error).__name__}, ()
         except MemoryError:
             header, blocks = {"error": "decoding it needs more memory than there is"}, ()
         if alarm is not None:
