@@ -13,7 +13,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from msrn.evaluation.plots import LIGHT, draw_svg, label_at_right
+from msrn.evaluation.plots import LINE, draw_svg, label_at_right
 
 ROOT = Path(__file__).parents[2]
 KEPT, PICTURE = ROOT / "docs" / "results" / "curves.json", ROOT / "docs" / "images" / "curves.svg"
@@ -65,7 +65,7 @@ def curves(panels: dict[str, Lines]) -> bytes:
         for number, (title, lines) in enumerate(panels.items(), start=1):
             axes = figure.add_subplot(len(panels), 1, number, frameon=False)
             axes.set_title(title, loc="left", fontweight="bold")
-            axes.grid(axis="y", color=LIGHT.line)
+            axes.grid(axis="y", color=LINE)
             axes.tick_params(length=0)
             axes.xaxis.set_major_formatter("{x:g} h")
             ends: list[tuple[float, float, str, str]] = []
@@ -73,7 +73,7 @@ def curves(panels: dict[str, Lines]) -> bytes:
                 axes.plot([x for x, _ in points], [y for _, y in points], color=colour, linewidth=1.5)
                 ends.append((*points[-1], f"{label}: {points[-1][1]:.2f}", colour))
             axes.margins(x=0.01)
-            label_at_right(axes, ends, LIGHT.line)
+            label_at_right(axes, ends, LINE)
 
     return draw_svg(draw, WIDTH, HEIGHT * len(panels), transparent=False)
 

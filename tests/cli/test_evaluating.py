@@ -1,5 +1,6 @@
 """`msrn evaluate`: what it saves and writes never costs what it read or scored."""
 
+import functools
 import json
 import os
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from tests.helpers.command import assert_refused, msrn
+from tests.helpers.command import assert_refused
 
 from msrn.errors import OutputError, UsageError
 from msrn.evaluation.methods import CallableMethod, FolderMethod
@@ -21,12 +22,13 @@ def picture(path, seed=0, side=24):
     return path
 
 
-def run(*arguments):
-    return msrn("evaluate", "--task", "denoise", "--level", "20", *arguments)
+@pytest.fixture
+def run(msrn):
+    return functools.partial(msrn, "evaluate", "--task", "denoise", "--level", "20")
 
 
 @pytest.mark.parametrize("to", ["data", "data/../data", "restored"])
-def test_saved_images_never_replace_what_is_read(tmp_path, to):
+def test_saved_images_never_replace_what_is_read(run, tmp_path, to):
     before = picture(tmp_path / "data" / "a.png").read_bytes()
     picture(tmp_path / "restored" / "a.png")
     result = run("--data", tmp_path / "data", "--restored", tmp_path / "restored", "--save", tmp_path / to)
@@ -34,7 +36,7 @@ def test_saved_images_never_replace_what_is_read(tmp_path, to):
     assert (tmp_path / "data" / "a.png").read_bytes() == before
 
 
-def test_images_of_one_name_are_not_saved_over_each_other(tmp_path):
+def test_images_of_one_name_are_not_saved_over_each_other(run, tmp_path):
     for name in ("a.png", "a.bmp"):
         picture(tmp_path / "data" / name)
     result = run("--data", tmp_path / "data", "--baseline", "--save", tmp_path / "out")
@@ -42,14 +44,14 @@ def test_images_of_one_name_are_not_saved_over_each_other(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_images_may_be_saved_inside_the_folder_of_the_originals(tmp_path):
+def test_images_may_be_saved_inside_the_folder_of_the_originals(run, tmp_path):
     picture(tmp_path / "data" / "a.png")
     assert run("--data", tmp_path / "data", "--baseline", "--save", tmp_path / "data" / "out").returncode == 0
     assert (tmp_path / "data" / "out" / "a.png").is_file()
 
 
 @pytest.mark.parametrize("option", ["--report", "--save"])
-def test_scores_are_printed_although_something_else_cannot_be_written(tmp_path, option):
+def test_scores_are_printed_although_something_else_cannot_be_written(run, tmp_path, option):
     for folder in ("one", "two"):
         picture(tmp_path / folder / "a.png")
     place = tmp_path / "out"
@@ -113,7 +115,7 @@ def test_a_function_may_lie_in_the_current_folder(tmp_path, monkeypatch):
     assert sys.path == before
 
 
-def test_evaluate_prints_one_json_object(photo, identity):
+def test_evaluate_prints_one_json_object(msrn, photo, identity):
     process = msrn("evaluate", "--task", "sr", "--level", "2", "--data", photo.parent, "-w", identity["sr"], "--json")
     result = json.loads(process.stdout)
     assert result["task"] == "sr"
@@ -123,7 +125,7 @@ def test_evaluate_prints_one_json_object(photo, identity):
     assert "mean" in table
 
 
-def test_evaluate_scores_several_levels_and_compares_weights(photo, identity):
+def test_evaluate_scores_several_levels_and_compares_weights(msrn, photo, identity):
     arguments = ("evaluate", "--task", "sr", "--level", "2", "--level", "3", "--data", photo.parent)
     both = (*arguments, "-w", identity["sr"], "-w", identity["sr"])
     results = json.loads(msrn(*both, "--json").stdout)
@@ -138,7 +140,7 @@ def test_evaluate_scores_several_levels_and_compares_weights(photo, identity):
     assert [line.split(",")[4] for line in csv] == ["image", "photo.png", "mean", "photo.png", "mean"]
 
 
-def test_evaluate_scores_what_something_else_restored(photo, identity, tmp_path):
+def test_evaluate_scores_what_something_else_restored(msrn, photo, identity, tmp_path):
     saved = tmp_path / "saved"
     arguments = ("evaluate", "--task", "sr", "--level", "2", "--data", photo.parent, "--json")
     first = json.loads(msrn(*arguments, "-w", identity["sr"], "--save", saved).stdout)
@@ -148,7 +150,7 @@ def test_evaluate_scores_what_something_else_restored(photo, identity, tmp_path)
     assert_refused(msrn(*arguments, "--restored", saved), 3, "photo.png")
 
 
-def test_evaluate_keeps_several_cases_apart(photo, identity, tmp_path):
+def test_evaluate_keeps_several_cases_apart(msrn, photo, identity, tmp_path):
     saved, form = tmp_path / "saved", ("--json", "--task", "sr", "--level", "2", "--level", "3")
     arguments = ("evaluate", *form, "--data", photo.parent)
     first = json.loads(msrn(*arguments, "-w", identity["sr"], "--save", saved).stdout)
@@ -157,7 +159,7 @@ def test_evaluate_keeps_several_cases_apart(photo, identity, tmp_path):
     assert [result["mean"] for result in second] == [result["mean"] for result in first]
 
 
-def test_evaluate_names_what_failed_and_goes_on(photo, tmp_path):
+def test_evaluate_names_what_failed_and_goes_on(msrn, photo, tmp_path):
     (tmp_path / "broken.png").write_text("no picture")
     (tmp_path / "empty").mkdir()
     broken = tmp_path / "all broken"
@@ -176,14 +178,14 @@ def test_evaluate_names_what_failed_and_goes_on(photo, tmp_path):
     assert_refused(msrn(*arguments, "--data", broken), 3, "first.png")
 
 
-def test_evaluate_says_when_the_output_cannot_be_written(photo, tmp_path):
+def test_evaluate_says_when_the_output_cannot_be_written(msrn, photo, tmp_path):
     (tmp_path / "file").write_text("")
     arguments = ("evaluate", "--task", "jpeg", "--level", "10", "--baseline", "--data", photo.parent)
     for option in ("--save", "--report"):
         assert_refused(msrn(*arguments, option, tmp_path / "file" / "out", "-q"), 5, "file")
 
 
-def test_evaluate_knows_colour_tiles_and_the_ensemble(photo, identity):
+def test_evaluate_knows_colour_tiles_and_the_ensemble(msrn, photo, identity):
     arguments = ("evaluate", "--task", "denoise", "--level", "20", "--data", photo.parent, "--json")
     plain = json.loads(msrn(*arguments, "-w", identity["denoise"]).stdout)
     other = json.loads(
@@ -197,11 +199,11 @@ def test_evaluate_knows_colour_tiles_and_the_ensemble(photo, identity):
         assert_refused(msrn(*arguments, *method, "--tta"), 2, "--tta")
 
 
-def test_evaluate_refuses_tiles_of_what_is_restored_already(photo):
+def test_evaluate_refuses_tiles_of_what_is_restored_already(msrn, photo):
     arguments = ("evaluate", "--task", "sr", "--level", "2", "--data", photo.parent, "--restored", photo.parent)
     assert_refused(msrn(*arguments, "--protocol", "authors-tiles"), 2, "authors-tiles")
 
 
-def test_evaluate_writes_json_that_others_can_read(photo):
+def test_evaluate_writes_json_that_others_can_read(msrn, photo):
     process = msrn("evaluate", "--task", "denoise", "--level", "0", "--data", photo.parent, "--baseline", "--json")
     assert json.loads(process.stdout, parse_constant=pytest.fail)["mean"] == {"psnr": None, "ssim": 1}

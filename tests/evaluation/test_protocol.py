@@ -296,7 +296,7 @@ def test_the_interval_is_as_wide_as_statistics_say():
 def test_every_later_method_is_compared_with_the_first_of_its_cell(folder):
     results = [evaluate("sr", level, folder) for level in (2, 3, 2, 3, 2)]
     named = [replace(result, weights=f"method {number}") for number, result in enumerate(results)]
-    compared = [result.comparison for result in compare_with_first(named)]
+    compared = [result.difference for result in compare_with_first(named)]
     assert compared[:2] == [None, None]
     assert [comparison.against for comparison in compared[2:]] == ["method 0", "method 1", "method 0"]
 

@@ -19,7 +19,6 @@ from msrn.evaluation.results import (
     Measurement,
     Scores,
     Timing,
-    benchmark_to_json,
     from_json,
     to_json,
 )
@@ -39,7 +38,7 @@ ONE = Evaluation(
     weights="net (sha256 0)",
     failures=(Failure("b.png", "broken"),),
     timing=Timing(1.5, 0.25),
-    comparison=Comparison("other", {"psnr": Difference(math.inf, math.inf, math.inf), "ssim": Difference(0.1, 0, 0.2)}),
+    difference=Comparison("other", {"psnr": Difference(math.inf, math.inf, math.inf), "ssim": Difference(0.1, 0, 0.2)}),
 )
 ONE_AS_JSON = {
     "task": "jpeg",
@@ -78,7 +77,7 @@ def test_kept_evaluations_are_read_and_written_the_same(path):
 def test_there_are_evaluations_to_read():
     assert KEPT
     first = from_json(KEPT[0].read_text(encoding="utf-8"))[0]
-    assert first.timing is first.comparison is None
+    assert first.timing is first.difference is None
     assert first.mean.psnr > first.baseline.psnr
 
 
@@ -94,7 +93,7 @@ def test_several_results_are_a_list_and_one_is_not():
 
 
 def test_nothing_restored_is_a_time_without_a_speed():
-    value = json.loads(to_json([replace(ONE, timing=Timing(0.0, None), comparison=None)]))
+    value = json.loads(to_json([replace(ONE, timing=Timing(0.0, None), difference=None)]))
     assert (value["seconds"], value["megapixels_per_second"]) == (0.0, None)
     assert "difference" not in value
 
@@ -108,7 +107,7 @@ def test_a_benchmark_is_written_by_the_names_of_its_fields():
     row = Measurement("M1R1C2", "eager fp32", "fp32", 16, 0.5, 2.0, None, 0.1, 0.2, 1.0, None, 0.0)
     machine = Machine("D", "a processor", 2, None, "Linux", "2.13.0")
     result = Benchmark(machine, (Ceiling(2, "fp32", "eager", 9.0),), {"fp32": 90.0}, 12.5, (row,))
-    value = json.loads(benchmark_to_json(result))
+    value = json.loads(to_json(result))
     assert list(value) == ["machine", "ceilings", "products", "copy", "rows"]
     assert value["machine"] == {
         "kind": "D",

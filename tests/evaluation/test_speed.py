@@ -1,18 +1,17 @@
 """The benchmark's table and page."""
 
-import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from tests.helpers.command import msrn
 from tests.helpers.networks import random_weights
 
-from msrn.evaluation import speed_page
-from msrn.evaluation.ceilings import Limits, Traffic, convolution_rates
-from msrn.evaluation.contenders import dncnn_multiply_adds, peers_of, weights_of_shape
+from msrn.evaluation.ceilings import PeakRates, Work, convolution_rates
+from msrn.evaluation.contenders import peers_of, traffic, weights_of_shape
+from msrn.evaluation.report import write_benchmark
 from msrn.evaluation.speed import benchmark, measure_size
+from msrn.evaluation.tables import benchmark_markdown
 from msrn.network.config import MSRNConfig
 from msrn.network.graph import fuse
 from msrn.restoration.backends import Processor
@@ -22,7 +21,7 @@ from msrn.system.machine import kind
 
 @pytest.fixture(scope="module")
 def result():
-    return benchmark(["M1R1C4"], [24], rounds=2)
+    return benchmark(["M1R1C4"], [24], rounds=1, work=Work(side=16, matrix=64, size=1 << 16))
 
 
 def test_every_entry_is_measured_and_compared(result):
@@ -42,18 +41,18 @@ def test_every_entry_is_measured_and_compared(result):
 
 def test_networks_for_colours_are_measured_on_colours():
     weights = random_weights("denoise", MSRNConfig(1, 1, 4, in_channels=3, unshuffle=2))
-    rows = measure_size(weights, 16, 1, Limits({}, {}, 1.0), Processor(), peers=True)
+    rows = measure_size(weights, 16, 1, PeakRates({}, {}, 1.0), Processor(), peers=True)
     assert {"plain eager", "eager fp32", "DnCNN-size network, eager"} <= {row.entry for row in rows}
     assert {row.share for row in rows} == {None}  # no limit is known
 
 
 def test_the_page_shows_every_row(result, tmp_path):
-    speed_page.write_speed_page(result, tmp_path / "page.html")
+    write_benchmark(tmp_path / "page.html", result)
     page = (tmp_path / "page.html").read_text()
     assert page.count("<tr>") == len(result.rows) + 1
     assert "http" not in page.replace("http-equiv", "")
     assert kind() in page
-    assert len(speed_page.markdown(result).splitlines()) == len(result.rows) + 6
+    assert len(benchmark_markdown(result).splitlines()) == len(result.rows) + 6
 
 
 def test_untrained_weights_return_their_input_and_have_a_range_everywhere():
@@ -69,32 +68,21 @@ def test_untrained_weights_return_their_input_and_have_a_range_everywhere():
     assert np.std(deep.arrays["extract.weight"]) == pytest.approx(np.sqrt(2 / (9 * 4)), rel=0.1)
 
 
-def test_the_places_with_ranges_are_those_of_the_graph():
-    class Places(Traffic):
-        def convolve(self, x, convolution, place):
-            seen.append(place)
-            return super().convolve(x, convolution, place)
-
-    seen: list[str] = []
-    weights = weights_of_shape("M3R2C4")
-    fuse(weights.card.config, weights.arrays).residual(1, Places())
-    assert {place for place in seen if "." in place} == set(weights.card.ranges)
-
-
 def test_traffic_is_what_each_operation_would_read_and_write():
     config = MSRNConfig(1, 1, 4)
-    traffic = Traffic()
-    fuse(config, weights_of_shape(config.shape).arrays).residual(1, traffic)
+    counted = traffic(config, weights_of_shape(config.shape).arrays)
     extract = 2 * 1 + (1 + 4)
     unit = 2 * 4 + (4 + 4) + 2 * 4 + (4 + 4) + 3 * 4
     gates = 2 * (2 * 4 + (4 + 4)) + 3 * 4
     reconstruct = 2 * 4 + 2 * 4 + (4 + 1)
-    assert traffic.values == extract + unit + gates + reconstruct
+    assert counted.values == extract + unit + gates + reconstruct
+    places = ("extract", "0.gate.0", "0.first.0", "0.second.0", "0.gate.1", "reconstruct")
+    assert counted.places == places
 
 
 def test_the_chain_is_as_many_convolutions_in_every_backend():
     """A rate that is far off would mean that something else was computed."""
-    rates = convolution_rates(32, 1, Processor())
+    rates = convolution_rates(32, 1, Processor(), side=96)
     assert {choice.backend for choice in rates} >= {"eager", "openvino"}
     fp32 = [rate for choice, rate in rates.items() if choice.precision == "fp32"]
     assert max(fp32) < 100 * min(fp32)
@@ -105,21 +93,8 @@ def test_the_benchmark_starts_without_torch():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_command(tmp_path):
-    process = msrn(
-        "benchmark", "-w", "M1R1C2", "--size", "16", "--rounds", "1", "--no-peers", "--json", "--html", tmp_path / "p"
-    )
-    assert process.returncode == 0, process.stderr
-    assert {row["side"] for row in json.loads(process.stdout)["rows"]} == {16}
-    assert (tmp_path / "p").exists()
-
-
 def test_peers_that_cannot_be_exported_are_left_out(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     weights = random_weights("sr", MSRNConfig(1, 1, 4))
-    names = [peer.name for peer in peers_of(weights, Processor())]
-    assert names == ["plain eager", "DnCNN-size network, eager"]
-
-
-def test_the_multiply_adds_of_dncnn_are_those_of_its_layers():
-    assert dncnn_multiply_adds(1) == 9 * 64 * 2 + 15 * 9 * 64**2
+    peers = {peer.name: peer.multiply_adds for peer in peers_of(weights, Processor())}
+    assert peers == {"plain eager": None, "DnCNN-size network, eager": 9 * 64 * 2 + 15 * 9 * 64**2}

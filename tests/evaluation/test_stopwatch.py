@@ -1,7 +1,20 @@
 """Turns are taken by what is ready, as long as there is memory to keep it so."""
 
+import gc
+
+import numpy as np
+import pytest
+
 from msrn.evaluation.stopwatch import Contender, median_seconds, take_turns
 from msrn.restoration.backends import Processor
+
+
+@pytest.fixture(autouse=True)
+def little_to_collect():
+    """What other tests have imported need not be searched for garbage."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def test_what_ran_last_is_let_go_when_memory_is_short():
@@ -51,3 +64,18 @@ def test_what_takes_long_is_timed_once():
     begun.clear()
     median_seconds(lambda: begun.append(1), 3, patience=0)
     assert len(begun) == 2
+
+
+def test_memory_is_what_a_contender_took_at_most():
+    def make():
+        np.ones(20 << 20, np.uint8)
+        held.append(np.ones(4 << 20, np.uint8))
+        return lambda planes: planes
+
+    held = []
+    small = Contender("small", "fp32", lambda: lambda planes: planes)
+    _, (before, large, after) = take_turns([small, Contender("large", "fp32", make), small], 4, 1, Processor())
+    if large is None:
+        pytest.skip("the system does not tell")
+    assert 19 < large < 30
+    assert max(before, after) < 4

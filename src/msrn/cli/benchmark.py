@@ -1,5 +1,6 @@
 """The command that measures speed and memory: benchmark."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -34,21 +35,16 @@ def benchmark(
         html: Draw the result, one self-contained page.
         rounds: How often each entry takes its turn.
     """
-    from msrn.evaluation import speed_page
-    from msrn.evaluation.results import benchmark_to_json
+    from msrn.evaluation.report import write_benchmark
+    from msrn.evaluation.results import to_json
     from msrn.evaluation.speed import benchmark as measure
+    from msrn.evaluation.tables import benchmark_markdown
 
     show_log(verbose, quiet)
     with Bar(quiet) as bar:
-        result = measure(
-            weights or ["sr"],
-            size or [256, 512],
-            rounds,
-            peers,
-            lambda share: bar.show("benchmark", share),
-            device,
-        )
-    print_data(benchmark_to_json(result) if as_json else speed_page.markdown(result))
+        show = partial(bar.show, "benchmark")
+        result = measure(weights or ["sr"], size or [256, 512], rounds, peers, show, device)
+    print_data(to_json(result) if as_json else benchmark_markdown(result))
     if html is not None:
-        speed_page.write_speed_page(result, html)
+        write_benchmark(html, result)
         say(f"page: {html}")

@@ -2,10 +2,10 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from cyclopts import Parameter
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from msrn.evaluation.gallery import Gallery
     from msrn.evaluation.methods import Method
     from msrn.evaluation.protocol import Protocol
-    from msrn.evaluation.results import Evaluation, Timing
+    from msrn.evaluation.results import Evaluation
+    from msrn.images.picture import FloatArray
 
 
 @Parameter(name="*", group=SCORED)
@@ -100,63 +101,34 @@ def evaluate(
     """
     show_log(form.verbose, form.quiet)
     scored.check(tta)
-    from msrn.evaluation import protocol as evaluation
-    from msrn.evaluation.gallery import Gallery
+    from msrn.evaluation.methods import choose
+    from msrn.evaluation.protocol import check_level, check_method, compare_with_first
     from msrn.evaluation.report import check_packages
 
     for each in level:
-        evaluation.check_level(task, each)
-    sets = _set_names(data)
-    methods = _methods(task, scored, speed, tta)
+        check_level(task, each)
+    nothing = scored.baseline or scored.restored is not None  # restores here
+    named = scored.weights or [task]
+    methods = [None] if nothing else choose(named, scored.function, tta=tta, **vars(speed))
     for method in methods:
-        evaluation.check_method(task, method, protocol)
-    cases = _cases(methods, data, level, sets)
-    if save is not None:
-        saved = [(save / case.subfolder, case.folder) for case in cases]
-        read = [scored.restored / case.subfolder for case in cases] if scored.restored is not None else []
-        _check_targets(saved, read)
+        check_method(task, method, protocol)
+    cases = _cases(methods, data, level)
+    scoring = _Scoring(task, protocol, color, scored.restored, save, report, form.quiet)
+    scoring.check_targets(cases)
     if report is not None:
         check_packages()
-    gallery = Gallery()
-    scoring = _Scoring(task, protocol, color, scored.restored, save, gallery if report else None, form.quiet)
     with Bar(form.quiet) as bar:
-        results, lost = scoring.run(cases, bar)
-    if not results:
+        done, lost = scoring.run(cases, bar)
+    if not done:
         raise SystemExit(lost[0].exit_code)
-    results = evaluation.compare_with_first(results)
+    results = compare_with_first([result for result, _ in done])
     _print(results, form)
     if report is not None:
-        _write_report(report, results, gallery, methods)
+        _write_report(report, results, [gallery for _, gallery in done], methods)
     if lost and isinstance(lost[-1], OutputError):
         raise SystemExit(OutputError.exit_code)
     if lost or any(result.failures for result in results):
         raise SystemExit(ImageError.exit_code)
-
-
-def _set_names(data: Sequence[Path]) -> list[str]:
-    from msrn.evaluation.protocol import set_name
-
-    sets = [set_name(folder) for folder in data]
-    if len(set(sets)) < len(sets):
-        raise UsageError(f"two folders would both be called {max(sets, key=sets.count)!r}: evaluate them one by one")
-    return sets
-
-
-def _methods(task: Task, scored: ScoredOptions, speed: EvaluationSpeedOptions, tta: bool) -> "Sequence[Method | None]":
-    """What restores; None where the degraded or restored images themselves are scored."""
-    from msrn.evaluation.methods import choose
-
-    if scored.restored is not None or scored.baseline:
-        return [None]
-    return choose(
-        scored.weights or [task],
-        scored.function,
-        device=speed.device,
-        backend=speed.backend,
-        precision=speed.precision,
-        tile=speed.tile,
-        tta=tta,
-    )
 
 
 def _print(results: "Sequence[Evaluation]", form: PrintOptions) -> None:
@@ -176,18 +148,17 @@ def _print(results: "Sequence[Evaluation]", form: PrintOptions) -> None:
 
 
 def _write_report(
-    folder: Path, results: "Sequence[Evaluation]", gallery: "Gallery", methods: "Sequence[Method | None]"
+    folder: Path,
+    results: "Sequence[Evaluation]",
+    galleries: "Sequence[Gallery]",
+    methods: "Sequence[Method | None]",
 ) -> None:
     from msrn.evaluation.methods import WeightsMethod
     from msrn.evaluation.report import write_report
 
-    costs = {
-        method.name: method.restorer.config.multiply_adds_per_pixel
-        for method in methods
-        if isinstance(method, WeightsMethod)
-    }
+    costs = {m.name: m.restorer.config.multiply_adds_per_pixel for m in methods if isinstance(m, WeightsMethod)}
     command = shlex.join(["msrn", *sys.argv[1:]])
-    say(f"report: {write_report(folder, results, gallery, costs, command)}")
+    say(f"report: {write_report(folder, results, galleries, costs, command)}")
 
 
 class _Case(NamedTuple):
@@ -200,25 +171,23 @@ class _Case(NamedTuple):
     title: str
     """What the bar calls it."""
     subfolder: str
-    """Where its images are saved, or were."""
+    """Where its images are saved, or were; empty if there is but one case."""
 
 
-def _cases(
-    methods: "Sequence[Method | None]", data: Sequence[Path], levels: Sequence[float], sets: Sequence[str]
-) -> list[_Case]:
+def _cases(methods: "Sequence[Method | None]", data: Sequence[Path], levels: Sequence[float]) -> list[_Case]:
     """All combinations, each with a subfolder of its own unless there is but one."""
-    places = [(folder, each, f"{name}-{each:g}") for folder, name in zip(data, sets, strict=True) for each in levels]
+    from msrn.evaluation.protocol import set_name
 
-    def subfolder(number: int, place: str) -> str:
-        if len(methods) > 1:
-            return f"{number}-{place}"
-        return place if len(places) > 1 else ""
-
-    return [
-        _Case(method, folder, each, place, subfolder(number, place))
-        for number, method in enumerate(methods, start=1)
-        for folder, each, place in places
-    ]
+    sets = [set_name(folder) for folder in data]
+    if len(set(sets)) < len(sets):
+        raise UsageError(f"two folders would both be called {max(sets, key=sets.count)!r}: evaluate them one by one")
+    cases: list[_Case] = []
+    for number, method in enumerate(methods, start=1):
+        for folder, name in zip(data, sets, strict=True):
+            for level in levels:
+                title = f"{name}-{level:g}"
+                cases.append(_Case(method, folder, level, title, f"{number}-{title}" if len(methods) > 1 else title))
+    return [cases[0]._replace(subfolder="")] if len(cases) == 1 else cases
 
 
 class _Scoring(NamedTuple):
@@ -228,91 +197,76 @@ class _Scoring(NamedTuple):
     protocol: "Protocol"
     color: bool
     restored: Path | None
-    save_to: Path | None
-    gallery: "Gallery | None"
+    save: Path | None
+    report: Path | None
     quiet: bool
 
-    def run(self, cases: Sequence[_Case], bar: Bar) -> "tuple[list[Evaluation], list[MSRNError]]":
+    def check_targets(self, cases: Sequence[_Case]) -> None:
+        """Raise :class:`UsageError` where saved images would replace images that are read, or each other."""
+        from msrn.images.folder import list_images
+
+        if self.save is None:
+            return
+        clean = {case.folder: list_images([case.folder]) for case in cases}
+        read = {path.resolve() for paths in clean.values() for path in paths}
+        for folder in (self.restored / case.subfolder for case in cases if self.restored is not None):
+            read |= {path.resolve() for path in folder.iterdir()} if folder.is_dir() else set()
+        for case in cases:
+            targets = [(self.save / case.subfolder / f"{path.stem}.png").resolve() for path in clean[case.folder]]
+            for target in targets:
+                if target in read:
+                    raise UsageError(f"--save would replace {target}, which is read: choose another folder")
+                if targets.count(target) > 1:
+                    several = f"{case.folder} holds several images called {target.stem!r}"
+                    raise UsageError(f"{several}: --save needs names of their own")
+
+    def run(self, cases: Sequence[_Case], bar: Bar) -> "tuple[list[tuple[Evaluation, Gallery]], list[MSRNError]]":
         """Score the cases; one that fails is an error that is said and returned.
 
         The others are still scored, unless images can no longer be saved.
         """
-        results: list[Evaluation] = []
+        from msrn.evaluation.tables import full_name
+
+        done: list[tuple[Evaluation, Gallery]] = []
         lost: list[MSRNError] = []
-        several = len({id(case.method) for case in cases}) > 1
         for number, case in enumerate(cases):
-
-            def advance(done: int, total: int, number: int = number, title: str = case.title) -> None:
-                bar.show(title, (number + done / total) / len(cases))
-
             try:
-                result = self._score(case, advance)
+                result, gallery = self._score(case, bar, number / len(cases), 1 / len(cases))
             except (UsageError, ImageError, OutputError) as error:
                 lost.append(error)
                 bar.say(f"msrn: error: {error}")
                 if isinstance(error, OutputError):  # nothing more can be saved; what is complete is printed
                     break
                 continue
-            results.append(result)
+            done.append((result, gallery))
             for failure in result.failures:
                 bar.say(f"msrn: error: {failure.name}: {failure.error}")
             if result.timing and result.speed and not self.quiet:
-                bar.say(_speed(result, result.timing, case, several))
-        return results, lost
+                speed = f"{result.timing.seconds:.1f} s, {result.speed:.2f} megapixels per second"
+                bar.say(f"{full_name(result)}: {speed}")
+        return done, lost
 
-    def _score(self, case: _Case, advance: Callable[[int, int], None]) -> "Evaluation":
+    def _score(self, case: _Case, bar: Bar, before: float, part: float) -> "tuple[Evaluation, Gallery]":
+        """Score one case, which is a part of the bar."""
         from msrn import images
         from msrn.evaluation import protocol as evaluation
+        from msrn.evaluation.gallery import Gallery
         from msrn.evaluation.methods import FolderMethod
 
-        def observe(path: Path, *planes: Any) -> None:
-            if self.save_to is not None:
-                target = self.save_to / case.subfolder / f"{path.stem}.png"
-                images.write(evaluation.as_picture(planes[1], self.task), target)
-            if self.gallery is not None:
-                self.gallery.add(path.name, *planes)
+        gallery = Gallery()
 
-        try:
-            method = case.method
-            if self.restored is not None:
-                colors = evaluation.color_range(self.task)
-                method = FolderMethod(self.restored / case.subfolder, colors, case.folder)
-            options: dict[str, Any] = {"protocol": self.protocol, "color": self.color}
-            result = evaluation.evaluate(self.task, case.level, case.folder, method, advance, observe, **options)
-        except MSRNError:
-            if self.gallery is not None:
-                self.gallery.discard()
-            raise
-        if self.gallery is not None:
-            self.gallery.finish()
-        return result
+        def observe(path: Path, degraded: "FloatArray", restored: "FloatArray", clean: "FloatArray") -> None:
+            if self.save is not None:
+                target = self.save / case.subfolder / f"{path.stem}.png"
+                images.write(evaluation.as_picture(restored, self.task), target)
+            if self.report is not None:
+                gallery.add(path.name, degraded, restored, clean)
 
+        def advance(done: int, total: int) -> None:
+            bar.show(case.title, before + part * done / total)
 
-def _speed(result: "Evaluation", timing: "Timing", case: _Case, several: bool) -> str:
-    from msrn.evaluation import tables
-
-    whose = f"{tables.method_name(result)}, " if several else ""
-    speed = f"{timing.seconds:.1f} s, {timing.megapixels_per_second:.2f} megapixels per second"
-    return f"{whose}{case.title}: {speed}"
-
-
-def _check_targets(saved: Sequence[tuple[Path, Path]], restored: Sequence[Path]) -> None:
-    """Raise :class:`UsageError` where saved images would replace images that are read, or each other.
-
-    Args:
-        saved: folders to save to, and the folder of originals of each.
-        restored: folders of restored images that are read.
-    """
-    from msrn.images.folder import list_images
-
-    read = {path.resolve() for folder in {clean for _, clean in saved} for path in list_images([folder])}
-    read |= {path.resolve() for folder in restored if folder.is_dir() for path in folder.iterdir()}
-    for target, clean in saved:
-        seen: set[Path] = set()
-        for image in list_images([clean]):
-            path = (target / f"{image.stem}.png").resolve()
-            if path in read:
-                raise UsageError(f"--save would replace {path}, which is read: choose another folder")
-            if path in seen:
-                raise UsageError(f"{clean} holds several images called {image.stem!r}: --save needs names of their own")
-            seen.add(path)
+        method = case.method
+        if self.restored is not None:
+            method = FolderMethod(self.restored / case.subfolder, evaluation.color_range(self.task), case.folder)
+        given = (self.task, case.level, case.folder, method, advance, observe)
+        return evaluation.evaluate(*given, protocol=self.protocol, color=self.color), gallery

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from itertools import pairwise
@@ -13,24 +14,30 @@ from numpy.typing import NDArray
 
 from msrn.evaluation.stopwatch import Compute, Contender
 from msrn.network.config import MSRNConfig
+from msrn.network.graph import Activation, Arrays, Convolution, fuse
 from msrn.network.weights import Card, Weights, tensors_of
 from msrn.restoration.backends import Choice, Device, candidates, create, installed
 from msrn.restoration.engine import Engine, Options
 
 PLAIN = "plain eager"
 """Name of the network as torch runs it by itself."""
-DNCNN = "DnCNN-size network, eager"
-"""Name of a plain chain of convolutions as large as DnCNN."""
 
 
-def dncnn_widths(channels: int) -> list[int]:
-    """Channels of the image, of the maps between DnCNN's 17 convolutions, and of the result."""
-    return [channels, *[64] * 16, channels]
+@dataclass(frozen=True)
+class Traffic:
+    """What a network's operations do to each pixel of its own size."""
+
+    values: int
+    """How many values they read and write, if each is done alone."""
+    places: tuple[str, ...]
+    """Where they convolve, as the graph calls it."""
 
 
-def dncnn_multiply_adds(channels: int) -> int:
-    """The multiply-adds per pixel of DnCNN's convolutions."""
-    return sum(9 * a * b for a, b in pairwise(dncnn_widths(channels)))
+def traffic(config: MSRNConfig, arrays: Arrays) -> Traffic:
+    """Count what a network's graph reads and writes; nothing is computed."""
+    counted = _Counting()
+    fuse(config, arrays).residual(config.depth, counted)
+    return Traffic(counted.values, tuple(counted.places))
 
 
 def weights_of_shape(name: str) -> Weights | None:
@@ -64,7 +71,7 @@ def untrained_weights(config: MSRNConfig) -> Weights:
         return np.full(shape, float(norms), np.float32)
 
     arrays = {name: tensor(name, shape) for name, shape in tensors_of(config).items()}
-    ranges = dict.fromkeys(_rounded_places(config), 4.0)
+    ranges = {place: 4.0 for place in traffic(config, arrays).places if "." in place}  # those in memory blocks
     card = Card("sr", config, "studio", (2,), "nothing", ranges=ranges)
     return Weights(card, arrays, config.shape)
 
@@ -98,7 +105,9 @@ def peers_of(weights: Weights, device: Device) -> Iterator[Contender]:
 
     channels = weights.card.config.in_channels
     yield Contender(PLAIN, "fp32", partial(torch_peers.plain_network, weights, device))
-    yield Contender(DNCNN, "fp32", partial(torch_peers.plain_chain, dncnn_widths(channels), device))
+    dncnn = [channels, *[64] * 16, channels]  # channels of the image, of the maps, and of the result
+    size, make = sum(9 * a * b for a, b in pairwise(dncnn)), partial(torch_peers.plain_chain, dncnn, device)
+    yield Contender("DnCNN-size network, eager", "fp32", make, multiply_adds=size)
     if device.type != "cpu":
         return
     with suppress(ImportError):
@@ -139,9 +148,29 @@ def _engine(weights: Weights, device: Device, choice: Choice) -> Compute:
     return Engine(weights, Options(device=str(device), **how)).restore
 
 
-def _rounded_places(config: MSRNConfig) -> Iterator[str]:
-    """The convolutions of memory blocks, as the graph calls them."""
-    for m in range(config.memory_blocks):
-        for k in range(config.applications):
-            yield from (f"{m}.first.{k}", f"{m}.second.{k}")
-        yield from (f"{m}.gate.{k}" for k in range(m + 1 + config.recursions))
+class _Counting:
+    """Operations on maps that are but their channels."""
+
+    def __init__(self) -> None:
+        self.values = 0
+        self.places: list[str] = []
+
+    def convolve(self, x: int, convolution: Convolution, place: str) -> int:
+        self.places.append(place)
+        return self._count(int(convolution.weight.shape[0]), x)
+
+    def activate(self, x: int, activation: Activation) -> int:
+        return self._count(x, x)
+
+    def relu(self, x: int) -> int:
+        return self._count(x, x)
+
+    def multiply(self, x: int, factor: float) -> int:
+        return self._count(x, x)
+
+    def add(self, x: int, y: int) -> int:
+        return self._count(x, x + y)
+
+    def _count(self, written: int, read: int) -> int:
+        self.values += written + read
+        return written

@@ -1,8 +1,8 @@
-"""Crops of the worst images, collected while an evaluation runs and shown by the report."""
+"""Crops of a result's worst images, collected while it is made and shown by the report."""
 
 import base64
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,33 +32,23 @@ class Crop:
     """Black over red to yellow, where the error is 32 grey levels or more."""
 
 
-@dataclass
 class Gallery:
-    """The crops of the worst images of each result, each where the restored image is furthest off."""
+    """The crops of a result's worst images, each where the restored image is furthest off."""
 
-    crops: list[list[Crop]] = field(default_factory=list[list[Crop]])
-    _current: list[Crop] = field(default_factory=list[Crop])
+    def __init__(self) -> None:
+        self.crops: list[Crop] = []
 
     def add(self, name: str, degraded: FloatArray, restored: FloatArray, clean: FloatArray) -> None:
-        """Take one image of the current result: ``(C, H, W)`` in [0, 1]."""
+        """Take one image: ``(C, H, W)`` in [0, 1]."""
         squared_error = float(np.mean((restored - clean) ** 2))
-        if len(self._current) == _SHOWN and squared_error <= self._current[-1].squared_error:
+        if len(self.crops) == _SHOWN and squared_error <= self.crops[-1].squared_error:
             return
         error = np.abs(restored - clean).mean(axis=0)
         top, left = _worst_corner(error)
         window = (..., slice(top, top + _CROP), slice(left, left + _CROP))
         before, after, truth = (_embedded(to_uint8(image)[window]) for image in (degraded, restored, clean))
-        crop = Crop(name, squared_error, before, after, truth, _embedded(_heat(error[window])))
-        self._current = sorted([*self._current, crop], key=lambda crop: -crop.squared_error)[:_SHOWN]
-
-    def finish(self) -> None:
-        """Keep the crops of the current result, which is complete; the next one begins."""
-        self.crops.append(self._current)
-        self._current = []
-
-    def discard(self) -> None:
-        """Drop the crops of the current result, which failed; the next one begins."""
-        self._current = []
+        self.crops.append(Crop(name, squared_error, before, after, truth, _embedded(_heat(error[window]))))
+        self.crops = sorted(self.crops, key=lambda crop: -crop.squared_error)[:_SHOWN]
 
 
 def _worst_corner(error: NDArray[Any]) -> tuple[int, int]:
@@ -70,10 +60,8 @@ def _worst_corner(error: NDArray[Any]) -> tuple[int, int]:
 
 
 def _heat(error: NDArray[Any]) -> NDArray[np.uint8]:
-    """Black over red to yellow at an error of 32 grey levels and more, as ``(3, H, W)``."""
     share = np.clip(error * 255 / 32, 0, 1)
-    red, green = np.clip(share * 2, 0, 1), np.clip(share * 2 - 1, 0, 1)
-    return (np.stack([red, green, np.zeros_like(red)]) * 255).astype(np.uint8)
+    return to_uint8(np.stack([share * 2, share * 2 - 1, np.zeros_like(share)]))
 
 
 def _embedded(pixels: NDArray[np.uint8]) -> str:

@@ -15,14 +15,15 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from msrn import images
-from msrn.errors import ImageError, MSRNError, OutputError, UsageError
+from msrn.errors import ImageError, UsageError, WeightsError
 from msrn.evaluation.methods import FolderMethod, Method, TiledMethod, WeightsMethod, check_output
 from msrn.evaluation.metrics import psnr, psnr_b, ssim
 from msrn.evaluation.results import Comparison, Difference, Evaluation, Failure, ImageScores, Scores, Timing
@@ -118,8 +119,8 @@ def evaluate(
     level: float,
     folder: Path,
     method: Method | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    observe: Observe | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    observe: Observe = lambda path, degraded, restored, clean: None,
     *,
     protocol: Protocol = "matlab",
     color: bool = False,
@@ -132,7 +133,7 @@ def evaluate(
     30.39
 
     Args:
-        task: which degradation and protocol.
+        task: decides degradation and scores.
         level: scale, σ or quality.
         folder: clean images.
         method: what restores; weights must be for the task.
@@ -148,8 +149,16 @@ def evaluate(
     """
     check_level(task, level)
     check_method(task, method, protocol)
-    case = _Case(task, level, color, _shown(task, method, protocol))
-    scored, failures = case.score_all(list_images([folder]), progress, observe)
+    tiled = TiledMethod(method, AUTHORS_TILE[task], AUTHORS_HALO) if method and protocol == "authors-tiles" else method
+    timed = _Timed(tiled) if tiled else None
+    scored: list[ImageScores] = []
+    failures: list[Failure] = []
+    for done, path in enumerate(paths := list_images([folder]), start=1):
+        try:
+            scored.append(_score_image(path, task, level, timed, observe, color=color))
+        except (UsageError, ImageError, WeightsError) as error:
+            failures.append(Failure(path.name, str(error)))
+        progress(done, len(paths))
     if not scored:
         raise ImageError(f"no image of {folder} could be scored: {failures[0].name}: {failures[0].error}")
     return Evaluation(
@@ -161,69 +170,45 @@ def evaluate(
         baseline=_mean([image.baseline for image in scored]),
         protocol=describe(task, protocol, color=color),
         color=color,
-        weights=None if method is None else method.name,
+        weights=method.name if method else None,
         failures=tuple(failures),
-        timing=Timing(case.seconds, case.pixels / 1e6 / case.seconds if case.seconds else None),
+        timing=timed.timing if timed else Timing(0.0, None),
     )
 
 
-@dataclass
-class _Case:
-    """A method, what it is scored on, and the time that it has taken so far."""
+class _Timed:
+    """Another method, and the time that it has taken so far."""
 
-    task: Task
-    level: float
-    color: bool
-    method: Method | None
-    seconds: float = 0.0
-    pixels: int = 0
+    def __init__(self, method: Method) -> None:
+        self.method, self.name, self.seconds, self.pixels = method, method.name, 0.0, 0
 
-    def score_all(
-        self, paths: Sequence[Path], progress: Callable[[int, int], None] | None, observe: Observe | None
-    ) -> tuple[list[ImageScores], list[Failure]]:
-        """The scores of images, and the images that have none."""
-        scored: list[ImageScores] = []
-        failures: list[Failure] = []
-        for done, path in enumerate(paths, start=1):
-            try:
-                scored.append(self.score(path, observe))
-            except OutputError:
-                raise
-            except MSRNError as error:
-                failures.append(Failure(path.name, str(error)))
-            if progress:
-                progress(done, len(paths))
-        return scored, failures
-
-    def score(self, path: Path, observe: Observe | None) -> ImageScores:
-        """The scores of one image."""
-        degraded, clean = load_pair(path, self.task, self.level, color=self.color)
-        baseline = scores = score(degraded, clean, self.task, self.level)
-        restored = degraded
-        if self.method is not None:
-            restored = self._restored(self.method, degraded, path.name)
-            scores = score(restored, clean, self.task, self.level)
-        if observe is not None:
-            observe(path, degraded, restored, clean)
-        return ImageScores(path.name, scores, baseline)
-
-    def _restored(self, method: Method, degraded: FloatArray, name: str) -> FloatArray:
+    def __call__(self, degraded: FloatArray, image: str) -> FloatArray:
         started = time.perf_counter()
-        restored = method(degraded, name)
+        restored = self.method(degraded, image)
         self.seconds += time.perf_counter() - started
         self.pixels += degraded[0].size
-        if self.task == "sr" and restored.ndim == 3:  # files may be as large as the original
-            cropped = multiple_of(restored, int(self.level))
-            restored = cropped if cropped.shape == degraded.shape else restored
-        check_output(restored, degraded, method)
         return restored
 
+    @property
+    def timing(self) -> Timing:
+        return Timing(self.seconds, self.pixels / 1e6 / self.seconds if self.seconds else None)
 
-def _shown(task: Task, method: Method | None, protocol: Protocol) -> Method | None:
-    """The method as the protocol shows images to it: whole, or in tiles."""
-    if method is None or protocol == "matlab":
-        return method
-    return TiledMethod(method, AUTHORS_TILE[task], AUTHORS_HALO)
+
+def _score_image(
+    path: Path, task: Task, level: float, method: Method | None, observe: Observe, *, color: bool
+) -> ImageScores:
+    degraded, clean = load_pair(path, task, level, color=color)
+    baseline = scores = score(degraded, clean, task, level)
+    restored = degraded
+    if method is not None:
+        restored = method(degraded, path.name)
+        if task == "sr" and restored.ndim == 3:  # files may be as large as the original
+            cropped = multiple_of(restored, int(level))
+            restored = cropped if cropped.shape == degraded.shape else restored
+        check_output(restored, degraded, method)
+        scores = score(restored, clean, task, level)
+    observe(path, degraded, restored, clean)
+    return ImageScores(path.name, scores, baseline)
 
 
 def check_method(task: Task, method: Method | None, protocol: Protocol) -> None:
@@ -273,14 +258,11 @@ def compare_with_first(results: Sequence[Evaluation]) -> list[Evaluation]:
     compared: list[Evaluation] = []
     for result in results:
         first = firsts.setdefault(result.cell, result)
-        if first is not result and _names(first) & _names(result):
-            result = replace(result, comparison=Comparison(first.weights, compare(result, first)))
+        if first is not result:
+            with suppress(UsageError):  # no image in common
+                result = replace(result, difference=Comparison(first.weights, compare(result, first)))
         compared.append(result)
     return compared
-
-
-def _names(result: Evaluation) -> set[str]:
-    return {image.name for image in result.images}
 
 
 def _mean(scores: Sequence[Scores]) -> Scores:

@@ -1,9 +1,7 @@
-"""An evaluation as one self-contained HTML page: tables with colours, plots, crops with a before/after slider, error
-maps, worst images first."""
+"""Evaluations and benchmarks as self-contained HTML pages, from the templates beside this module."""
 
 import platform
 from collections.abc import Sequence
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,11 +10,11 @@ import numpy as np
 from msrn.evaluation import plots, tables
 from msrn.evaluation.gallery import Crop, Gallery
 from msrn.evaluation.literature import COSTS, STATUS, LiteratureScore, scores_on
-from msrn.evaluation.page import render, write_page
 from msrn.evaluation.plots import Kind, Mark, Plot
-from msrn.evaluation.results import Evaluation, ImageScores
+from msrn.evaluation.results import Benchmark, Evaluation, ImageScores
 from msrn.evaluation.tables import method_name
-from msrn.system.extras import missing
+from msrn.system.atomic import write_atomically
+from msrn.system.extras import installed_version, missing
 from msrn.system.machine import cores, processor
 
 _BARS = 24
@@ -24,16 +22,18 @@ _BARS = 24
 _NEAR = 0.3
 """Decibels below the paper that still count as near it."""
 
+_PACKAGES = ("msrn-pytorch", "torch", "numpy", "pillow")
+
 
 def write_report(
-    folder: Path, results: Sequence[Evaluation], gallery: Gallery, costs: dict[str, int], command: str
+    folder: Path, results: Sequence[Evaluation], galleries: Sequence[Gallery], costs: dict[str, int], command: str
 ) -> Path:
-    """Write the report as ``index.html`` in a folder and return its path.
+    """Write evaluations as ``index.html`` in a folder and return its path.
 
     Args:
         folder: made where it is missing.
         results: from ``evaluate``.
-        gallery: filled while they were made, finished once for each.
+        galleries: one for each result.
         costs: multiply-adds per pixel by method, where known, for the plot of PSNR against cost.
         command: what was typed.
 
@@ -41,9 +41,64 @@ def write_report(
         OutputError: it cannot be written.
         UsageError: Jinja2 or matplotlib is not installed.
     """
+    cells: dict[tuple[object, ...], list[Evaluation]] = {}
+    for result in results:
+        cells.setdefault(result.cell, []).append(result)
+    peers = {cell: _literature(members[0]) for cell, members in cells.items()}
+    drawn = [_among_others(members, peers[cell]) for cell, members in cells.items()]
+    drawn += [_by_cost(members, peers[cell], costs) for cell, members in cells.items()]
+    scores = [score for found in peers.values() for score in found]
+    page = render(
+        "report.html",
+        tables=tables,
+        near=_NEAR,
+        results=results,
+        methods=dict.fromkeys(map(method_name, results)),
+        failures=dict.fromkeys(
+            f"{tables.case_name(result)}: {failure.name} could not be scored: {failure.error}"
+            for result in results
+            for failure in result.failures
+        ),
+        others=[plot for plot in drawn if plot is not None],
+        sources=dict.fromkeys(f"{score.method}: {score.source} ({STATUS[score.status]})" for score in scores),
+        gains=[_gains(result) for result in results if result.weights is not None],
+        galleries=[(r, _with_scores(r, gallery.crops)) for r, gallery in zip(results, galleries, strict=True)],
+        command=command,
+        machine=f"{processor()}, {cores()} cores, {platform.platform()}",
+        versions={"python": platform.python_version(), **{name: installed_version(name) for name in _PACKAGES}},
+    )
     path = folder / "index.html"
-    write_page(path, _page(results, gallery, costs, command))
+    _write(path, page)
     return path
+
+
+def write_benchmark(path: Path, result: Benchmark) -> None:
+    """Write a benchmark: its table, and beside each row its speed as a bar, compared with the fastest on that size.
+
+    Raises:
+        OutputError: it cannot be written.
+        UsageError: Jinja2 is not installed.
+    """
+    groups = {(row.network, row.side) for row in result.rows}
+    seconds = {
+        group: [r.seconds_per_megapixel for r in result.rows if (r.network, r.side) == group] for group in groups
+    }
+    speeds = [100 * min(seconds[row.network, row.side]) / row.seconds_per_megapixel for row in result.rows]
+    _write(path, render("benchmark.html", tables=tables, result=result, speeds=speeds))
+
+
+def render(template: str, **values: object) -> str:
+    """The page that a template and its values make; everything put into it is escaped.
+
+    Raises:
+        UsageError: Jinja2 is not installed.
+    """
+    try:
+        import jinja2
+    except ImportError as error:
+        raise missing("making a page", "Jinja2", "train") from error
+    templates = jinja2.Environment(loader=jinja2.PackageLoader("msrn.evaluation"), autoescape=True)
+    return templates.get_template(template).render(values)
 
 
 def check_packages() -> None:
@@ -53,130 +108,56 @@ def check_packages() -> None:
             raise missing("a report", name, "train")
 
 
-def _page(results: Sequence[Evaluation], gallery: Gallery, costs: dict[str, int], command: str) -> str:
-    cells = _cells(results)
-    drawn = [_among_others(cell) for cell in cells] + [_by_cost(cell, costs) for cell in cells]
-    packages = ("msrn-pytorch", "torch", "numpy", "pillow")
-    return render(
-        "report.html",
-        title="Evaluation report",
-        near=_NEAR,
-        results=results,
-        subject=", ".join(dict.fromkeys(method_name(result) for result in results)),
-        differences=[f"{_place(r)}: {tables.significance(r)}" for r in results if r.comparison],
-        failures=_failures(results),
-        others=[plot for plot in drawn if plot is not None],
-        sources=_sources(cells),
-        gains=[_gains(result) for result in results if result.weights is not None],
-        galleries=[(r, _with_scores(r, crops)) for r, crops in zip(results, gallery.crops, strict=True)],
-        command=command,
-        protocols=dict.fromkeys(result.protocol for result in results),
-        methods=dict.fromkeys(result.weights or "degraded input" for result in results),
-        machine=f"{processor()}, {cores()} cores, {platform.platform()}",
-        versions=", ".join([f"python {platform.python_version()}", *(f"{name} {_version(name)}" for name in packages)]),
-        title_of=_title,
-        **{f.__name__: f for f in (method_name, tables.data_name, tables.level_name, tables.pair, tables.reference)},
-    )
-
-
-def _cells(results: Sequence[Evaluation]) -> list[list[Evaluation]]:
-    """Comparable results together."""
-    cells: dict[tuple[object, ...], list[Evaluation]] = {}
-    for result in results:
-        cells.setdefault(result.cell, []).append(result)
-    return list(cells.values())
-
-
-def _failures(results: Sequence[Evaluation]) -> list[str]:
-    """Every image that could not be scored, once."""
-    lost = (
-        f"{_place(result)}: {failure.name} could not be scored: {failure.error}"
-        for result in results
-        for failure in result.failures
-    )
-    return list(dict.fromkeys(lost))
-
-
-def _among_others(cell: Sequence[Evaluation]) -> Plot | None:
-    """Our results among the literature's: gain over the degraded input. None if there is nothing to compare."""
-    base = cell[0].baseline.psnr
-    marks = [Mark(method_name(r), r.mean.psnr - base, _decibels(r.mean.psnr), "ours") for r in cell]
-    for score in _literature(cell[0]):
-        label = f"{score.method}, {score.source.rpartition(' ')[2]}"
-        marks.append(Mark(label, score.psnr - base, _decibels(score.psnr), _kind(score)))
-    if len(marks) < 2:
-        return None
-    title = f"{_place(cell[0])}: what is gained over the degraded input's {_decibels(base)}"
-    return plots.bars(title, sorted(marks, key=lambda mark: -mark.value))
-
-
-def _by_cost(cell: Sequence[Evaluation], costs: dict[str, int]) -> Plot | None:
-    """PSNR against multiply-adds per pixel, of our methods and the literature's. None where no cost is known."""
-    marks = [
-        Mark(method_name(result), result.mean.psnr, f"{result.mean.psnr:.2f}", "ours", costs[result.weights] / 1e6)
-        for result in cell
-        if result.weights in costs
-    ]
-    for score in _literature(cell[0]) if marks else ():
-        if score.method in COSTS:
-            marks.append(Mark(score.method, score.psnr, f"{score.psnr:.2f}", _kind(score), COSTS[score.method] / 1e6))
-    if len(marks) < 2 or not all(np.isfinite(mark.value) for mark in marks):
-        return None
-    title = f"{_place(cell[0])}: PSNR in dB against cost"
-    return plots.scatter(title, marks, "million multiply-adds per pixel")
-
-
-def _kind(score: LiteratureScore) -> Kind:
-    return "paper" if score.method.startswith("MemNet") else "peer"
+def _write(path: Path, page: str) -> None:
+    """Write a page; what is no Unicode in it, as in some file names, is written as its code."""
+    write_atomically(path, lambda file: file.write(page.encode(errors="backslashreplace")))
 
 
 def _literature(result: Evaluation) -> list[LiteratureScore]:
     return [] if result.color else scores_on(result.task, result.data, result.level)
 
 
-def _sources(cells: Sequence[Sequence[Evaluation]]) -> str:
-    """Where the literature's scores come from, and how sure they are."""
-    found = [score for cell in cells for score in _literature(cell[0])]
-    return "; ".join(dict.fromkeys(f"{score.method}: {score.source} ({STATUS[score.status]})" for score in found))
+def _kind(score: LiteratureScore) -> Kind:
+    return "paper" if score.method.startswith("MemNet") else "peer"
+
+
+def _among_others(cell: Sequence[Evaluation], peers: Sequence[LiteratureScore]) -> Plot | None:
+    """Comparable results among the literature's: gain over the degraded input. None if there is nothing to compare."""
+    base = cell[0].baseline.psnr
+    marks = [Mark(method_name(r), r.mean.psnr - base, f"{r.mean.psnr:.2f} dB", "ours") for r in cell]
+    for peer in peers:
+        label = f"{peer.method}, {peer.source.rpartition(' ')[2]}"
+        marks.append(Mark(label, peer.psnr - base, f"{peer.psnr:.2f} dB", _kind(peer)))
+    title = f"{tables.case_name(cell[0])}: what is gained over the degraded input's {base:.2f} dB"
+    return plots.bars(title, sorted(marks, key=lambda mark: -mark.value)) if len(marks) > 1 else None
+
+
+def _by_cost(cell: Sequence[Evaluation], peers: Sequence[LiteratureScore], costs: dict[str, int]) -> Plot | None:
+    """PSNR against multiply-adds per pixel, of comparable results and the literature's. None where no cost is known."""
+    ours = [(r, costs[r.weights]) for r in cell if r.weights in costs]
+    marks = [Mark(method_name(r), r.mean.psnr, f"{r.mean.psnr:.2f}", "ours", cost / 1e6) for r, cost in ours]
+    for peer in peers:
+        if peer.method in COSTS:
+            marks.append(Mark(peer.method, peer.psnr, f"{peer.psnr:.2f}", _kind(peer), COSTS[peer.method] / 1e6))
+    if not ours or len(marks) < 2 or not all(np.isfinite(mark.value) for mark in marks):
+        return None
+    return plots.scatter(
+        f"{tables.case_name(cell[0])}: PSNR in dB against cost", marks, "million multiply-adds per pixel"
+    )
 
 
 def _gains(result: Evaluation) -> Plot:
     """Gain over the degraded input, image by image, the smallest first."""
+    shown = sorted(result.images, key=lambda image: image.gain)[:_BARS]
     marks = [
-        Mark(
-            image.name,
-            image.gain,
-            f"{image.gain:+.2f}, to {image.restored.psnr:.2f}",
-            "ours" if image.gain >= 0 else "loss",
-        )
-        for image in result.images
+        Mark(i.name, i.gain, f"{i.gain:+.2f}, to {i.restored.psnr:.2f}", "ours" if i.gain >= 0 else "loss")
+        for i in shown
     ]
-    shown = sorted(marks, key=lambda mark: mark.value)[:_BARS]
-    which = "" if len(shown) == len(marks) else f", the {_BARS} smallest of {len(marks)}"
-    return plots.bars(f"{_title(result)}: gain in dB{which}", shown)
+    which = "" if len(shown) == len(result.images) else f", the {_BARS} smallest of {len(result.images)}"
+    return plots.bars(f"{tables.full_name(result)}: gain in dB{which}", marks)
 
 
 def _with_scores(result: Evaluation, crops: Sequence[Crop]) -> list[tuple[Crop, ImageScores]]:
     """Crops, each with its image's scores, the worst image first."""
     scores = {image.name: image for image in result.images}
-    shown = [(crop, scores[crop.name]) for crop in crops]
-    return sorted(shown, key=lambda both: both[1].restored.psnr)
-
-
-def _title(result: Evaluation) -> str:
-    return f"{_place(result)}, {method_name(result)}"
-
-
-def _place(result: Evaluation) -> str:
-    return f"{result.data} {tables.level_name(result)}{', colour' if result.color else ''}"
-
-
-def _decibels(value: float) -> str:
-    return f"{value:.2f} dB"
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "not installed"
+    return sorted(((crop, scores[crop.name]) for crop in crops), key=lambda both: both[1].restored.psnr)

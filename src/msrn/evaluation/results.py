@@ -8,10 +8,13 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from msrn.types import Task
+
+_JOINED = {"joined": True}
+"""Marks a field whose own fields stand among its owner's in JSON."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,7 @@ class Scores:
 
     def named(self) -> dict[str, float]:
         """The scores that were measured, by name."""
-        measured = {"psnr": self.psnr, "ssim": self.ssim, "psnr_b": self.psnr_b}
-        return {name: value for name, value in measured.items() if value is not None}
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class ImageScores:
 
     name: str
     """The file's name."""
-    restored: Scores
+    restored: Scores = field(metadata=_JOINED)
     baseline: Scores
     """Scores of the degraded image."""
 
@@ -102,9 +104,9 @@ class Evaluation:
     weights: str | None
     """The method's name; None for the degraded input itself."""
     failures: tuple[Failure, ...] = ()
-    timing: Timing | None = None
+    timing: Timing | None = field(default=None, metadata=_JOINED)
     """None where times were not kept."""
-    comparison: Comparison | None = None
+    difference: Comparison | None = None
     """Comparison with the first method on the same images."""
 
     @property
@@ -189,21 +191,35 @@ class Benchmark:
     rows: tuple[Measurement, ...]
 
 
-def benchmark_to_json(result: Benchmark) -> str:
-    """The benchmark as JSON; its keys are the names of the fields."""
-    return json.dumps(asdict(result), indent=2, ensure_ascii=False)
-
-
-def to_json(results: Sequence[Evaluation], digits: int | None = None) -> str:
-    """The one result, or a list of several, as JSON; the infinite PSNR of equal images becomes null.
+def to_json(result: Evaluation | Benchmark | Sequence[Evaluation], digits: int | None = None) -> str:
+    """A result, or a list of several, as JSON; the infinite PSNR of equal images becomes null.
 
     Args:
-        results: of one run.
+        result: one, or those of one run.
         digits: decimals to keep; all by default.
     """
-    values = [_as_object(result) for result in results]
-    whole = values[0] if len(values) == 1 else values
-    return json.dumps(_finite(whole, digits), indent=2, ensure_ascii=False, allow_nan=False)
+    whole = result[0] if isinstance(result, Sequence) and len(result) == 1 else result
+    return json.dumps(_plain(whole, digits), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any, digits: int | None) -> Any:
+    """A value as JSON has it: fields by their names, without those that are None by default."""
+    if is_dataclass(value):
+        plain: dict[str, Any] = {}
+        for each in fields(value):
+            part = getattr(value, each.name)
+            if part is not None or each.default is not None:
+                plain |= _plain(part, digits) if each.metadata else {each.name: _plain(part, digits)}
+        return plain
+    if isinstance(value, dict):
+        return {key: _plain(part, digits) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part, digits) for part in value]
+    if not isinstance(value, float):
+        return value
+    if not math.isfinite(value):
+        return None
+    return value if digits is None else round(value, digits)
 
 
 def from_json(text: str) -> list[Evaluation]:
@@ -214,74 +230,29 @@ def from_json(text: str) -> list[Evaluation]:
         KeyError: something is missing.
     """
     values = json.loads(text)
-    return [_from_object(value) for value in (values if isinstance(values, list) else [values])]
+    return [_evaluation(value) for value in (values if isinstance(values, list) else [values])]
 
 
-def _as_object(result: Evaluation) -> dict[str, Any]:
-    value: dict[str, Any] = {
-        "task": result.task,
-        "level": result.level,
-        "data": result.data,
-        "images": [
-            {"name": image.name, **image.restored.named(), "baseline": image.baseline.named()}
-            for image in result.images
-        ],
-        "mean": result.mean.named(),
-        "baseline": result.baseline.named(),
-        "protocol": result.protocol,
-        "color": result.color,
-        "weights": result.weights,
-        "failures": [asdict(failure) for failure in result.failures],
-    }
-    if result.timing is not None:
-        value |= asdict(result.timing)
-    if result.comparison is not None:
-        value["difference"] = asdict(result.comparison)
-    return value
-
-
-def _from_object(value: dict[str, Any]) -> Evaluation:
-    timing = Timing(value["seconds"], value["megapixels_per_second"]) if "seconds" in value else None
-    comparison = None
-    if "difference" in value:
-        scores = value["difference"]["scores"]
-        differences = {name: Difference(**{k: _number(v) for k, v in each.items()}) for name, each in scores.items()}
-        comparison = Comparison(value["difference"]["against"], differences)
-    return Evaluation(
-        task=value["task"],
-        level=value["level"],
-        data=value["data"],
-        images=tuple(
-            ImageScores(image["name"], _scores(image), _scores(image["baseline"])) for image in value["images"]
-        ),
-        mean=_scores(value["mean"]),
-        baseline=_scores(value["baseline"]),
-        protocol=value["protocol"],
-        color=value["color"],
-        weights=value["weights"],
-        failures=tuple(Failure(**failure) for failure in value["failures"]),
-        timing=timing,
-        comparison=comparison,
+def _evaluation(value: dict[str, Any]) -> Evaluation:
+    read: dict[str, Any] = {key: value[key] for key in ("task", "level", "data", "protocol", "color", "weights")}
+    read["images"] = tuple(
+        ImageScores(each["name"], _scores(each), _scores(each["baseline"])) for each in value["images"]
     )
+    read["failures"] = tuple(Failure(**failure) for failure in value["failures"])
+    read |= {key: _scores(value[key]) for key in ("mean", "baseline")}
+    if "seconds" in value:
+        read["timing"] = Timing(value["seconds"], value["megapixels_per_second"])
+    if "difference" in value:
+        scores = value["difference"]["scores"].items()
+        by_name = {name: Difference(**{key: _number(each[key]) for key in each}) for name, each in scores}
+        read["difference"] = Comparison(value["difference"]["against"], by_name)
+    return Evaluation(**read)
 
 
 def _scores(value: dict[str, Any]) -> Scores:
-    psnr_b = _number(value["psnr_b"]) if "psnr_b" in value else None
-    return Scores(_number(value["psnr"]), value["ssim"], psnr_b)
+    return Scores(**{key: _number(value[key]) for key in ("psnr", "ssim", "psnr_b") if key in value})
 
 
 def _number(value: float | None) -> float:
     """A score; JSON has no infinity, and holds null instead."""
     return math.inf if value is None else value
-
-
-def _finite(value: Any, digits: int | None) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(part, digits) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_finite(part, digits) for part in value]
-    if not isinstance(value, float):
-        return value
-    if not math.isfinite(value):
-        return None
-    return value if digits is None else round(value, digits)

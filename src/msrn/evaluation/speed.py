@@ -9,18 +9,17 @@ import math
 import os
 import platform
 from collections.abc import Callable, Sequence
-from importlib import metadata
 
 import numpy as np
 
-from msrn.evaluation.ceilings import Limits, Traffic, convolution_rates, copy_rate, product_rates
-from msrn.evaluation.contenders import DNCNN, PLAIN, contenders, dncnn_multiply_adds, weights_of_shape
+from msrn.evaluation.ceilings import ON_GPU, PeakRates, Work, convolution_rates, copy_rate, product_rates
+from msrn.evaluation.contenders import PLAIN, contenders, traffic, weights_of_shape
 from msrn.evaluation.results import Benchmark, Ceiling, Machine, Measurement
-from msrn.evaluation.stopwatch import Contender, take_turns
-from msrn.network.graph import fuse
+from msrn.evaluation.stopwatch import take_turns
 from msrn.network.weights import Weights, load
 from msrn.restoration.backends import Device, Processor
 from msrn.restoration.device import name_of, named
+from msrn.system.extras import installed_version
 from msrn.system.machine import cores, kind, processor
 
 
@@ -31,6 +30,7 @@ def benchmark(
     peers: bool = True,
     report: Callable[[float], None] = lambda share: None,
     device: str = "cpu",
+    work: Work | None = None,
 ) -> Benchmark:
     """Measure on one device; times include the transfer of image and result to a GPU and back.
 
@@ -44,6 +44,7 @@ def benchmark(
         peers: also measure the plain network, its ONNX export in other runtimes, and a network as large as DnCNN.
         report: called with the share done.
         device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` is the best at hand.
+        work: how much is computed to measure the ceilings.
 
     Raises:
         WeightsError: a name is neither weights nor a shape.
@@ -51,18 +52,19 @@ def benchmark(
     """
     place = named(device)
     about = describe_machine(place)  # how busy it is without this
-    products, copy = product_rates(place, rounds), copy_rate(place, rounds)
+    work = work or (Work() if place.type == "cpu" else ON_GPU)
+    products, copy = product_rates(place, rounds, work.matrix), copy_rate(place, rounds, work.size)
     rows: list[Measurement] = []
     ceilings: list[Ceiling] = []
-    known: dict[int, Limits] = {}
+    known: dict[int, PeakRates] = {}
     for done, name in enumerate(names):
         weights = weights_of_shape(name) or load(name)
         channels = weights.card.config.channels
         if channels not in known:
-            measured = convolution_rates(channels, rounds, place)
+            measured = convolution_rates(channels, rounds, place, work.side)
             ceilings += [Ceiling(channels, choice.precision, choice.backend, rate) for choice, rate in measured.items()]
             best = {choice.precision: rate for choice, rate in sorted(measured.items(), key=lambda item: item[1])}
-            known[channels] = Limits(best, products, copy)
+            known[channels] = PeakRates(best, products, copy)
         for number, side in enumerate(sides):
             rows += measure_size(weights, side, rounds, known[channels], place, peers=peers)
             report((done + (number + 1) / len(sides)) / len(names))
@@ -78,12 +80,12 @@ def describe_machine(device: Device | None = None) -> Machine:
         cores=cores(),
         load=round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         system=platform.platform(),
-        torch=_version("torch"),
+        torch=installed_version("torch"),
     )
 
 
 def measure_size(
-    weights: Weights, side: int, rounds: int, limits: Limits, device: Device, *, peers: bool
+    weights: Weights, side: int, rounds: int, rates: PeakRates, device: Device, *, peers: bool
 ) -> list[Measurement]:
     """Measure every way to compute a network on images of one size, the fastest first.
 
@@ -91,66 +93,35 @@ def measure_size(
         weights: the network's.
         side: of the square image, in pixels.
         rounds: how often each contender takes its turn.
-        limits: what rates are compared with.
+        rates: the highest there are.
         device: where it runs.
         peers: also measure what others run.
     """
+    config = weights.card.config
     entered = contenders(weights, device, peers=peers)
-    times, memory = take_turns(entered, side, rounds, device, weights.card.config.in_channels)
+    times, memory = take_turns(entered, side, rounds, device, config.in_channels)
     plain = next((taken for each, taken in zip(entered, times, strict=True) if each.name == PLAIN), None)
-    values = _values(weights, side)
-    rows = [
-        _measurement(each, weights, side, values, taken, plain, peak, limits)
-        for each, taken, peak in zip(entered, times, memory, strict=True)
-    ]
+    values = traffic(config, weights.arrays).values / config.unshuffle**2 * side**2
+    rows: list[Measurement] = []
+    for each, taken, peak in zip(entered, times, memory, strict=True):
+        median, loss = float(np.median(taken)), weights.card.cost(each.precision)
+        gigaflops = 2e-9 * (each.multiply_adds or config.multiply_adds_per_pixel) * side**2 / median
+        ceilings = (known.get(each.precision) for known in (rates.convolutions, rates.products))
+        share, product = (gigaflops / ceiling if ceiling else None for ceiling in ceilings)
+        size = 2 if "bf16" in each.precision else 4  # in int8, what runs on from block to block is fp32
+        row = Measurement(
+            network=config.shape,
+            entry=each.name,
+            precision=each.precision,
+            side=side,
+            seconds_per_megapixel=median / side**2 * 1e6,
+            gigaflops=gigaflops,
+            share=share,
+            product=product,
+            copy=None if each.multiply_adds else values * size / median / 1e9 / rates.copy,
+            factor=None if plain is None else float(np.median(np.array(plain) / np.array(taken))),
+            memory=peak,
+            loss=loss if math.isfinite(loss) else None,
+        )
+        rows.append(row)
     return sorted(rows, key=lambda row: row.seconds_per_megapixel)
-
-
-def _measurement(
-    contender: Contender,
-    weights: Weights,
-    side: int,
-    values: float,
-    taken: Sequence[float],
-    plain: Sequence[float] | None,
-    peak: float | None,
-    limits: Limits,
-) -> Measurement:
-    config, precision, median = weights.card.config, contender.precision, float(np.median(taken))
-    stranger = contender.name == DNCNN
-    multiply_adds = dncnn_multiply_adds(config.in_channels) if stranger else config.multiply_adds_per_pixel
-    gigaflops = 2e-9 * multiply_adds * side**2 / median
-    size = 2 if "bf16" in precision else 4  # in int8, what runs on from block to block is fp32
-    loss = weights.card.cost(precision)
-    return Measurement(
-        network=config.shape,
-        entry=contender.name,
-        precision=precision,
-        side=side,
-        seconds_per_megapixel=median / side**2 * 1e6,
-        gigaflops=gigaflops,
-        share=_share(gigaflops, limits.convolutions.get(precision)),
-        product=_share(gigaflops, limits.products.get(precision)),
-        copy=None if stranger else values * size / median / 1e9 / limits.copy,
-        factor=None if plain is None else float(np.median(np.array(plain) / np.array(taken))),
-        memory=peak,
-        loss=loss if math.isfinite(loss) else None,
-    )
-
-
-def _share(rate: float, limit: float | None) -> float | None:
-    return None if limit is None else rate / limit
-
-
-def _values(weights: Weights, side: int) -> float:
-    """How many values the graph's operations would read and write on an image if each were done alone."""
-    config, traffic = weights.card.config, Traffic()
-    fuse(config, weights.arrays).residual(config.depth, traffic)
-    return traffic.values / config.unshuffle**2 * side**2
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -2,12 +2,12 @@
 
 import ctypes
 import gc
-import os
-import threading
+import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from msrn.errors import MSRNError
 from msrn.restoration.backends import Device, Planes
-from msrn.system.machine import free_memory
+from msrn.system.machine import free_memory, read_system
 
 if TYPE_CHECKING:
     from msrn.restoration.backends.pytorch_peers import PeakOnGPU
@@ -26,11 +26,14 @@ Compute = Callable[[Planes], Planes]
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to compute the same: its name, its precision, and what makes it ready to run."""
+    """One way to compute the same."""
 
     name: str
     precision: str
     make: Callable[[], Compute]
+    """Makes it ready to run."""
+    multiply_adds: int | None = None
+    """For each pixel, where it is another network than all others."""
 
 
 def median_seconds(work: Callable[[], object], rounds: int, patience: float = 10.0) -> float:
@@ -44,9 +47,7 @@ def median_seconds(work: Callable[[], object], rounds: int, patience: float = 10
     work()
     times: list[float] = []
     while len(times) < rounds and (not times or sum(times) < patience):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
+        times.append(_seconds(work))
     return float(np.median(times))
 
 
@@ -76,10 +77,17 @@ def take_turns(
     """
     planes = np.random.default_rng(0).random((1, channels, side, side), dtype=np.float32)
     ready: dict[int, Compute] = {}
-    memory: list[float | None] = []
     enough = free() / 2 if device.type == "cpu" else 0
+
+    def let_go() -> None:
+        while ready and free() < enough:
+            ready.popitem()
+            gc.collect()
+            _trim()
+
+    memory: list[float | None] = []
     for number, contender in enumerate(contenders):
-        _let_go(ready, enough, free)
+        let_go()
         with _peak_on(device) as peak:
             ready[number] = contender.make()
             result = ready[number](planes)
@@ -87,26 +95,21 @@ def take_turns(
             raise MSRNError(f"{contender.name} returned shape {result.shape}, expected {planes.shape}")
         memory.append(peak.mebibytes)
     times: list[list[float]] = [[] for _ in contenders]
-    for _ in range(rounds):
-        for number, (contender, taken) in enumerate(zip(contenders, times, strict=True)):
-            run = ready.pop(number, None)
-            _let_go(ready, enough, free)
-            if run is None:
-                run = contender.make()
-                run(planes)
-            ready[number] = run
-            started = time.perf_counter()
+    for number in [*range(len(contenders))] * rounds:
+        run = ready.pop(number, None)
+        let_go()
+        if run is None:
+            run = contenders[number].make()
             run(planes)
-            taken.append(time.perf_counter() - started)
+        ready[number] = run
+        times[number].append(_seconds(partial(run, planes)))
     return times, memory
 
 
-def _let_go(ready: dict[int, Compute], enough: float, free: Callable[[], int]) -> None:
-    """Drop the last ones until so many bytes are free."""
-    while ready and free() < enough:
-        ready.popitem()
-        gc.collect()
-        _trim()
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
 
 
 def _trim() -> None:
@@ -116,27 +119,27 @@ def _trim() -> None:
 
 
 class _Peak:
-    """How far the process's resident memory rises meanwhile, looked at every few milliseconds; Linux only."""
+    """How far the process's resident memory rises meanwhile, as Linux tells it."""
 
     mebibytes: float | None = None
 
     def __enter__(self) -> "_Peak":
         _trim()  # what earlier contenders left must not be filled unseen
-        self._before = self._most = _resident()
-        self._ended = threading.Event()
-        self._watch = threading.Thread(target=self._look, daemon=True)
-        self._watch.start()
+        self._before = 0
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forgets the peak so far
+            self._before = _kibibytes("VmRSS")
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._ended.set()
-        self._watch.join()
-        self._most = max(self._most, _resident())
-        self.mebibytes = (self._most - self._before) / 2**20 if self._most else None
+        if self._before:
+            self.mebibytes = (_kibibytes("VmHWM") - self._before) / 1024
 
-    def _look(self) -> None:
-        while not self._ended.wait(0.002):
-            self._most = max(self._most, _resident())
+
+def _kibibytes(what: str) -> int:
+    """What the system says of this process's memory."""
+    found = re.search(rf"{what}:\s*(\d+) kB", read_system("/proc/self/status"))
+    return int(found[1]) if found else 0
 
 
 def _peak_on(device: Device) -> "_Peak | PeakOnGPU":
@@ -146,10 +149,3 @@ def _peak_on(device: Device) -> "_Peak | PeakOnGPU":
     from msrn.restoration.backends.pytorch_peers import PeakOnGPU
 
     return PeakOnGPU(device)
-
-
-def _resident() -> int:
-    try:
-        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0

@@ -1,7 +1,7 @@
 """Optional packages: what to say when one is missing."""
 
 import json
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import PackageNotFoundError, distribution, version
 from urllib.parse import unquote, urlparse
 
 from msrn.errors import UsageError
@@ -35,6 +35,14 @@ def explained(error: ImportError, what: str) -> UsageError | None:
     """Return what to say when ``what`` could not import an optional package; None for any other module."""
     package = (error.name or "").partition(".")[0]
     return missing(what, package, _EXTRAS[package]) if package in _EXTRAS else None
+
+
+def installed_version(package: str) -> str | None:
+    """The version of a package, or None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def install_command(extra: str) -> str:
