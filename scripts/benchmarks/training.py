@@ -90,6 +90,45 @@ def bytes_per_patch(recipe: Recipe, precision: torch.dtype) -> float:
     return sum(kept.values()) / len(patches)
 
 
+def step_seconds(
+    recipe: Recipe, data_root: Path, precision: torch.dtype, rounds: int
+) -> tuple[list[float], dict[str, list[float]]]:
+    """The seconds of every round: of drawing patches, and of each loop's step."""
+    device, context = torch.device("cpu"), get_context("spawn")
+    feed = Feed(load_material(recipe, data_root, device).sampler, recipe.optimiser, World(), device)
+    loops: dict[str, Connection] = {}
+    for name in (PLAIN, OURS, COMPILED):
+        loops[name], theirs = context.Pipe()
+        context.Process(target=loop, args=(name, recipe, precision, theirs), daemon=True).start()
+    drawing: list[float] = []
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    for number in range(WARM_UP + rounds):
+        begun = time.perf_counter()
+        parts = feed.parts(number)
+        drawing.append(time.perf_counter() - begun)
+        arrays = [(degraded.numpy(), clean.numpy()) for degraded, clean in parts]
+        for name, process in loops.items():
+            process.send(arrays)
+            seconds[name].append(process.recv())
+    for process in loops.values():
+        process.send(None)
+    return drawing, {name: steps[WARM_UP:] for name, steps in seconds.items()}
+
+
+def compared(recipe: Recipe, drawing: list[float], seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Throughput of each loop, its ratio to the plain one, and the share of a step spent on drawing."""
+    draw = statistics.median(drawing)
+    rows: dict[str, dict[str, float]] = {}
+    for name, own in seconds.items():
+        steps, against = ([draw + step for step in each] for each in (own, seconds[PLAIN]))
+        rows[name] = {
+            "patches_per_second": recipe.optimiser.batch / statistics.median(steps),
+            "ratio": statistics.median(theirs / mine for theirs, mine in zip(against, steps, strict=True)),
+            "data_share": draw / statistics.median(steps),
+        }
+    return rows
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -102,36 +141,8 @@ def main() -> None:
 
     recipe = recipe_file.load(options.recipe, [*options.set, "data.resident=false"])
     recipe = recipe.model_copy(update={"growth": None})
-    device = torch.device("cpu")
-    feed = Feed(load_material(recipe, options.data_root, device).sampler, recipe.optimiser, World(), device)
-    automatic = choose_training_precision(device, "auto")
-    context = get_context("spawn")
-    loops: dict[str, Connection] = {}
-    for name in (PLAIN, OURS, COMPILED):
-        loops[name], theirs = context.Pipe()
-        context.Process(target=loop, args=(name, recipe, automatic, theirs), daemon=True).start()
-    drawing: list[float] = []
-    seconds: dict[str, list[float]] = {name: [] for name in loops}
-    for number in range(WARM_UP + options.rounds):
-        begun = time.perf_counter()
-        parts = feed.parts(number)
-        drawing.append(time.perf_counter() - begun)
-        arrays = [(degraded.numpy(), clean.numpy()) for degraded, clean in parts]
-        for name, process in loops.items():
-            process.send(arrays)
-            seconds[name].append(process.recv())
-    for process in loops.values():
-        process.send(None)
-    draw = statistics.median(drawing)
-    rows = {}
-    for name, all_steps in seconds.items():
-        steps = [draw + step for step in all_steps[WARM_UP:]]
-        against = [draw + step for step in seconds[PLAIN][WARM_UP:]]
-        rows[name] = {
-            "patches_per_second": recipe.optimiser.batch / statistics.median(steps),
-            "ratio": statistics.median(theirs / mine for theirs, mine in zip(against, steps, strict=True)),
-            "data_share": draw / statistics.median(steps),
-        }
+    automatic = choose_training_precision(torch.device("cpu"), "auto")
+    rows = compared(recipe, *step_seconds(recipe, options.data_root, automatic, options.rounds))
     report = {
         "recipe": recipe.name,
         "network": network_config(recipe.network).name,

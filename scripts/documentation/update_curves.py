@@ -8,12 +8,14 @@ A run that goes on from another's weights starts at that one's hours. Hours are 
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from msrn.evaluation.plots import LINE, draw_svg, label_at_right
+from msrn.evaluation.plots import LINE, draw_svg
 
 ROOT = Path(__file__).parents[2]
 KEPT, PICTURE = ROOT / "docs" / "results" / "curves.json", ROOT / "docs" / "images" / "curves.svg"
@@ -76,6 +78,38 @@ def curves(panels: dict[str, Lines]) -> bytes:
             label_at_right(axes, ends, LINE)
 
     return draw_svg(draw, WIDTH, HEIGHT * len(panels), transparent=False)
+
+
+def label_at_right(axes: Axes, points: Sequence[tuple[float, float, str, str]], line: str) -> None:
+    """Write labels beside the axes, each as near its point's height as the others let it, with a line to the point.
+
+    The axes have their final limits; a point is its place across, its height, its label and that one's colour.
+    """
+    figure: Any = axes.figure
+    height = axes.get_position().height * figure.get_figheight() * 72
+    low, high = axes.get_ylim()
+    points = sorted(points, key=lambda point: point[1])
+    places = spread([(value - low) / (high - low) * height for _, value, _, _ in points], 12, height)
+    arrow = {"arrowstyle": "-", "relpos": (0, 0.5), "color": line, "linewidth": 0.5, "shrinkA": 1, "shrinkB": 3}
+    way: Any = {"textcoords": "axes fraction", "verticalalignment": "center", "annotation_clip": False}
+    for (x, y, label, colour), place in zip(points, places, strict=True):
+        axes.annotate(label, (x, y), (1.04, place / height), color=colour, arrowprops=arrow, **way)
+
+
+def spread(wanted: Sequence[float], gap: float, height: float) -> list[float]:
+    """Places as near the wanted ones as possible, at least ``gap`` apart, below ``height`` where there is room.
+
+    >>> spread([1, 2, 50], 10, 100)
+    [1, 11, 50]
+    """
+    places: list[float] = []
+    for place in wanted:
+        places.append(max(place, places[-1] + gap) if places else place)
+    ceiling = height
+    for index in reversed(range(len(places))):
+        places[index] = min(places[index], ceiling)
+        ceiling = places[index] - gap
+    return places
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ def evaluate(data: Path) -> None:
         method = WeightsMethod(Restorer(entry.name, device="cpu", precision="fp32"))
         folder, levels = CASES[entry.kind]
         results = [score(entry.task, level, data / folder, method, color=entry.color) for level in levels]
-        results = [replace(result, timing=None) for result in results]
+        results = [replace(result, duration=None) for result in results]
         path_of(entry).parent.mkdir(exist_ok=True)
         path_of(entry).write_text(to_json(results, DIGITS) + "\n", encoding="utf-8")
 

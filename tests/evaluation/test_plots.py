@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from msrn.errors import UsageError
-from msrn.evaluation.plots import Mark, bars, scatter, spread
+from msrn.evaluation.plots import Mark, bars, scatter
 
 MARKS = [
     Mark("net", 3.5, "34.00 dB", "ours", 0.1),
@@ -46,14 +46,6 @@ def test_any_file_name_is_a_label(label):
 
 def test_infinite_gains_are_drawn():
     assert "+inf" in words(bars("gain", [Mark("same", float("inf"), "+inf", "ours"), MARKS[0]]).address)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "places"),
-    [([], []), ([5], [5]), ([1, 2, 3], [1, 11, 21]), ([95, 99], [90, 100]), ([10, 50, 90], [10, 50, 90])],
-)
-def test_labels_are_moved_apart_and_stay_below_the_top(wanted, places):
-    assert spread(wanted, 10, 100) == places
 
 
 def test_without_matplotlib_it_is_said_what_to_install(monkeypatch):

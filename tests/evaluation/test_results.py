@@ -12,13 +12,13 @@ from msrn.evaluation.results import (
     Ceiling,
     Comparison,
     Difference,
+    Duration,
     Evaluation,
     Failure,
     ImageScores,
     Machine,
     Measurement,
     Scores,
-    Timing,
     from_json,
     to_json,
 )
@@ -37,7 +37,7 @@ ONE = Evaluation(
     color=False,
     weights="net (sha256 0)",
     failures=(Failure("b.png", "broken"),),
-    timing=Timing(1.5, 0.25),
+    duration=Duration(1.5, 0.25),
     difference=Comparison("other", {"psnr": Difference(math.inf, math.inf, math.inf), "ssim": Difference(0.1, 0, 0.2)}),
 )
 ONE_AS_JSON = {
@@ -77,7 +77,7 @@ def test_kept_evaluations_are_read_and_written_the_same(path):
 def test_there_are_evaluations_to_read():
     assert KEPT
     first = from_json(KEPT[0].read_text(encoding="utf-8"))[0]
-    assert first.timing is first.difference is None
+    assert first.duration is first.difference is None
     assert first.mean.psnr > first.baseline.psnr
 
 
@@ -93,7 +93,7 @@ def test_several_results_are_a_list_and_one_is_not():
 
 
 def test_nothing_restored_is_a_time_without_a_speed():
-    value = json.loads(to_json([replace(ONE, timing=Timing(0.0, None), difference=None)]))
+    value = json.loads(to_json([replace(ONE, duration=Duration(0.0, None), difference=None)]))
     assert (value["seconds"], value["megapixels_per_second"]) == (0.0, None)
     assert "difference" not in value
 

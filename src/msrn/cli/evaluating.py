@@ -241,8 +241,8 @@ class _Scoring(NamedTuple):
             done.append((result, gallery))
             for failure in result.failures:
                 bar.say(f"msrn: error: {failure.name}: {failure.error}")
-            if result.timing and result.speed and not self.quiet:
-                speed = f"{result.timing.seconds:.1f} s, {result.speed:.2f} megapixels per second"
+            if result.duration and result.speed and not self.quiet:
+                speed = f"{result.duration.seconds:.1f} s, {result.speed:.2f} megapixels per second"
                 bar.say(f"{full_name(result)}: {speed}")
         return done, lost
 

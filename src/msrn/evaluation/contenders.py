@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from itertools import pairwise
@@ -23,21 +22,12 @@ PLAIN = "plain eager"
 """Name of the network as torch runs it by itself."""
 
 
-@dataclass(frozen=True)
-class Traffic:
-    """What a network's operations do to each pixel of its own size."""
-
-    values: int
-    """How many values they read and write, if each is done alone."""
-    places: tuple[str, ...]
-    """Where they convolve, as the graph calls it."""
-
-
-def traffic(config: MSRNConfig, arrays: Arrays) -> Traffic:
-    """Count what a network's graph reads and writes; nothing is computed."""
+def traffic(config: MSRNConfig, arrays: Arrays) -> tuple[int, list[str]]:
+    """Return how many values a graph's operations, each done alone, read and write for a pixel of the network's own
+    size, and where it convolves; nothing is computed."""
     counted = _Counting()
     fuse(config, arrays).residual(config.depth, counted)
-    return Traffic(counted.values, tuple(counted.places))
+    return counted.values, counted.places
 
 
 def weights_of_shape(name: str) -> Weights | None:
@@ -71,19 +61,13 @@ def untrained_weights(config: MSRNConfig) -> Weights:
         return np.full(shape, float(norms), np.float32)
 
     arrays = {name: tensor(name, shape) for name, shape in tensors_of(config).items()}
-    ranges = {place: 4.0 for place in traffic(config, arrays).places if "." in place}  # those in memory blocks
+    ranges = {place: 4.0 for place in traffic(config, arrays)[1] if "." in place}  # those in memory blocks
     card = Card("sr", config, "studio", (2,), "nothing", ranges=ranges)
     return Weights(card, arrays, config.shape)
 
 
 def contenders(weights: Weights, device: Device, *, peers: bool) -> list[Contender]:
-    """All ways to compute a network on a device.
-
-    Args:
-        weights: the network's.
-        device: where it runs.
-        peers: also what others run, see :func:`peers_of`.
-    """
+    """All ways to compute a network on a device, with ``peers`` also what others run."""
     precisions = ("fp32", "bf16", "int8", "int8-bf16") if weights.card.ranges else ("fp32", "bf16")
     found = candidates(device, harmless=precisions)
     if device.type != "cpu":
@@ -135,11 +119,7 @@ def peers_of(weights: Weights, device: Device) -> Iterator[Contender]:
 def _automatic(weights: Weights, device: Device) -> Choice:
     """The engine's own choice once everything has been timed."""
     engine = Engine(weights, Options(device=str(device)))
-
-    def make(choice: Choice) -> Any:
-        return create(choice, engine.graph, weights.card.ranges, device)
-
-    engine.timing.learn(make, float("inf"))
+    engine.timing.learn(lambda choice: create(choice, engine.graph, weights.card.ranges, device), float("inf"))
     return engine.timing.choose().choice
 
 

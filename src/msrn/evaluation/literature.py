@@ -1,8 +1,6 @@
 """Scores from the literature, as data: what our scores are compared with.
 
-PSNR in dB and SSIM, by data set and level, with the method's paper. The status says how sure a row is: ``2`` two
-independent sources agree, ``1`` one source, ``R`` recalled and found in no source. Level is the scale, σ or the JPEG
-quality.
+PSNR in dB and SSIM, by data set and level (scale, σ or JPEG quality), with the method's paper.
 """
 
 from dataclasses import dataclass
@@ -11,9 +9,7 @@ from typing import Literal
 from msrn.types import Task
 
 Status = Literal["2", "1", "R"]
-
 STATUS: dict[Status, str] = {"2": "two sources agree", "1": "found in one source", "R": "recalled, found in no source"}
-
 
 SOURCES: dict[str, str] = {
     "BM3D": "Dabov et al., TIP 2007",
@@ -67,8 +63,6 @@ def _scores(
     return tuple(LiteratureScore(task, data, level, method, *scores, status) for method, scores in methods.items())
 
 
-_JPEG_PAPER = "1"  # the paper's JPEG column was found in one source, its peers in two
-
 LITERATURE: tuple[LiteratureScore, ...] = (
     # Super-resolution: MemNet (ICCV 2017), table 3, and the papers of its peers.
     *_scores("sr", "set5", 2, "2", VDSR=(37.53, 0.9587), DRRN=(37.74, 0.9591), MemNet=(37.78, 0.9597)),
@@ -92,28 +86,23 @@ LITERATURE: tuple[LiteratureScore, ...] = (
     *_scores("denoise", "bsd200", 30, "1", BM3D=(27.31, 0.7755), RED30=(27.95, 0.8056), MemNet=(28.04, 0.8053)),
     *_scores("denoise", "bsd200", 50, "1", BM3D=(25.06, 0.6831), RED30=(25.75, 0.7167), MemNet=(25.86, 0.7202)),
     *_scores("denoise", "bsd200", 70, "1", BM3D=(23.82, 0.6240), RED30=(24.37, 0.6551), MemNet=(24.53, 0.6608)),
-    # JPEG: table 4.
+    # JPEG: table 4, whose own column was found in one source.
     *_scores("jpeg", "classic5", 10, "2", ARCNN=(29.03, 0.7929), TNRD=(29.28, 0.7992), DnCNN3=(29.40, 0.8026)),
-    *_scores("jpeg", "classic5", 10, _JPEG_PAPER, MemNet=(29.69, 0.8107)),
+    *_scores("jpeg", "classic5", 10, "1", MemNet=(29.69, 0.8107)),
     *_scores("jpeg", "classic5", 20, "2", ARCNN=(31.15, 0.8517), TNRD=(31.47, 0.8576), DnCNN3=(31.63, 0.8610)),
-    *_scores("jpeg", "classic5", 20, _JPEG_PAPER, MemNet=(31.90, 0.8658)),
+    *_scores("jpeg", "classic5", 20, "1", MemNet=(31.90, 0.8658)),
     *_scores("jpeg", "live1", 10, "2", ARCNN=(28.96, 0.8076), TNRD=(29.15, 0.8111), DnCNN3=(29.19, 0.8123)),
-    *_scores("jpeg", "live1", 10, _JPEG_PAPER, MemNet=(29.45, 0.8193)),
+    *_scores("jpeg", "live1", 10, "1", MemNet=(29.45, 0.8193)),
     *_scores("jpeg", "live1", 20, "2", ARCNN=(31.29, 0.8733), TNRD=(31.46, 0.8769), DnCNN3=(31.59, 0.8802)),
-    *_scores("jpeg", "live1", 20, _JPEG_PAPER, MemNet=(31.83, 0.8846)),
+    *_scores("jpeg", "live1", 20, "1", MemNet=(31.83, 0.8846)),
 )
 
 
 def scores_on(task: Task, data: str, level: float) -> list[LiteratureScore]:
-    """The literature's scores on a set of images at one level, one for each method.
+    """The literature's scores on a set of images, in any spelling (``Set5``, ``B100``, ``bsd-100``), at one level.
 
     >>> [score.method for score in scores_on("jpeg", "LIVE1", 10)]
     ['ARCNN', 'TNRD', 'DnCNN3', 'MemNet']
-
-    Args:
-        task: which degradation.
-        data: the set's name as the field writes it, in any spelling: ``Set5``, ``B100``, ``bsd-100``.
-        level: scale, σ or quality.
     """
     name = data.lower().replace("-", "").replace("_", "")
     key = (task, _ALIASES.get(name, name), level)

@@ -27,7 +27,7 @@ from msrn.types import Range
 
 
 class Method(Protocol):
-    """Anything that restores one image."""
+    """Anything that restores one image, given with its file's name."""
 
     @property
     def name(self) -> str:
@@ -35,7 +35,7 @@ class Method(Protocol):
         ...
 
     def __call__(self, degraded: FloatArray, image: str) -> FloatArray:
-        """Restore ``(C, H, W)``; ``image`` is the file's name."""
+        """Restore ``(C, H, W)``."""
         ...
 
 
@@ -57,28 +57,27 @@ class WeightsMethod:
 
 
 class FolderMethod:
-    """Restored images that something else wrote.
+    """Restored images that something else wrote, cropped as the protocol crops, or as large as the original.
 
     The file of an image has its name, in any known format, or begins with its name and ``_`` (``baby_x3.png``).
 
     Args:
-        folder: of the restored images.
+        folder: holds them.
         color_range: of the luminance that colour images are scored on.
-        clean: folder of the originals, whose names are known then. What restores gray ones may write them as RGB, which
-            is no luminance then.
+        clean: folder of the originals: their names tell ``a`` from ``a_b``, and which of them are gray, though a peer
+            wrote RGB.
     """
 
     def __init__(self, folder: Path, color_range: Range, clean: Path | None = None) -> None:
         if not folder.is_dir():
             raise UsageError(f"no such folder of restored images: {folder}")
-        self.name = f"images in {folder.name}"
+        self.name, self.folder, self.clean = f"images in {folder.name}", folder, clean
         self.color_range: Range = color_range
         self.paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in images.FORMATS]
-        self.folder, self.clean = folder, clean
         self.stems = [path.stem for path in list_images([clean])] if clean else []
 
     def __call__(self, degraded: FloatArray, image: str) -> FloatArray:
-        """Look the image up; it may be as large as the original, before the protocol cropped that."""
+        """Restore ``(C, H, W)``."""
         pixels = images.read(self._path(Path(image).stem)).pixels.astype(np.float64)
         if len(pixels) == 3 and len(degraded) == 1:
             if self.clean is not None and images.read(self.clean / image).is_gray:
@@ -102,11 +101,7 @@ class FolderMethod:
 
 
 class CallableMethod:
-    """A Python function of float32 ``(H, W)`` or, for colour, ``(H, W, 3)``.
-
-    Args:
-        specification: ``module:function``; the module may lie in the current folder.
-    """
+    """A Python function, ``module:function``, of float32 ``(H, W)`` or, for colour, ``(H, W, 3)``."""
 
     def __init__(self, specification: str) -> None:
         module, _, name = specification.partition(":")
@@ -118,10 +113,10 @@ class CallableMethod:
         self.name = specification
 
     def __call__(self, degraded: FloatArray, image: str) -> FloatArray:
-        """Call the function."""
+        """Restore ``(C, H, W)``."""
         given = degraded[0] if len(degraded) == 1 else np.moveaxis(degraded, 0, -1)
         try:
-            result = np.asarray(self.function(given.astype(np.float32)), dtype=np.float64)
+            result = np.asarray(self.function(given.astype(np.float32)), np.float64)
         except Exception as error:  # whatever it raises concerns this image only
             raise ImageError(f"{self.name} failed: {type(error).__name__}: {error}") from error
         return np.moveaxis(result, -1, 0) if result.ndim == 3 else result[None]
@@ -144,7 +139,7 @@ class OnnxMethod:
         self.name = f"{path.name} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()})"
 
     def __call__(self, degraded: FloatArray, image: str) -> FloatArray:
-        """Run the network."""
+        """Restore ``(C, H, W)``."""
         try:
             result = self.session.run(None, {self.input: degraded[None].astype(np.float32)})[0]
         except Exception as error:  # the runtime has exceptions of its own
@@ -197,7 +192,7 @@ def check_output(restored: FloatArray, degraded: FloatArray, method: Method) -> 
 
 @contextmanager
 def _importable_from(folder: Path) -> Generator[None]:
-    """Let modules of a folder be imported, after all others."""
+    """Let modules of a folder be imported, here the current one, after all others."""
     sys.path.append(str(folder))
     try:
         yield

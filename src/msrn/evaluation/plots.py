@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -62,7 +63,6 @@ def bars(title: str, marks: Sequence[Mark]) -> Plot:
     """Horizontal bars in the order given; a negative one points to the left."""
 
     def draw(figure: "Figure") -> None:
-        figure.set_layout_engine("constrained")
         axes = _bare_axes(figure)
         values = [mark.value if math.isfinite(mark.value) else 0.0 for mark in marks]
         drawn = axes.barh(range(len(marks)), values, 0.72, color=[_COLOURS[mark.kind] for mark in marks])
@@ -76,68 +76,28 @@ def bars(title: str, marks: Sequence[Mark]) -> Plot:
 
 
 def scatter(title: str, marks: Sequence[Mark], unit: str) -> Plot:
-    """Points over a logarithmic axis of cost; their labels stand at the right, a line leads to each."""
+    """Points over a logarithmic axis of cost, each with a symbol of its own, named from the highest to the lowest."""
+    ranked = sorted(marks, key=lambda mark: -mark.value)
 
     def draw(figure: "Figure") -> None:
-        figure.subplots_adjust(0.09, 0.15, 0.55, 0.97)
         axes = _bare_axes(figure)
         axes.set_xscale("log")
         axes.grid(color=LINE, linewidth=0.8)
         axes.set_axisbelow(True)
-        costs, values = [mark.cost for mark in marks], [mark.value for mark in marks]
-        axes.scatter(costs, values, 36, [_COLOURS[mark.kind] for mark in marks], zorder=3)
+        for mark, symbol in zip(ranked, itertools.cycle("osD^vP*X<>")):
+            label = f"{shortened(mark.label)}, {mark.text}"
+            axes.scatter(mark.cost, mark.value, 44, _COLOURS[mark.kind], marker=symbol, label=label, zorder=3)
         axes.set_xlabel(unit, color=SOFT)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.margins(0.12)
-        label_at_right(axes, [(m.cost, m.value, f"{shortened(m.label)}, {m.text}", INK) for m in marks], SOFT)
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, labelcolor=INK, labelspacing=0.6)
 
     words = [f"{mark.label}: {mark.text} at {mark.cost:.3g} {unit}" for mark in marks]
-    return _plot(title, words, draw, max(3.0, 0.8 + 0.19 * len(marks)))
-
-
-def label_at_right(axes: "Axes", points: Sequence[tuple[float, float, str, str]], line: str) -> None:
-    """Write labels beside the axes, each as near its point's height as the others let it, with a line to the point.
-
-    Args:
-        axes: with their final limits.
-        points: place across, height, label and its colour.
-        line: colour of the lines.
-    """
-    figure: Any = axes.figure
-    height = axes.get_position().height * figure.get_figheight() * 72
-    low, high = axes.get_ylim()
-    points = sorted(points, key=lambda point: point[1])
-    places = spread([(value - low) / (high - low) * height for _, value, _, _ in points], 12, height)
-    arrow = {"arrowstyle": "-", "relpos": (0, 0.5), "color": line, "linewidth": 0.5, "shrinkA": 1, "shrinkB": 3}
-    way: Any = {"textcoords": "axes fraction", "verticalalignment": "center", "annotation_clip": False}
-    for (x, y, label, colour), place in zip(points, places, strict=True):
-        axes.annotate(label, (x, y), (1.04, place / height), color=colour, arrowprops=arrow, **way)
-
-
-def spread(wanted: Sequence[float], gap: float, height: float) -> list[float]:
-    """Places as near the wanted ones as possible, at least ``gap`` apart, below ``height`` where there is room.
-
-    >>> spread([1, 2, 50], 10, 100)
-    [1, 11, 50]
-    """
-    places: list[float] = []
-    for place in wanted:
-        places.append(max(place, places[-1] + gap) if places else place)
-    ceiling = height
-    for index in reversed(range(len(places))):
-        places[index] = min(places[index], ceiling)
-        ceiling = places[index] - gap
-    return places
+    return _plot(title, words, draw, max(3.0, 0.4 + 0.22 * len(marks)))
 
 
 def draw_svg(draw: Callable[["Figure"], None], width: float, height: float, *, transparent: bool = True) -> bytes:
-    """A drawing as SVG, without a date.
-
-    Args:
-        draw: what draws on the figure.
-        width: in inches of 72 points.
-        height: in inches.
-        transparent: leave out the white ground.
+    """What is drawn on a figure of so many inches, as SVG without a date.
 
     Raises:
         UsageError: matplotlib is not installed.
@@ -163,6 +123,7 @@ def shortened(label: str) -> str:
 
 
 def _bare_axes(figure: "Figure") -> "Axes":
+    figure.set_layout_engine("constrained")
     axes = figure.add_subplot(frameon=False)
     axes.tick_params(colors=SOFT, which="both", length=0)
     return axes

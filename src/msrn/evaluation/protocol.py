@@ -26,7 +26,7 @@ from msrn import images
 from msrn.errors import ImageError, UsageError, WeightsError
 from msrn.evaluation.methods import FolderMethod, Method, TiledMethod, WeightsMethod, check_output
 from msrn.evaluation.metrics import psnr, psnr_b, ssim
-from msrn.evaluation.results import Comparison, Difference, Evaluation, Failure, ImageScores, Scores, Timing
+from msrn.evaluation.results import Comparison, Difference, Duration, Evaluation, Failure, ImageScores, Scores
 from msrn.images.degradations import Bicubic, GaussianNoise, Jpeg
 from msrn.images.folder import as_plane, list_images
 from msrn.images.picture import FloatArray, Metadata, Picture, to_uint8
@@ -73,7 +73,7 @@ def check_level(task: Task, level: float) -> None:
 
 
 def color_range(task: Task) -> Range:
-    """Range of the luminance that colour images are scored on."""
+    """The range of the luminance that colour images are scored on."""
     return "full" if task == "denoise" else "studio"
 
 
@@ -145,70 +145,55 @@ def evaluate(
     Raises:
         UsageError: the level, the weights, the protocol or the folder does not fit.
         ImageError: not one image could be scored.
-        OutputError: what ``observe`` raises.
     """
     check_level(task, level)
     check_method(task, method, protocol)
     tiled = TiledMethod(method, AUTHORS_TILE[task], AUTHORS_HALO) if method and protocol == "authors-tiles" else method
-    timed = _Timed(tiled) if tiled else None
-    scored: list[ImageScores] = []
+    scored: list[tuple[ImageScores, float, int]] = []
     failures: list[Failure] = []
     for done, path in enumerate(paths := list_images([folder]), start=1):
         try:
-            scored.append(_score_image(path, task, level, timed, observe, color=color))
+            scored.append(_score_image(path, task, level, tiled, observe, color=color))
         except (UsageError, ImageError, WeightsError) as error:
             failures.append(Failure(path.name, str(error)))
         progress(done, len(paths))
     if not scored:
         raise ImageError(f"no image of {folder} could be scored: {failures[0].name}: {failures[0].error}")
+    images, seconds, pixels = zip(*scored, strict=True)
+    speed = sum(pixels) / 1e6 / sum(seconds) if any(seconds) else None
     return Evaluation(
         task=task,
         level=level,
         data=set_name(folder),
-        images=tuple(scored),
-        mean=_mean([image.restored for image in scored]),
-        baseline=_mean([image.baseline for image in scored]),
+        images=images,
+        mean=_mean([image.restored for image in images]),
+        baseline=_mean([image.baseline for image in images]),
         protocol=describe(task, protocol, color=color),
         color=color,
         weights=method.name if method else None,
         failures=tuple(failures),
-        timing=timed.timing if timed else Timing(0.0, None),
+        duration=Duration(sum(seconds), speed),
     )
-
-
-class _Timed:
-    """Another method, and the time that it has taken so far."""
-
-    def __init__(self, method: Method) -> None:
-        self.method, self.name, self.seconds, self.pixels = method, method.name, 0.0, 0
-
-    def __call__(self, degraded: FloatArray, image: str) -> FloatArray:
-        started = time.perf_counter()
-        restored = self.method(degraded, image)
-        self.seconds += time.perf_counter() - started
-        self.pixels += degraded[0].size
-        return restored
-
-    @property
-    def timing(self) -> Timing:
-        return Timing(self.seconds, self.pixels / 1e6 / self.seconds if self.seconds else None)
 
 
 def _score_image(
     path: Path, task: Task, level: float, method: Method | None, observe: Observe, *, color: bool
-) -> ImageScores:
+) -> tuple[ImageScores, float, int]:
+    """The scores of one image, the seconds that restoring took, and how many pixels it has."""
     degraded, clean = load_pair(path, task, level, color=color)
     baseline = scores = score(degraded, clean, task, level)
-    restored = degraded
+    restored, seconds = degraded, 0.0
     if method is not None:
+        started = time.perf_counter()
         restored = method(degraded, path.name)
+        seconds = time.perf_counter() - started
         if task == "sr" and restored.ndim == 3:  # files may be as large as the original
             cropped = multiple_of(restored, int(level))
             restored = cropped if cropped.shape == degraded.shape else restored
         check_output(restored, degraded, method)
         scores = score(restored, clean, task, level)
     observe(path, degraded, restored, clean)
-    return ImageScores(path.name, scores, baseline)
+    return ImageScores(path.name, scores, baseline), seconds, degraded[0].size
 
 
 def check_method(task: Task, method: Method | None, protocol: Protocol) -> None:

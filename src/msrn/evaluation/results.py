@@ -76,7 +76,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Timing:
+class Duration:
     """The time that restoring took, without reading, degrading and scoring."""
 
     seconds: float
@@ -104,7 +104,7 @@ class Evaluation:
     weights: str | None
     """The method's name; None for the degraded input itself."""
     failures: tuple[Failure, ...] = ()
-    timing: Timing | None = field(default=None, metadata=_JOINED)
+    duration: Duration | None = field(default=None, metadata=_JOINED)
     """None where times were not kept."""
     difference: Comparison | None = None
     """Comparison with the first method on the same images."""
@@ -122,7 +122,7 @@ class Evaluation:
     @property
     def speed(self) -> float | None:
         """Megapixels per second, if known."""
-        return self.timing.megapixels_per_second if self.timing else None
+        return self.duration.megapixels_per_second if self.duration else None
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ def _evaluation(value: dict[str, Any]) -> Evaluation:
     read["failures"] = tuple(Failure(**failure) for failure in value["failures"])
     read |= {key: _scores(value[key]) for key in ("mean", "baseline")}
     if "seconds" in value:
-        read["timing"] = Timing(value["seconds"], value["megapixels_per_second"])
+        read["duration"] = Duration(value["seconds"], value["megapixels_per_second"])
     if "difference" in value:
         scores = value["difference"]["scores"].items()
         by_name = {name: Difference(**{key: _number(each[key]) for key in each}) for name, each in scores}

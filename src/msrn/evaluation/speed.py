@@ -87,21 +87,12 @@ def describe_machine(device: Device | None = None) -> Machine:
 def measure_size(
     weights: Weights, side: int, rounds: int, rates: PeakRates, device: Device, *, peers: bool
 ) -> list[Measurement]:
-    """Measure every way to compute a network on images of one size, the fastest first.
-
-    Args:
-        weights: the network's.
-        side: of the square image, in pixels.
-        rounds: how often each contender takes its turn.
-        rates: the highest there are.
-        device: where it runs.
-        peers: also measure what others run.
-    """
+    """Measure every way to compute a network on square images, the fastest first, against the highest ``rates``."""
     config = weights.card.config
     entered = contenders(weights, device, peers=peers)
     times, memory = take_turns(entered, side, rounds, device, config.in_channels)
     plain = next((taken for each, taken in zip(entered, times, strict=True) if each.name == PLAIN), None)
-    values = traffic(config, weights.arrays).values / config.unshuffle**2 * side**2
+    values = traffic(config, weights.arrays)[0] / config.unshuffle**2 * side**2
     rows: list[Measurement] = []
     for each, taken, peak in zip(entered, times, memory, strict=True):
         median, loss = float(np.median(taken)), weights.card.cost(each.precision)

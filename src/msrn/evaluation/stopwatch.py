@@ -39,10 +39,7 @@ class Contender:
 def median_seconds(work: Callable[[], object], rounds: int, patience: float = 10.0) -> float:
     """The median time of some work in seconds, the first time not counted.
 
-    Args:
-        work: what is timed.
-        rounds: how often.
-        patience: seconds after which it is not begun again, once it has been timed.
+    After ``patience`` seconds it is not begun again, once it has been timed.
     """
     work()
     times: list[float] = []
@@ -71,9 +68,6 @@ def take_turns(
         device: where they run.
         channels: of the image.
         free: tells how many bytes are free.
-
-    Raises:
-        MSRNError: a result has another shape than the image.
     """
     planes = np.random.default_rng(0).random((1, channels, side, side), dtype=np.float32)
     ready: dict[int, Compute] = {}
