@@ -184,3 +184,34 @@ def test_options_stand_anywhere_and_short_ones_together(photo, identity, tmp_pat
     process = msrn("denoise", photo, "-qvxt24", "-w", identity["denoise"], tmp_path / "b.png", f"-o{tmp_path / 'out'}")
     assert process.returncode == 0, process.stderr
     assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["b.png", "photo.png"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="descriptors are POSIX's")
+def test_closed_standard_streams_are_nobody_elses(photo, identity, tmp_path):
+    """The number of a closed one would go to the next file that is opened, and messages into that file."""
+
+    def run(closed, *arguments):
+        start = "os.execv(sys.executable, [sys.executable, '-m', 'msrn.cli', *sys.argv[1:]])"
+        command = [
+            sys.executable,
+            "-c",
+            f"import os, sys; os.close({closed}); {start}",
+            "denoise",
+            photo,
+            "-w",
+            identity["denoise"],
+            *arguments,
+        ]
+        return subprocess.run([*map(str, command)], capture_output=True, text=True)
+
+    assert run(2, "-o", tmp_path / "x.png").returncode == 0
+    assert images.read(tmp_path / "x.png").width == images.read(photo).width
+    assert run(2, "-o", tmp_path / "x.xyz.png", "--to", "nonsense").returncode == 2
+    assert_refused(run(1, "-o", "-"), 5, "standard output")
+
+
+def test_a_loop_of_links_is_no_output_folder(photo, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    for output in ("loop", "loop/below"):
+        for given in (photo, photo.parent):
+            assert_refused(msrn("denoise", given, "-o", tmp_path / output), 5, "cannot write to", "loop")

@@ -16,10 +16,12 @@ import pytest
 import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
+from msrn import images
 from msrn.errors import ImageError
 from msrn.images.isolated import Decoder
+from msrn.images.picture import Picture
 
 MUTATIONS = int(os.environ.get("MSRN_MUTATIONS", "5000"))
 SECONDS = 10
@@ -160,3 +162,129 @@ def test_pages_are_refused_without_reading_them_all(decoder):
     with pytest.raises(ImageError, match="at least 2 frames or pages"):
         decoder.decode(bytes(content), Path("pages.tif"))
     assert time.monotonic() - started < 5  # more than a minute otherwise
+
+
+def _claiming(data: bytes, **tags: int) -> bytes:
+    """A TIFF of this machine's byte order whose first directory has other values for some of its tags."""
+    changed = bytearray(data)
+    (at,) = struct.unpack_from("<I", data, 4)
+    numbers = {int(ExifTags.Base[name]): value for name, value in tags.items()}
+    for entry in range(at + 2, at + 2 + 12 * struct.unpack_from("<H", data, at)[0], 12):
+        tag, kind = struct.unpack_from("<HH", data, entry)
+        if tag in numbers:
+            struct.pack_into("<H" if kind == 3 else "<I", changed, entry + 8, numbers[tag])
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("compression", ["jpegxl", "jpeg2000", "png", "jpegxr", "jpeg"])
+def test_a_strip_that_is_an_image_file_is_not_larger_than_its_place(compression):
+    deep = np.random.default_rng(0).integers(0, 256, (40, 50), np.uint8 if compression == "jpeg" else np.uint16)
+    options = {"compression": compression, "metadata": None, "rowsperstrip": 40}
+    if compression in ("jpeg2000", "jpegxl", "jpegxr"):
+        options["compressionargs"] = {"level": 0 if compression == "jpeg2000" else 100}
+    data = _tiff(deep, **options)
+    whole = images.decode(data, Path("x.tif"))
+    assert whole.pixels.shape == (1, 40, 50)
+    with pytest.raises(ImageError, match="damaged"):  # it would be decoded whole, however large
+        images.decode(_claiming(data, ImageLength=10, RowsPerStrip=10), Path("x.tif"))
+
+
+@pytest.mark.parametrize("compression", ["jpegxl", "png"])
+def test_tiles_and_strips_that_are_image_files_are_read(compression):
+    deep = np.random.default_rng(0).integers(0, 65536, (40, 50, 3), dtype=np.uint16)
+    expected = np.moveaxis(deep, -1, 0) / np.float32(65535)
+    lossless = {"compressionargs": {"lossless": True}} if compression == "jpegxl" else {}
+    for layout in ({"tile": (16, 32)}, {"rowsperstrip": 16}):
+        data = _tiff(deep, photometric="rgb", compression=compression, **layout, **lossless)
+        assert np.array_equal(images.decode(data, Path("x.tif")).pixels, expected)
+
+
+def _accepted(data: bytes, bits: range) -> list[int]:
+    """Which of the flipped bits are accepted."""
+    accepted = []
+    for bit in bits:
+        broken = bytearray(data)
+        broken[bit // 8] ^= 1 << bit % 8
+        try:
+            images.decode(bytes(broken), Path("x"), memory=1 << 20)
+            accepted.append(bit)
+        except ImageError:
+            pass
+    return accepted
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_every_flipped_bit_of_a_png_is_found(depth):
+    noise = np.random.default_rng(0).integers(0, 2**depth, (5, 5, 3), dtype=f"uint{depth}")
+    stream = BytesIO()
+    images.prepare(Picture.from_array(noise), Path("x.png"))(stream)
+    assert not _accepted(stream.getvalue(), range(8 * len(stream.getvalue())))
+
+
+def test_every_flipped_bit_of_a_deflated_strip_is_found():
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8))
+    data = _saved(noise, "TIFF", compression="tiff_adobe_deflate")
+    with tifffile.TiffFile(BytesIO(data)) as file:
+        (at,), (size,) = file.pages.first.dataoffsets, file.pages.first.databytecounts
+    last = range(8 * (at + size - 40), 8 * (at + size))
+    wrong = []
+    for bit in _accepted(data, last):  # such as padding, which changes nothing
+        broken = bytearray(data)
+        broken[bit // 8] ^= 1 << bit % 8
+        same = np.array_equal(images.decode(bytes(broken), Path("x")).to_array(), np.asarray(noise))
+        wrong += [] if same else [bit]
+    assert not wrong
+
+
+def test_an_image_whose_data_cannot_fill_its_size_is_damaged():
+    jpeg = bytearray(_saved(Image.new("RGB", (64, 64), "white"), "JPEG"))
+    at = jpeg.index(b"\xff\xc0")
+    struct.pack_into(">HH", jpeg, at + 5, 22_000, 22_000)
+    with pytest.raises(ImageError, match="cannot fill its size"):
+        images.decode(bytes(jpeg), Path("x.jpg"))
+    png = bytearray(_saved(Image.new("RGB", (64, 64), "white"), "PNG"))
+    struct.pack_into(">II", png, 16, 22_000, 22_000)
+    with pytest.raises(ImageError, match="cannot fill its size"):
+        images.decode(repaired(bytes(png)), Path("x.png"))
+    for depth in (np.uint8, np.uint16):
+        empty = _claiming(_tiff(np.zeros((30, 30), depth), compression="zlib", metadata=None), StripByteCounts=0)
+        with pytest.raises(ImageError, match="missing"):
+            images.decode(empty, Path("x.tif"))
+
+
+def test_what_compresses_as_well_as_anything_can_is_read():
+    white = Image.new("1", (4000, 3000), 1)
+    for file_format in ("PNG", "TIFF"):
+        data = _saved(white, file_format, compression="tiff_adobe_deflate")
+        assert len(data) < 8000
+        assert images.decode(data, Path("x")).pixels.min() == 1
+    assert images.decode(_saved(white.convert("L"), "JPEG", quality=1), Path("x")).pixels.min() > 0.9
+
+
+def test_what_needs_more_memory_than_is_free_is_refused_before_it_is_decoded():
+    with pytest.raises(ImageError, match=r"needs 0\.1 GB of memory to be decoded, of which 0\.1 are free"):
+        images.decode(_saved(Image.new("RGB", (2000, 2000)), "PNG"), Path("x"), memory=90_000_000)
+    assert images.decode(_saved(Image.new("RGB", (2000, 2000)), "PNG"), Path("x"), memory=100_000_000).width == 2000
+
+
+def _retyped(data: bytes, tag: int, kind: int, count: int) -> bytes:
+    """A TIFF with a tag that is declared as of another type."""
+    changed = bytearray(data)
+    (at,) = struct.unpack_from("<I", data, 4)
+    for entry in range(at + 2, at + 2 + 12 * struct.unpack_from("<H", data, at)[0], 12):
+        if struct.unpack_from("<H", data, entry) == (tag,):
+            struct.pack_into("<HI", changed, entry + 2, kind, count)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "1"])
+@pytest.mark.parametrize(("kind", "count"), [(2, 4), (3, 2), (4, 1), (5, 1), (7, 2), (12, 1), (99, 1)])
+def test_a_tag_of_a_wrong_type_costs_itself_only(mode, kind, count):
+    data = _saved(Image.new(mode, (8, 6)), "TIFF", dpi=(72, 72), icc_profile=b"p" * 200, tiffinfo={271: "Maker"})
+    profile, resolution = (_retyped(data, tag, kind, count) for tag in (34675, 282))
+    kept = images.decode(profile, Path("x.tif")).metadata
+    assert kept.icc_profile is None or isinstance(kept.icc_profile, bytes)
+    assert kept.dpi == (72, 72)
+    kept = images.decode(resolution, Path("x.tif")).metadata
+    assert kept.icc_profile == b"p" * 200
+    assert kept.exif is not None

@@ -1,5 +1,6 @@
 """A folder belongs to one process at a time, whatever becomes of that process."""
 
+import os
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ import pytest
 
 from msrn.errors import OutputError, UsageError
 from msrn.system.atomic import sweep
-from msrn.system.locks import locked
+from msrn.system.locks import lock_file, locked
 
 HOLDS = """
 import sys
@@ -65,6 +66,29 @@ def test_a_killed_process_lets_go(tmp_path):
         assert list(tmp_path.iterdir())  # the lock file, without a lock
         with locked(tmp_path, "taken"):
             pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="becomes another user, as only root may")
+@pytest.mark.parametrize("mode", [0o644, 0o666])
+def test_what_another_users_killed_process_left_does_not_lock(tmp_path, mode):
+    """Not even where an earlier version, or a mask, kept others from writing to it."""
+    for folder in (tmp_path, *tmp_path.parents[:-2]):
+        folder.chmod(0o777)
+    lock = tmp_path / ".msrn.lock"
+    lock.write_text("")
+    lock.chmod(mode)
+    # Nobody may not even read the interpreter, perhaps: all that is needed is imported before.
+    become_nobody = (
+        "import os, filelock, msrn.system.locks; filelock.FileLock, filelock.lock_descriptor; os.setuid(65534)"
+    )
+    command = [sys.executable, "-c", become_nobody + HOLDS, str(tmp_path)]
+    with lock.open("rb") as held:
+        assert lock_file(held)
+        refused = subprocess.run(command, input="", capture_output=True, text=True)
+        assert refused.stderr.endswith("OutputError: taken\n")
+    assert lock.exists()
+    subprocess.run(command, input="", capture_output=True, text=True, check=True)
     assert not list(tmp_path.iterdir())
 
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from msrn.errors import UsageError
 from msrn.system import machine
 
 REUSE = """
@@ -41,10 +42,33 @@ def test_files_that_were_read_take_no_memory_of_a_control_group(limit, usage, st
     assert machine.free_memory(lambda path: files.get(path.removeprefix("/sys/fs/cgroup/"), "")) == 700
 
 
+@pytest.mark.parametrize(
+    ("version", "own", "limit", "usage"),
+    [
+        ("0::", "", "memory.max", "memory.current"),
+        ("4:memory:", "memory/", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ],
+)
+def test_every_control_group_around_this_process_counts(version, own, limit, usage):
+    files = {"/proc/self/cgroup": f"{version}/user/session\n"}
+    for group, most in (("", "9000"), ("user/", "700"), ("user/session/", "5000")):
+        files |= {f"/sys/fs/cgroup/{own}{group}{limit}": most, f"/sys/fs/cgroup/{own}{group}{usage}": "100"}
+    assert machine.free_memory(lambda path: files.get(path, "")) == 600
+
+
+def test_little_address_space_is_said_in_one_line():
+    with pytest.raises(UsageError, match=r"^ulimit -v allows only 0\.7 GB of address space here"):
+        machine.check_address_space(700 << 20)
+    machine.check_address_space(1 << 40)
+
+
 def test_cores_are_what_a_control_group_leaves(monkeypatch):
     monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
     for content, found in (("", 64), ("max 100000", 64), ("200000 100000", 2), ("150000 100000", 2), ("junk", 64)):
-        assert machine.cores(lambda path, content=content: content) == found
+        files = {"/proc/self/cgroup": "0::/own\n", "/sys/fs/cgroup/own/cpu.max": content}
+        assert machine.cores(lambda path, files=files: files.get(path, "")) == found
+    older = {"cpu.cfs_quota_us": "300000\n", "cpu.cfs_period_us": "100000\n"}
+    assert machine.cores(lambda path: older.get(path.removeprefix("/sys/fs/cgroup/cpu/"), "")) == 3
 
 
 def test_free_memory_is_known_where_there_is_no_proc(monkeypatch):

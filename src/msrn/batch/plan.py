@@ -190,7 +190,7 @@ def _without_outputs(given: list[Path], output: Path) -> list[Path]:
     if len(given) < 2 or output == STDIO:
         return given
     books = output / MANIFEST, output / FAILURES
-    made = {output.resolve(), *(_resolved(path) for path in (*outputs_in(output), *books))}
+    made = {_resolved(output), *(_resolved(path) for path in (*outputs_in(output), *books))}
     left = [path for path in given if path == STDIO or _resolved(path) not in made]
     if not left:
         raise UsageError(_ALL_MADE.format(output))
@@ -210,9 +210,10 @@ def _expand(given: Path, output: Path, recursive: bool, notes: _Notes) -> list[t
     if not given.is_dir():
         return [(given, Path(given.name))]
     # An output folder inside the input folder, or the same one, must not feed on itself.
-    inside = output.resolve().is_relative_to(given.resolve()) and output.resolve() != given.resolve()
+    folder = _resolved(output)
+    inside = folder.is_relative_to(given.resolve()) and folder != given.resolve()
     made = {_resolved(path) for path in outputs_in(output)}
-    found = list(_walk(given, recursive, output.resolve() if inside else None, notes))
+    found = list(_walk(given, recursive, folder if inside else None, notes))
     images = [path for path in found if _resolved(path) not in made]
     below = {folder for path in images for folder in path.parents if given in folder.parents}
     earlier = {_resolved(path) for folder in below for path in outputs_in(folder)}

@@ -7,15 +7,17 @@ Exit codes: 0 all done, 1 internal error, 2 usage, 3 some images failed, 4 model
 writable, 130 interrupted.
 """
 
+import errno
 import io
 import os
 import sys
+from typing import Any, cast
 
 from cyclopts import App, CycloptsError, Parameter
 
 from msrn import __version__
 from msrn.cli.console import print_data, say
-from msrn.errors import MSRNError, UsageError
+from msrn.errors import MSRNError, OutputError, UsageError
 from msrn.system.extras import explained
 
 COMMANDS = {
@@ -98,8 +100,24 @@ def version() -> None:
     print_data(__version__)
 
 
+def _open_what_is_closed() -> None:
+    """Put the null device in the place of standard streams that were closed, or files would be opened in their place.
+
+    Writing to standard output remains an error.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)  # gets the lowest number that is free
+            raw = io.FileIO(descriptor, "r" if name == "stdin" else "w", closefd=False)
+            buffer = io.BufferedReader(raw) if name == "stdin" else cast(Any, raw)  # a failure shows at once
+            setattr(sys, name, io.TextIOWrapper(buffer, write_through=True))
+
+
 def main() -> None:
     """Entry point of ``msrn``."""
+    _open_what_is_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Files and pipes get UTF-8 everywhere, Windows included; a file's name that is no Unicode is shown escaped.
         sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="backslashreplace")
@@ -118,6 +136,12 @@ def main() -> None:
         # Whoever read the output has seen enough; nothing is left to be flushed at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+        say("msrn: error: cannot write to standard output: it is closed")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or flushing at the end would fail again
+        sys.exit(OutputError.exit_code)
     except MemoryError:
         say("msrn: error: there is not enough memory")
         sys.exit(1)

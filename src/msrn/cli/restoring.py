@@ -16,6 +16,7 @@ from msrn.cli.batch_report import BatchReport, exit_code, say_notes, show_foreca
 from msrn.cli.console import Bar, print_data, say, show_log
 from msrn.cli.options import ADVANCED, FILES, LIMITS, QUALITY, SPEED, at_least
 from msrn.errors import ImageError, MSRNError, UsageError
+from msrn.system.machine import check_address_space
 from msrn.types import MAX_BYTES, MAX_FRAMES, MAX_PIXELS, MAX_SECONDS, Size, Subsampling, Task
 
 if TYPE_CHECKING:
@@ -238,6 +239,7 @@ def _restore(
     from msrn.images.isolated import Decoder
 
     show_log(common.advanced.verbose, common.advanced.quiet)
+    check_address_space()
     existing = common.files.existing
     plan = _plan(inputs, output, common)
     settings = Settings(scale, size, common.quality.quality, common.quality.subsampling, common.advanced.strip_metadata)

@@ -3,7 +3,6 @@ deeper ones, which Pillow would cut to 8 bits.
 """
 
 import io
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,18 +12,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from msrn.errors import ImageError, TooManyPixelsError, UnknownFormatError
-from msrn.images.formats import READABLE, limited
-from msrn.images.metadata import dpi_of_exif, read_exif, read_iptc, read_xmp, usable_dpi
+from msrn.images.formats import READABLE, Allowance, limited
+from msrn.images.jpeg import check_jpeg, views
+from msrn.images.metadata import dpi_of_exif, only_bytes, read_exif, read_iptc, read_xmp, usable_dpi
 from msrn.images.picture import Metadata, Picture, unit_range
-from msrn.images.png import kept_chunks
+from msrn.images.png import checked_chunks, kept_chunks
 from msrn.images.source import read_bytes
 from msrn.images.tiff import SIGNATURES as TIFF_SIGNATURES
-from msrn.images.tiff import decode_tiff, refuse_several, tiff_metadata
+from msrn.images.tiff import check_tiff, decode_tiff, refuse_several, tiff_metadata
 from msrn.system.atomic import reason
+from msrn.system.machine import free_memory
 from msrn.types import MAX_BYTES, MAX_PIXELS
-
-_GAIN_MAPS = (b"hdr-gain-map", b"HDRGainMap", b"iso:ts:21496")  # some are as large as their photograph
-_PNG_END = b"IEND\xaeB`\x82"
 
 
 def read(path: Path | str, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> Picture:
@@ -46,12 +44,15 @@ def read(path: Path | str, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX
     return decode(read_bytes(path, max_bytes), path, max_pixels=max_pixels)
 
 
-def decode(data: bytes, path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Decode an image file's content; ``path`` names it in errors. Otherwise as :func:`read`."""
+def decode(data: bytes, path: Path, *, max_pixels: int = MAX_PIXELS, memory: int | None = None) -> Picture:
+    """Decode an image file's content; ``path`` names it in errors. Otherwise as :func:`read`.
+
+    ``memory`` is how many bytes decoding may take; by default what is free.
+    """
     if not data:
         raise ImageError(f"{path} is empty (0 bytes)")
     try:
-        return _decode(data, path, max_pixels)
+        return _decode(data, path, Allowance(max_pixels, free_memory() if memory is None else memory))
     except ImageError:
         raise
     except Image.UnidentifiedImageError as error:
@@ -64,23 +65,24 @@ def decode(data: bytes, path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
             f"{path} has more than {max_pixels:,} pixels and is refused as a possible bomb"
         ) from error
     except MemoryError as error:
-        raise ImageError(f"{path} needs more memory than there is") from error
+        raise ImageError(f"{path} needs {error or 'more memory than there is'}") from error
     except Exception as error:  # decoders fail on hostile bytes in ways of their own
         raise ImageError(f"{path} is truncated or damaged: {reason(error)}") from error
 
 
-def _decode(data: bytes, path: Path, max_pixels: int) -> Picture:
+def _decode(data: bytes, path: Path, allowed: Allowance) -> Picture:
     try:
-        with limited(max_pixels):
+        with limited(allowed.pixels):
             image = Image.open(io.BytesIO(data), formats=READABLE)
     except Image.UnidentifiedImageError:
         if data[:4] not in TIFF_SIGNATURES:
             raise
         # A TIFF that Pillow has no mode for, such as 16-bit gray with alpha.
-        samples, (orientation, metadata) = decode_tiff(data, path, max_pixels), tiff_metadata(data, path)
+        samples, (orientation, metadata) = decode_tiff(data, path, allowed), tiff_metadata(data, path)
     else:
         with image:
-            samples, orientation, metadata = _decode_opened(image, data, path, max_pixels)
+            allowed.check(image.width * image.height, len(image.getbands()))
+            samples, orientation, metadata = _decode_opened(image, data, path, allowed)
     if samples.ndim not in (2, 3) or 0 in samples.shape:
         raise ImageError(f"{path} has samples of shape {samples.shape}; one flat image with pixels is expected")
     planes = np.moveaxis(samples if samples.ndim == 3 else samples[:, :, None], -1, 0)
@@ -93,30 +95,34 @@ def _decode(data: bytes, path: Path, max_pixels: int) -> Picture:
     return Picture(floating[:colors], alpha, replace(metadata, bits=8 if samples.dtype == np.uint8 else 16))
 
 
-def _decode_opened(image: Image.Image, data: bytes, path: Path, max_pixels: int) -> tuple[NDArray[Any], int, Metadata]:
+def _decode_opened(
+    image: Image.Image, data: bytes, path: Path, allowed: Allowance
+) -> tuple[NDArray[Any], int, Metadata]:
     """Samples ``(H, W)`` or ``(H, W, C)`` as stored, the orientation still to apply, what else the file said."""
     # The bit depth is in PNG's first chunk, or in a tag that only TIFF has.
     depth = data[24] if image.format == "PNG" else max(getattr(image, "tag_v2", {}).get(258, (8,)))
-    if image.format == "PNG" and _PNG_END not in data:
-        raise ValueError("the end is missing")
-    with limited(max_pixels):
+    chunks = checked_chunks(data) if image.format == "PNG" else []
+    if image.format in ("JPEG", "MPO"):
+        check_jpeg(data)
+    if image.format == "TIFF" and depth <= 8:
+        check_tiff(data, allowed)
+    with limited(allowed.pixels):
         if image.format == "PNG":
             image.load()  # EXIF may follow the pixels
             _drop_texts_with_names_of_ours(image)
         # Not their number: a TIFF's pages are counted by reading all of them, and it may have 100,000.
-        refuse_several(_views(data) > 1 if image.format == "MPO" else getattr(image, "is_animated", False), path)
+        refuse_several(views(data) > 1 if image.format == "MPO" else getattr(image, "is_animated", False), path)
         orientation, exif = read_exif(image)
         iptc = read_iptc(image, data)
         if image.format == "TIFF" and depth <= 8:
             image.load()  # here, as it checks the limit again; it turns the picture upright by itself
             orientation = 1
-    icc_profile, xmp = image.info.get("icc_profile"), read_xmp(image)
+    icc_profile, xmp = only_bytes(image.info.get("icc_profile")), read_xmp(image)
     dpi = usable_dpi(image.info.get("dpi")) or (dpi_of_exif(exif) if image.format == "WEBP" else None)
     comment = image.info.get("comment") if image.format in ("JPEG", "MPO") else None
-    chunks = kept_chunks(data) if image.format == "PNG" else None
-    metadata = Metadata(8, icc_profile, exif, dpi, xmp, iptc, comment, chunks, str(path))
+    metadata = Metadata(8, icc_profile, exif, dpi, xmp, iptc, comment, kept_chunks(chunks), str(path))
     if depth > 8 and image.format == "TIFF":
-        return decode_tiff(data, path, max_pixels), orientation, metadata
+        return decode_tiff(data, path, allowed), orientation, metadata
     if depth > 8:
         import imagecodecs
 
@@ -126,24 +132,6 @@ def _decode_opened(image: Image.Image, data: bytes, path: Path, max_pixels: int)
     gray = image.mode in ("1", "L", "LA", "La")
     mode = ("L" if gray else "RGB") + ("A" if image.has_transparency_data else "")
     return np.asarray(image if image.mode == mode else image.convert(mode)), orientation, metadata
-
-
-def _views(data: bytes) -> int:
-    """How many pictures of equal standing an MPO holds: stereo pairs and panoramas have several.
-
-    Phones store previews, depth and gain maps beside the photograph, which is then the first and alone. Some programs
-    keep the index of what they have cut off.
-    """
-    views, sizes = 0, list[tuple[int, int]]()
-    with Image.open(io.BytesIO(data), formats=READABLE) as opened:  # what a later picture says is not the first's
-        image = cast(Any, opened)
-        for number, entry in enumerate(image.mpinfo[0xB002][: image.n_frames]):
-            with suppress(Exception):
-                image.seek(number)
-                sizes.append(image.size)
-                views += str(entry["Attribute"]["MPType"]).startswith("Multi-Frame")
-    alike = 1 if any(name in data for name in _GAIN_MAPS) else sizes.count(sizes[0])
-    return max(1, views, alike)
 
 
 def _drop_texts_with_names_of_ours(image: Image.Image) -> None:

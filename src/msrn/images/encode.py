@@ -11,7 +11,8 @@ from PIL import Image
 
 from msrn.errors import UsageError
 from msrn.images.formats import FORMATS, MAX_METADATA
-from msrn.images.metadata import exif_of_dpi, iptc_in_jpeg, usable_dpi
+from msrn.images.jpeg import iptc_in_jpeg
+from msrn.images.metadata import exif_of_dpi, usable_dpi
 from msrn.images.picture import Metadata, Picture, check_picture
 from msrn.images.png import encode_png, says_unusual_colors
 from msrn.images.tiff import encode_tiff

@@ -4,6 +4,7 @@ import threading
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from PIL import Image, PngImagePlugin
 
@@ -24,6 +25,9 @@ FORMATS = {
 MAX_METADATA = 8 << 20
 """Bytes of an ICC profile or XMP packet in PNG: what libpng reads. Pillow by itself stops at one MiB."""
 
+BYTES_PER_SAMPLE = 8
+"""What a sample takes while it is decoded: 4 as floating point, 1 or 2 as stored, and a copy of that."""
+
 READABLE = sorted(set(FORMATS.values()))
 _pillow_limit = threading.Lock()
 
@@ -40,3 +44,32 @@ def limited(max_pixels: int | None) -> Generator[None]:
             yield
         finally:
             Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = before
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What decoding one file may cost."""
+
+    pixels: int
+    memory: int
+    """Bytes."""
+
+    def check(self, pixels: int, channels: int) -> None:
+        """Raise what Pillow does for too many pixels, or :class:`MemoryError`; before anything of that size is made."""
+        if pixels > self.pixels:
+            raise Image.DecompressionBombError
+        needed = pixels * channels * BYTES_PER_SAMPLE
+        if needed > self.memory:
+            raise MemoryError(
+                f"{needed / 1e9:.1f} GB of memory to be decoded, of which {self.memory / 1e9:.1f} are free"
+            )
+
+
+def check_enough(stored: int, needed: int) -> None:
+    """Raise :class:`ValueError` if so few stored bytes cannot become as many as are needed.
+
+    Deflate makes at most 1,032 of one. JPEG, whose pixels count here as a byte each, makes at most 512: a bit for every
+    block of 64.
+    """
+    if needed > 1032 * stored + 1032:
+        raise ValueError(f"{stored:,} bytes of data cannot fill its size")

@@ -23,7 +23,7 @@ XMP_TAG = 700
 """Where TIFF keeps its XMP packet."""
 IPTC_TAG = 33723
 """Where TIFF keeps IPTC-IIM."""
-_IPTC_RESOURCE = 0x0404
+IPTC_RESOURCE = 0x0404
 """Its number among Photoshop's resources, where JPEG keeps it."""
 _IPTC_START = b"\x1c"
 _PROFILE = re.compile(r"\n?[^\n]*\n *\d+ *\n([0-9a-fA-F\s]*)")  # no two ways to match: texts may be hostile
@@ -75,7 +75,8 @@ def read_xmp(image: Image.Image) -> bytes | None:
 
 def upright_xmp(xmp: object) -> bytes | None:
     """The XMP packet with the orientation reset; None unless it is one."""
-    return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp) if isinstance(xmp, bytes) and xmp else None
+    packet = only_bytes(xmp)
+    return _XMP_ORIENTATION.sub(rb"\g<1>1", packet) if packet else None
 
 
 def read_iptc(image: Image.Image, data: bytes) -> bytes | None:
@@ -85,8 +86,8 @@ def read_iptc(image: Image.Image, data: bytes) -> bytes | None:
             return iptc_of_tiff(data) if IPTC_TAG in image.getexif() else None
         if image.format == "PNG":
             profile = _in_digits(image, "iptc")
-            return _known_iptc(dict(_resources(profile)).get(_IPTC_RESOURCE, profile))
-        return _known_iptc(image.info["photoshop"][_IPTC_RESOURCE])
+            return _known_iptc(dict(_resources(profile)).get(IPTC_RESOURCE, profile))
+        return _known_iptc(image.info["photoshop"][IPTC_RESOURCE])
     return None
 
 
@@ -122,17 +123,10 @@ def _known_iptc(data: Any) -> bytes | None:
     return data if isinstance(data, bytes) and data.startswith(_IPTC_START) else None
 
 
-def iptc_in_jpeg(iptc: bytes) -> bytes:
-    """The marker of a JPEG that holds IPTC-IIM."""
-    resource = b"8BIM" + struct.pack(">HHI", _IPTC_RESOURCE, 0, len(iptc)) + iptc + bytes(len(iptc) % 2)
-    content = b"Photoshop 3.0\0" + resource
-    return b"\xff\xed" + struct.pack(">H", 2 + len(content)) + content
-
-
 def dpi_of(tags: Image.Exif) -> tuple[float, float] | None:
     """The resolution that tags say, in pixels per inch."""
     unit = 2.54 if tags.get(ExifTags.Base.ResolutionUnit) == 3 else 1
-    return usable_dpi([tags.get(tag, 0) * unit for tag in (ExifTags.Base.XResolution, ExifTags.Base.YResolution)])
+    return usable_dpi([tags.get(tag) for tag in (ExifTags.Base.XResolution, ExifTags.Base.YResolution)], unit)
 
 
 def photograph(exif: Image.Exif) -> bytes | None:
@@ -149,10 +143,17 @@ def _stored(value: Any) -> Any:
     return value.encode("latin-1") if isinstance(value, str) else value
 
 
-def usable_dpi(dpi: Sequence[Any] | None) -> tuple[float, float] | None:
+def usable_dpi(dpi: Sequence[Any] | None, unit: float = 1) -> tuple[float, float] | None:
     """The resolution, or None where it is nonsense that no format could hold, or Pillow's 1 for TIFFs without."""
-    usable = dpi and all(1 < float(value) <= 65_535 for value in dpi)  # which NaN fails as well
-    return (float(dpi[0]), float(dpi[1])) if dpi and usable else None
+    with suppress(TypeError, ValueError, ArithmeticError):  # a tag of any type may stand in its place
+        across, down = (float(value) * unit for value in dpi or ())
+        return (across, down) if all(1 < value <= 65_535 for value in (across, down)) else None  # which NaN fails
+    return None
+
+
+def only_bytes(value: object) -> bytes | None:
+    """A block of metadata, or None where a tag of another type stands in its place."""
+    return value if isinstance(value, bytes) and value else None
 
 
 def exif_of_dpi(dpi: tuple[float, float] | None) -> bytes | None:

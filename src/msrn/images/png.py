@@ -2,13 +2,13 @@
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from msrn.images.formats import MAX_METADATA
+from msrn.images.formats import MAX_METADATA, check_enough
 from msrn.images.picture import Metadata
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -32,21 +32,44 @@ def _checksum(name: bytes, content: bytes | memoryview) -> int:
 
 
 def read_chunks(data: bytes, start: int = len(SIGNATURE)) -> Iterator[tuple[bytes, memoryview]]:
-    """Names and contents of the chunks from ``start`` to the one that says it is the last."""
-    while start + 12 <= len(data):
+    """Names and contents of the chunks from ``start`` to the one that says it is the last.
+
+    Pillow looks neither at the checksums of what it has no use for nor at those behind the last row of pixels.
+
+    Raises:
+        ValueError: a checksum does not fit, or the end is missing.
+    """
+    name = b""
+    while name != b"IEND" and start < len(data):
+        if start + 12 > len(data):
+            raise ValueError("the end is missing")
         (length,), name = struct.unpack_from(">I", data, start), data[start + 4 : start + 8]
-        content = memoryview(data)[start + 8 : start + 8 + length]
-        if start + 12 + length > len(data):
-            break
+        content, end = memoryview(data)[start + 8 : start + 8 + length], start + 12 + length
+        if end > len(data):
+            raise ValueError("the end is missing")
+        if struct.unpack_from(">I", data, end - 4) != (_checksum(name, content),):
+            raise ValueError(f"the checksum of {name.decode('latin-1')!r} at byte {start:,} does not fit")
         yield name, content
-        if name == b"IEND":
-            break
-        start += 12 + length
+        start = end
 
 
-def kept_chunks(data: bytes) -> bytes | None:
-    """The statements of colour and, if they are not absurdly long, the texts of a PNG file, in one piece."""
+def checked_chunks(data: bytes) -> list[tuple[bytes, memoryview]]:
+    """All chunks of a PNG file.
+
+    Raises:
+        ValueError: it is damaged, or its data cannot fill its size.
+    """
     chunks = list(read_chunks(data))
+    if not chunks or chunks[-1][0] != b"IEND":
+        raise ValueError("the end is missing")
+    width, height, depth, color = struct.unpack_from(">IIBB", chunks[0][1])
+    needed = width * height * depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color] // 8
+    check_enough(sum(len(content) for name, content in chunks if name == b"IDAT"), needed)
+    return chunks
+
+
+def kept_chunks(chunks: Sequence[tuple[bytes, memoryview]]) -> bytes | None:
+    """The statements of colour and, if they are not absurdly long, the texts, in one piece."""
     texts = [chunk for chunk in chunks if chunk[0] in _TEXT_CHUNKS and not bytes(chunk[1][:32]).startswith(_PROFILES)]
     if sum(len(text) for _, text in texts) > MAX_METADATA:
         texts = []

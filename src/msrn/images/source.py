@@ -39,9 +39,12 @@ def read_stream(
     """Read an open file or pipe to its end; otherwise as :func:`read_bytes`."""
     status = os.fstat(file.fileno())
     size, chunks = status.st_size, list[bytes]()
-    if stat.S_ISREG(status.st_mode) and size <= max_bytes:
-        return file.read()
-    if not stat.S_ISREG(status.st_mode):  # a pipe or a device, which may never end
+    if stat.S_ISREG(status.st_mode):
+        chunks = [file.read(size + 1)] if size <= max_bytes else []
+        after = os.fstat(file.fileno())
+        if (after.st_size, after.st_mtime_ns) != (size, status.st_mtime_ns):
+            raise ImageError(f"{path} changed while it was read; try again when it is complete")
+    else:  # a pipe or a device, which may never end
         size = 0
         while size <= max_bytes and (chunk := _next_chunk(file.fileno(), path, stopped)):
             chunks.append(chunk)

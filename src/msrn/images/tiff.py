@@ -4,20 +4,23 @@ colour and tifffile no EXIF directories.
 
 import io
 import logging
+import math
 import sys
 import zlib
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from msrn.errors import ImageError
-from msrn.images.formats import limited
+from msrn.images.formats import Allowance, limited
+from msrn.images.jpeg import jpeg_frame
 from msrn.images.metadata import (
     IPTC_TAG,
     XMP_TAG,
@@ -30,31 +33,117 @@ from msrn.images.metadata import (
 )
 from msrn.images.picture import Metadata
 
+if TYPE_CHECKING:  # only deep files and TIFFs need it
+    import tifffile
+
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # tifffile logs what is damaged; that belongs to whoever set up logging, not on everybody's terminal.
+_PACKED = (1, 5, 8, 32773, 32946, 34925, 50000)  # none, LZW, deflate, PackBits, deflate, LZMA, Zstandard
+_CODECS = {
+    **dict.fromkeys((33003, 33004, 33005, 34712), "jpeg2k"),
+    **dict.fromkeys((50002, 52546), "jpegxl"),
+    **dict.fromkeys((22610, 34934), "jpegxr"),
+    **dict.fromkeys((34927, 50001), "webp"),
+    34933: "png",
+}
+"""Compressions whose strips are image files."""
+_JPEG = (6, 7, 33007, 34892)
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
-def decode_tiff(data: bytes, path: Path, max_pixels: int) -> NDArray[Any]:
-    """Samples ``(H, W)`` or ``(H, W, C)`` of a TIFF of any depth, not upright."""
+def decode_tiff(data: bytes, path: Path, allowed: Allowance) -> NDArray[Any]:
+    """Samples ``(H, W)`` or ``(H, W, C)`` of a TIFF of any depth, not upright.
+
+    Raises:
+        ImageError: a kind of TIFF that is not handled.
+        ValueError: damaged.
+    """
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         refuse_several(len(list(islice(file.pages, 2))) > 1, path)
         page = cast(tifffile.TiffPage, file.pages[0])
-        # A tile may claim to be larger than its image, and is decoded whole.
-        if max(page.imagelength, page.tilelength) * max(page.imagewidth, page.tilewidth) > max_pixels:
-            raise Image.DecompressionBombError
         colors = {1: 1, 2: 3}.get(int(page.photometric), 0)  # black is zero, RGB
         extra = int(page.extrasamples[0]) if page.extrasamples else 2  # 0: not alpha, 1: alpha multiplied in, 2: alpha
         flat = colors and page.samplesperpixel - colors in (0, 1) and page.imagedepth == 1
         if not flat or extra == 1 or page.bitspersample not in (8, 16, 32, 64):
             kind = f"{page.photometric!r}, {page.samplesperpixel}×{page.bitspersample} bits, extra {extra}"
             raise ImageError(f"{path} is a TIFF of a kind that is not handled ({kind}); convert it to 16-bit RGB")
-        samples = page.asarray(squeeze=False)[:, 0]  # (planes, H, W, samples), of which planes or samples is 1
+        if page.compression not in (*_PACKED, *_JPEG, *_CODECS):
+            raise ImageError(f"{path} is a TIFF with {page.compression!r}, which is not handled; convert it")
+        _check_segments(page, data, allowed)
+        # (planes, H, W, samples), of which planes or samples is 1
+        samples = _decode_files(page, data) if page.compression in _CODECS else page.asarray(squeeze=False)[:, 0]
     samples = samples[0] if len(samples) == 1 else np.moveaxis(samples[..., 0], 0, -1)
     # A channel that says it is not alpha is left out, as Pillow does in 8-bit files.
     return samples[..., :colors] if extra == 0 else samples
+
+
+def check_tiff(data: bytes, allowed: Allowance) -> None:
+    """Raise :class:`ValueError` unless the strips or tiles of the first page can be what the directory says."""
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        _check_segments(cast(tifffile.TiffPage, file.pages[0]), data, allowed)
+
+
+def _check_segments(page: "tifffile.TiffPage", data: bytes, allowed: Allowance) -> None:
+    """Raise :class:`ValueError` if a strip or tile is missing, or is not of the size of its place.
+
+    Decoders leave pixels of missing ones black, and look at checksums only as long as pixels are missing.
+    """
+    from tifffile import TIFF
+
+    # A tile may claim to be larger than its image, and is decoded whole.
+    length, width = max(page.imagelength, page.tilelength), max(page.imagewidth, page.tilewidth)
+    allowed.check(length * width, page.samplesperpixel)
+    unpack = TIFF.DECOMPRESSORS[page.compression] if page.compression in _PACKED and not page.is_subsampled else None
+    for index, segment in enumerate(_segments(page, data)):
+        if page.compression in _JPEG:
+            (_, rows, columns, _), (_, height, width) = page.decode(None, index)[2], jpeg_frame(segment)
+            if height > max(rows, page.rowsperstrip) or width > columns:
+                raise ValueError(f"strip or tile {index} holds an image of {width:,}×{height:,}")
+        elif unpack is not None:
+            _, rows, columns, samples = page.decode(None, index)[2]
+            needed = rows * math.ceil(columns * samples * page.bitspersample / 8)
+            if len(unpack(segment, out=needed)) < needed:
+                raise ValueError(f"strip or tile {index} has too few bytes")
+
+
+def _segments(page: "tifffile.TiffPage", data: bytes) -> Iterator[Any]:
+    """The strips or tiles as stored.
+
+    Raises:
+        ValueError: one is missing.
+    """
+    import imagecodecs
+
+    places = [*zip(page.dataoffsets, page.databytecounts, strict=False)][: math.prod(page.chunked)]
+    if len(places) < math.prod(page.chunked) or not all(size and at + size <= len(data) for at, size in places):
+        raise ValueError("strips or tiles are missing")
+    for at, size in places:
+        segment = data[at : at + size]
+        yield imagecodecs.bitorder_decode(segment) if page.fillorder == 2 and page.compression in _PACKED else segment
+
+
+def _decode_files(page: "tifffile.TiffPage", data: bytes) -> NDArray[Any]:
+    """Samples ``(planes, H, W, samples)`` of strips or tiles that are image files themselves.
+
+    Such a file may be larger than its place. Its decoder is given an array of the size that belongs there, and refuses
+    to fill one of another before it decodes anything.
+    """
+    import imagecodecs
+
+    decode = getattr(imagecodecs, f"{_CODECS[page.compression]}_decode")
+    planes, _, height, width, samples = page.shaped
+    out = np.empty((planes, height, width, samples), page.dtype)
+    for index, segment in enumerate(_segments(page, data)):
+        _, (plane, _, top, left, _), (_, rows, columns, _) = page.decode(None, index)
+        tile = np.empty((rows, columns, samples)[: 2 if samples == 1 else 3], page.dtype)
+        decode(segment, out=tile)
+        place = out[plane, top : top + rows, left : left + columns]
+        place[...] = tile.reshape(rows, columns, samples)[: len(place), : place.shape[1]]
+    return out
 
 
 def refuse_several(several: bool, path: Path) -> None:

@@ -1,6 +1,7 @@
 """Locks between processes, all of the ``filelock`` library's kind: the system lets go of them when a process dies."""
 
 import errno
+import os
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -37,17 +38,21 @@ def locked(folder: Path, message: str, error: type[MSRNError] = OutputError) -> 
     from filelock import FileLock, Timeout  # here, as decoding processes start faster without
 
     made_here = False
-    lock = FileLock(folder / _NAME, timeout=0, thread_local=False, fallback_to_soft=False)
+    # Whatever the umask: others who share the folder must be able to open what a killed process leaves.
+    lock = FileLock(folder / _NAME, timeout=0, mode=0o666, thread_local=False, fallback_to_soft=False)
     try:
         try:
             made_here = not folder.exists()
             folder.mkdir(parents=True, exist_ok=True)
+            if _held_by_another_user(folder / _NAME):
+                raise error(message)
             lock.acquire()
         except Timeout as held:
             raise error(message) from held
         except (OSError, ValueError) as failure:  # ValueError: a null byte in the name
             if getattr(failure, "errno", None) not in _NO_LOCKS:
                 why = getattr(failure, "strerror", None) or failure
+                why = "the link leads nowhere" if isinstance(failure, FileExistsError) and folder.is_symlink() else why
                 raise OutputError(f"cannot write to {folder}: {why}") from failure
         yield
     finally:
@@ -60,6 +65,17 @@ def locked(folder: Path, message: str, error: type[MSRNError] = OutputError) -> 
         if made_here:
             with suppress(OSError, ValueError):
                 folder.rmdir()
+
+
+def _held_by_another_user(path: Path) -> bool:
+    """Whether a lock file that only another user may write to is held; one that was left is removed."""
+    with suppress(OSError):
+        if not os.access(path, os.W_OK):
+            with path.open("rb") as file:
+                if not lock_file(file):
+                    return True
+                path.unlink()
+    return False
 
 
 def lock_file(file: BinaryIO, wait: bool = False) -> bool:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import platformdirs
 
+from msrn.errors import UsageError
+
 
 def cache_folder() -> Path:
     """Where this program keeps what it can make or fetch again: ``$MSRN_CACHE``, or the system's place for that."""
@@ -27,16 +29,36 @@ def read_system(path: str) -> str:
 
 
 def free_memory(read: Callable[[str], str] = read_system) -> int:
-    """Bytes a process may still take: what the system calls available, or what a control group leaves."""
-    free = [size for size in (_available(read), _control_group(read)) if size is not None]
+    """Bytes this process may still take: what the system calls available, a control group and ``ulimit -v`` leave."""
+    free = [size for size in (_available(read), _control_group(read), _address_space(read)) if size is not None]
     return min(free, default=2 << 30)
+
+
+def check_address_space(limit: int | None = None) -> None:
+    """Raise :class:`UsageError` where ``ulimit -v`` leaves a restoring process less than its libraries map.
+
+    They cannot say so themselves: the runtime of their threads ends the process, or it crashes.
+
+    Args:
+        limit: bytes of address space; by default what this process has.
+    """
+    limit = _address_limit() if limit is None else limit
+    needed = (700 << 20) + cores() * (72 << 20)  # for each thread its stack, and its part of the heap
+    if limit is not None and limit < needed:
+        raise UsageError(
+            f"ulimit -v allows only {limit / 1e9:.1f} GB of address space here; {needed / 1e9:.1f} GB are needed"
+        )
 
 
 def cores(read: Callable[[str], str] = read_system) -> int:
     """How many cores this process may use, a control group's share rounded up."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota, _, period = read("/sys/fs/cgroup/cpu.max").strip().partition(" ")
-    return min(allowed, -(-int(quota) // int(period))) if quota.isdigit() and period.isdigit() else allowed
+    for folder in _control_groups(read, "cpu"):
+        older = (read(f"{folder}/cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
+        quota, period = (*(read(f"{folder}/cpu.max").split() or older), "", "")[:2]
+        if quota.isdigit() and period.isdigit():
+            allowed = min(allowed, -(-int(quota) // int(period)))
+    return allowed
 
 
 def may_have_accelerator() -> bool:
@@ -106,16 +128,45 @@ def _available(read: Callable[[str], str]) -> int | None:
     return None
 
 
-def _control_group(read: Callable[[str], str]) -> int | None:
-    versions = [
-        ("memory.max", "memory.current", "memory.stat", ""),  # version 2
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_"),  # version 1
-    ]
-    for limit, usage, stat, whole in versions:
-        most, used = read(f"/sys/fs/cgroup/{limit}").strip(), read(f"/sys/fs/cgroup/{usage}").strip()
-        if most.isdigit() and used.isdigit():
-            # Files that were read count as used, and are dropped as soon as somebody needs the memory.
-            counts = dict(line.split() for line in read(f"/sys/fs/cgroup/{stat}").splitlines() if " " in line)
-            files = sum(int(counts.get(f"{whole}{kind}_file", 0)) for kind in ("active", "inactive"))
-            return max(0, int(most) - max(0, int(used) - files))
+def _address_limit() -> int | None:
+    """Bytes that this process may map, or None where there is no limit."""
+    with suppress(ImportError):  # Windows
+        resource = import_module("resource")
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        return None if limit == resource.RLIM_INFINITY else limit
     return None
+
+
+def _address_space(read: Callable[[str], str]) -> int | None:
+    limit, pages = _address_limit(), read("/proc/self/statm").split()
+    return max(0, limit - int(pages[0]) * os.sysconf("SC_PAGE_SIZE")) if limit is not None and pages else None
+
+
+def _control_group(read: Callable[[str], str]) -> int | None:
+    free: list[int] = []
+    for folder in _control_groups(read, "memory"):
+        # Version 2, and version 1, whose counts for a group with all those within have a prefix.
+        for limit, usage, whole in (
+            ("memory.max", "memory.current", ""),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+        ):
+            most, used = read(f"{folder}/{limit}").strip(), read(f"{folder}/{usage}").strip()
+            if most.isdigit() and used.isdigit():
+                # Files that were read count as used, and are dropped as soon as somebody needs the memory.
+                counts = dict(line.split() for line in read(f"{folder}/memory.stat").splitlines() if " " in line)
+                files = sum(int(counts.get(f"{whole}{kind}_file", 0)) for kind in ("active", "inactive"))
+                free.append(max(0, int(most) - max(0, int(used) - files)))
+    return min(free, default=None)
+
+
+def _control_groups(read: Callable[[str], str], controller: str) -> list[str]:
+    """Folders of this process's control group and of those around it, of both versions: each may set a limit."""
+    folders: list[str] = []
+    for line in ["0::/", f":{controller}:/", *read("/proc/self/cgroup").splitlines()]:
+        _, controllers, group = (*line.split(":", 2), "", "")[:3]
+        if controllers and controller not in controllers.split(","):
+            continue
+        root = f"/sys/fs/cgroup/{controller}" if controllers else "/sys/fs/cgroup"
+        parts = [part for part in group.split("/") if part]
+        folders += ["/".join((root, *parts[:depth])) for depth in range(len(parts) + 1)]
+    return list(dict.fromkeys(folders))
