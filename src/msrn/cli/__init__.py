@@ -27,6 +27,9 @@ COMMANDS = {
         "restoring:denoise": "Remove noise; the level is judged from the image.",
         "restoring:dejpeg": "Remove JPEG artifacts; the quality is judged from the image.",
     },
+    "For others": {
+        "serving:serve": "Serve a page to drop photographs on, and an API for programs.",
+    },
     "Weights": {
         "weights:weights": "List the weights that come with the package, or describe one.",
         "weights:export": "Write weights as an ONNX file for other programs, and check it.",

@@ -15,6 +15,7 @@ from msrn.types import BackendName, Precision
 FILES = Group.create_ordered("Input and output")
 """The panel of the help that comes first; the others follow in this order."""
 SCORED = Group.create_ordered("What is measured")
+SERVICE = Group.create_ordered("Who can reach it")
 QUALITY = Group.create_ordered("Quality")
 SPEED = Group.create_ordered("Speed")
 LIMITS = Group.create_ordered("Limits")

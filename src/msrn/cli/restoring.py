@@ -1,6 +1,5 @@
 """The commands for photographs: restore, upscale, denoise, dejpeg."""
 
-import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -395,11 +394,8 @@ def _checked(common: CommonOptions, scale: float | None, to: str | None) -> Size
         raise UsageError(f"--scale must be a number of at least 1, got {scale:g}")
     if scale is not None and scale > 4 and not common.advanced.quiet:
         say(f"msrn: note: the weights are trained for factors up to 4, not {scale:g}")
-    return None if to is None else _parse_size(to)
+    if to is None:
+        return None
+    from msrn.images.resize import parse_size
 
-
-def _parse_size(text: str) -> Size:
-    match = re.fullmatch(r"([1-9]\d*)?[xX×]([1-9]\d*)?", text)
-    if match is None or not (match[1] or match[2]):
-        raise UsageError(f"--to takes WIDTHxHEIGHT, WIDTHx or xHEIGHT, for example 1920x1080 or 1920x, got {text!r}")
-    return int(match[2]) if match[2] else None, int(match[1]) if match[1] else None
+    return parse_size(to, "--to")

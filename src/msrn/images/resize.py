@@ -1,6 +1,7 @@
 """MATLAB's ``imresize``, bicubic, and the sizes that follow from factors."""
 
 import math
+import re
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -177,6 +178,18 @@ def enlarged_size(old: tuple[int, int], scale: float | None = None, size: Size |
     if not (math.isfinite(factor) and factor >= 1):
         raise UsageError(f"the scale must be a number of at least 1, got {factor}")
     return math.ceil(old[0] * factor - 1e-9), math.ceil(old[1] * factor - 1e-9)
+
+
+def parse_size(text: str, name: str) -> Size:
+    """The size that somebody wrote as ``1920x1080``, ``1920x`` or ``x1080``; ``name`` is what they wrote it for.
+
+    Raises:
+        UsageError: it is written otherwise.
+    """
+    match = re.fullmatch(r"([1-9]\d*)?[xX×]([1-9]\d*)?", text)
+    if match is None or not (match[1] or match[2]):
+        raise UsageError(f"{name} takes WIDTHxHEIGHT, WIDTHx or xHEIGHT, for example 1920x1080 or 1920x, got {text!r}")
+    return int(match[2]) if match[2] else None, int(match[1]) if match[1] else None
 
 
 def _checked(size: Any) -> Size:

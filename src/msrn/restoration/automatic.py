@@ -93,7 +93,7 @@ class Automatic:
             notes.append("enlarged")
         steps = [self._of(task) for task in tasks]
         self._tell(step.engine_for(picture) for step in steps)
-        return Chain(steps, "; ".join(notes))
+        return Chain(steps, "; ".join(notes), found)
 
     def _tell(self, engines: Iterable[Engine]) -> None:
         for engine in engines:
@@ -120,10 +120,11 @@ class Chain:
     Args:
         steps: in order; only one for super-resolution changes the size.
         note: why these.
+        found: the diagnosis that they follow from.
     """
 
-    def __init__(self, steps: Sequence[Restorer], note: str) -> None:
-        self.steps, self._note = tuple(steps), note
+    def __init__(self, steps: Sequence[Restorer], note: str, found: Diagnosis | None = None) -> None:
+        self.steps, self._note, self.found = tuple(steps), note, found
 
     @property
     def note(self) -> str:

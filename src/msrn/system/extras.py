@@ -12,6 +12,7 @@ _EXTRAS = {
     **dict.fromkeys(("pydantic", "fsspec", "aiohttp", "tensorboard", "jinja2", "matplotlib"), "train"),
     **dict.fromkeys(("onnx", "onnxruntime", "google"), "onnx"),
     "av": "video",
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "prometheus_client"), "serve"),
 }
 """Which extra brings a package."""
 
