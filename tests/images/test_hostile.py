@@ -6,17 +6,16 @@
 import os
 import struct
 import time
-import zlib
 from io import BytesIO
 from pathlib import Path
 
-import imagecodecs
 import numpy as np
 import pytest
 import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
+from tests.helpers.fuzz import flipped, fuzz_parsers, image_seeds, repaired
 
 from msrn import images
 from msrn.errors import ImageError
@@ -25,6 +24,7 @@ from msrn.images.picture import Picture
 
 MUTATIONS = int(os.environ.get("MSRN_MUTATIONS", "5000"))
 SECONDS = 10
+SEEDS = image_seeds()
 
 
 def _saved(image: Image.Image, file_format: str, **options) -> bytes:
@@ -37,42 +37,6 @@ def _tiff(samples, **options) -> bytes:
     stream = BytesIO()
     tifffile.imwrite(stream, samples, **options)
     return stream.getvalue()
-
-
-def seeds() -> dict[str, bytes]:
-    """Small files of every format and of every kind that takes a way of its own through the decoders."""
-    rng = np.random.default_rng(0)
-    color = Image.fromarray(rng.integers(0, 256, (24, 31, 3), np.uint8))
-    deep = rng.integers(0, 65536, (24, 31, 3), dtype=np.uint16)
-    exif = Image.Exif()
-    exif[274], exif[271] = 6, "Maker"
-    gray, palette = color.convert("L"), color.quantize(16)
-    return {
-        "png": _saved(color, "PNG", exif=exif, icc_profile=b"profile", dpi=(72, 72)),
-        "png-gray": _saved(gray, "PNG"),
-        "png-1": _saved(color.convert("1"), "PNG"),
-        "png-palette": _saved(palette, "PNG", transparency=3),
-        "png-rgba": _saved(color.convert("RGBA"), "PNG"),
-        "png-16": imagecodecs.png_encode(deep),
-        "jpeg": _saved(color, "JPEG", exif=exif, icc_profile=b"profile" * 9, quality=90),
-        "jpeg-progressive": _saved(color, "JPEG", progressive=True, subsampling=0),
-        "jpeg-gray": _saved(gray, "JPEG"),
-        "jpeg-cmyk": _saved(color.convert("CMYK"), "JPEG"),
-        "webp": _saved(color, "WEBP", quality=80, exif=exif),
-        "webp-lossless": _saved(color.convert("RGBA"), "WEBP", lossless=True),
-        "webp-animated": _saved(color, "WEBP", save_all=True, append_images=[color.rotate(90)]),
-        "bmp": _saved(color, "BMP"),
-        "bmp-palette": _saved(palette, "BMP"),
-        "tiff": _saved(color, "TIFF", exif=exif),
-        "tiff-lzw": _saved(color, "TIFF", compression="tiff_lzw"),
-        "tiff-jpeg": _saved(color, "TIFF", compression="jpeg"),
-        "tiff-16": _tiff(deep, photometric="rgb", compression="zlib", predictor=True),
-        "tiff-16-tiles": _tiff(deep, photometric="rgb", tile=(16, 16), compression="lzw"),
-        "tiff-float": _tiff(deep.astype(np.float32) / 65535, photometric="rgb"),
-    }
-
-
-SEEDS = seeds()
 
 
 @pytest.fixture(scope="module")
@@ -100,29 +64,13 @@ def survives(decoder: Decoder, data: bytes) -> bool:
     return True
 
 
-def repaired(data: bytes) -> bytes:
-    """A PNG with its checksums made right again, so that what was changed reaches the decoder."""
-    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return data
-    out, at = [data[:8]], 8
-    while at + 12 <= len(data):
-        length = min(struct.unpack(">I", data[at : at + 4])[0], len(data) - at - 12)
-        body = data[at + 4 : at + 8 + length]
-        out.append(data[at : at + 4] + body + struct.pack(">I", zlib.crc32(body)))
-        at += 12 + length
-    return b"".join(out)
-
-
 def test_flipped_bytes(decoder):
     rng = np.random.default_rng(6)
     names = sorted(SEEDS)
     pictures = 0
     for turn in range(MUTATIONS):
-        data = bytearray(SEEDS[names[turn % len(names)]])
-        reach = len(data) if turn % 2 else min(len(data), 300)  # decoders take their decisions at the head
-        for _ in range(rng.integers(1, 9)):
-            data[rng.integers(reach)] = rng.integers(256)
-        pictures += survives(decoder, repaired(bytes(data)) if turn % 3 else bytes(data))
+        data = flipped(SEEDS[names[turn % len(names)]], rng, head=turn % 2 == 0)
+        pictures += survives(decoder, repaired(data) if turn % 3 else data)
     assert 0 < pictures < MUTATIONS
 
 
@@ -142,6 +90,10 @@ def test_cut_and_spliced_files(decoder, data):
         )
     )
     survives(decoder, repaired(content[:start] + filling + content[end:]))
+
+
+def test_our_own_parsers_end_as_they_say(tmp_path):
+    assert fuzz_parsers(seed=1, seconds=3, folder=tmp_path).total() > 100
 
 
 def test_seeds_are_what_they_should_be(decoder):

@@ -62,8 +62,10 @@ def checked_chunks(data: bytes) -> list[tuple[bytes, memoryview]]:
     chunks = list(read_chunks(data))
     if not chunks or chunks[-1][0] != b"IEND":
         raise ValueError("the end is missing")
+    if len(chunks[0][1]) != 13:
+        raise ValueError("the head is missing")
     width, height, depth, color = struct.unpack_from(">IIBB", chunks[0][1])
-    needed = width * height * depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color] // 8
+    needed = width * height * depth * {2: 3, 4: 2, 6: 4}.get(color, 1) // 8
     check_enough(sum(len(content) for name, content in chunks if name == b"IDAT"), needed)
     return chunks
 

@@ -1,0 +1,215 @@
+"""Mutated files for every parser that strangers' files meet, from seeds of every kind.
+
+``python -m tests.helpers.fuzz --seconds 3600 --seed 7`` goes on for an hour and prints what it found as JSON. A file on
+which a decoder crashes or takes more than 20 s ends it; that file is then in the folder of ``--keep``.
+"""
+
+import argparse
+import json
+import signal
+import struct
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import imagecodecs
+import numpy as np
+import tifffile
+from PIL import Image
+from tests.helpers.networks import identity_weights
+
+from msrn import images
+from msrn.batch.manifest import MANIFEST, Manifest
+from msrn.errors import ImageError, WeightsError
+from msrn.images.formats import Allowance
+from msrn.images.jpeg import jpeg_frame
+from msrn.images.png import checked_chunks, kept_chunks
+from msrn.images.tiff import check_tiff
+from msrn.network import weights
+
+MAX_PIXELS = 10_000_000
+SECONDS = 20
+CHECKED = ("png",)
+"""Seeds whose every byte a checksum covers begin with this."""
+
+
+def _saved(image: Image.Image, file_format: str, **options) -> bytes:
+    stream = BytesIO()
+    image.save(stream, file_format, **options)
+    return stream.getvalue()
+
+
+def _tiff(samples, **options) -> bytes:
+    stream = BytesIO()
+    tifffile.imwrite(stream, samples, **options)
+    return stream.getvalue()
+
+
+def image_seeds() -> dict[str, bytes]:
+    """Small files of every format and of every kind that takes a way of its own through the decoders."""
+    rng = np.random.default_rng(0)
+    color = Image.fromarray(rng.integers(0, 256, (24, 31, 3), np.uint8))
+    deep = rng.integers(0, 65536, (24, 31, 3), dtype=np.uint16)
+    exif = Image.Exif()
+    exif[274], exif[271] = 6, "Maker"
+    gray, palette = color.convert("L"), color.quantize(16)
+    return {
+        "png": _saved(color, "PNG", exif=exif, icc_profile=b"profile", dpi=(72, 72)),
+        "png-gray": _saved(gray, "PNG"),
+        "png-1": _saved(color.convert("1"), "PNG"),
+        "png-palette": _saved(palette, "PNG", transparency=3),
+        "png-rgba": _saved(color.convert("RGBA"), "PNG"),
+        "png-16": imagecodecs.png_encode(deep),
+        "jpeg": _saved(color, "JPEG", exif=exif, icc_profile=b"profile" * 9, quality=90),
+        "jpeg-progressive": _saved(color, "JPEG", progressive=True, subsampling=0),
+        "jpeg-gray": _saved(gray, "JPEG"),
+        "jpeg-cmyk": _saved(color.convert("CMYK"), "JPEG"),
+        "webp": _saved(color, "WEBP", quality=80, exif=exif),
+        "webp-lossless": _saved(color.convert("RGBA"), "WEBP", lossless=True),
+        "webp-animated": _saved(color, "WEBP", save_all=True, append_images=[color.rotate(90)]),
+        "bmp": _saved(color, "BMP"),
+        "bmp-palette": _saved(palette, "BMP"),
+        "tiff": _saved(color, "TIFF", exif=exif),
+        "tiff-lzw": _saved(color, "TIFF", compression="tiff_lzw"),
+        "tiff-jpeg": _saved(color, "TIFF", compression="jpeg"),
+        "tiff-16": _tiff(deep, photometric="rgb", compression="zlib", predictor=True),
+        "tiff-16-tiles": _tiff(deep, photometric="rgb", tile=(16, 16), compression="lzw"),
+        "tiff-16-png": _tiff(deep, photometric="rgb", tile=(16, 16), compression="png"),
+        "tiff-16-jpegxl": _tiff(deep, photometric="rgb", compression="jpegxl"),
+        "tiff-float": _tiff(deep.astype(np.float32) / 65535, photometric="rgb"),
+    }
+
+
+def repaired(data: bytes) -> bytes:
+    """A PNG with its checksums made right again, so that what was changed reaches the decoder."""
+    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return data
+    out, at = [data[:8]], 8
+    while at + 12 <= len(data):
+        length = min(struct.unpack(">I", data[at : at + 4])[0], len(data) - at - 12)
+        body = data[at + 4 : at + 8 + length]
+        out.append(data[at : at + 4] + body + struct.pack(">I", zlib.crc32(body)))
+        at += 12 + length
+    return b"".join(out)
+
+
+def flipped(data: bytes, rng: np.random.Generator, head: bool) -> bytes:
+    """Up to eight bytes replaced, at the ``head``, where decoders take their decisions, or anywhere."""
+    broken = bytearray(data)
+    for _ in range(rng.integers(1, 9)):
+        broken[rng.integers(min(len(data), 300) if head else len(data))] = rng.integers(256)
+    return bytes(broken)
+
+
+def mutated(data: bytes, rng: np.random.Generator) -> bytes:
+    """A file in which bytes were replaced, removed, doubled, or set to what counts and sizes overflow at."""
+    kind = rng.integers(6)
+    if kind < 3:
+        return flipped(data, rng, head=kind == 0)
+    start = int(rng.integers(len(data)))
+    end = min(len(data), start + int(rng.integers(1, 65)))
+    fillings = (b"", data[start:end] * 3, b"\xff" * 4, b"\x7f\xff\xff\xff", bytes(4), rng.bytes(8))
+    return data[:start] + fillings[rng.integers(len(fillings))] + data[end:]
+
+
+def parsers(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], object], tuple[type[Exception], ...]]]:
+    """Our own parsers: seeds, what parses a file, and the errors that it may end with."""
+    seeds = image_seeds()
+    kinds = {kind: [data for name, data in seeds.items() if name.startswith(kind)] for kind in ("png", "jpeg", "tiff")}
+    card = weights.save(identity_weights("sr"), folder, "identity").read_bytes()
+    manifest = Manifest(folder)
+    manifest.begin({"a" * 64: "openvino int8"})
+    manifest.append(folder / "x.png", "b" * 64, "c" * 64, "d" * 64)
+    rows = manifest.path.read_bytes()
+
+    def parse_card(data: bytes) -> None:
+        (folder / "mutated.safetensors").write_bytes(data)
+        weights.load_file(folder / "mutated.safetensors")
+
+    def parse_manifest(data: bytes) -> None:
+        (folder / MANIFEST).write_bytes(data)
+        Manifest(folder)
+
+    def parse_tiff(data: bytes) -> None:
+        with suppress(tifffile.TiffFileError, MemoryError, Image.DecompressionBombError):
+            check_tiff(data, Allowance(MAX_PIXELS, 1 << 30))
+
+    return {
+        "chunks of PNG": (kinds["png"], lambda data: kept_chunks(checked_chunks(data)), (ValueError,)),
+        "markers of JPEG": (kinds["jpeg"], jpeg_frame, (ValueError,)),
+        "strips of TIFF": (kinds["tiff"], parse_tiff, (Exception,)),  # of any kind: other libraries take part
+        "weights": ([card], parse_card, (WeightsError,)),
+        "manifest": ([rows], parse_manifest, ()),
+    }
+
+
+def fuzz_parsers(seed: int, seconds: float, folder: Path) -> Counter[str]:
+    """Parse mutated files in turn; what is no error that a parser may end with is raised. Returns counts."""
+    rng, counts, targets = np.random.default_rng(seed), Counter[str](), parsers(folder)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for name, (seeds, parse, errors) in targets.items():
+            data = mutated(seeds[rng.integers(len(seeds))], rng)
+            try:
+                parse(repaired(data) if rng.integers(2) else data)
+                counts[f"{name}, parsed"] += 1
+            except errors:
+                counts[f"{name}, refused"] += 1
+    return counts
+
+
+def fuzz_images(seed: int, seconds: float, keep: Path) -> tuple[Counter[str], dict[str, float]]:
+    """Decode mutated images in this process; a crash or a hang ends it. Returns counts, and the worst of times."""
+    rng, counts, worst = np.random.default_rng(seed), Counter[str](), dict[str, float]()
+    seeds = image_seeds()
+    names = sorted(seeds)
+    whole = {name: images.decode(seeds[name], Path("x")).pixels for name in names if name.startswith(CHECKED)}
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        name = names[rng.integers(len(names))]
+        single = name.startswith(CHECKED) and rng.integers(4) == 0
+        data = _one_bit(seeds[name], rng) if single else mutated(seeds[name], rng)
+        data = data if single or rng.integers(2) else repaired(data)
+        (keep / "last").write_bytes(data)
+        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        started = time.monotonic()
+        try:
+            picture = images.decode(data, Path("x"), max_pixels=MAX_PIXELS)
+            counts[f"{name}, read"] += 1
+            assert np.isfinite(picture.pixels).all()
+            if single:
+                assert np.array_equal(picture.pixels, whole[name]), "a wrong pixel from a flipped bit"
+        except ImageError:
+            counts[f"{name}, refused"] += 1
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        worst[name] = max(worst.get(name, 0.0), round(time.monotonic() - started, 3))
+    return counts, worst
+
+
+def _one_bit(data: bytes, rng: np.random.Generator) -> bytes:
+    broken = bytearray(data)
+    broken[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
+    return bytes(broken)
+
+
+def main() -> None:
+    """Fuzz for some time and print what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, default=Path(), help="folder for the file that is tried last")
+    arguments = parser.parse_args()
+    with TemporaryDirectory() as folder:
+        parsed = fuzz_parsers(arguments.seed, 0.1 * arguments.seconds, Path(folder))
+    counts, worst = fuzz_images(arguments.seed, 0.9 * arguments.seconds, arguments.keep)
+    found = {"images": counts.total(), "parsed": parsed.total(), "slowest": max(worst.values())}
+    print(json.dumps(found | {"of images": counts, "of parsers": parsed, "seconds": worst}, indent=1))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
