@@ -1,10 +1,11 @@
 """MSRN-PyTorch: the persistent memory network (MemNet, ICCV 2017) for image restoration.
 
     import msrn
-    picture = msrn.read("photo.jpg")
-    msrn.write(msrn.Restorer("jpeg")(picture), "restored.png")
+    msrn.write(msrn.restore("photo.jpg"), "restored.png")
+    larger = msrn.upscale(array, 2)
 
-``msrn.Automatic()`` finds out by itself what a picture needs. Nothing here imports torch until it is needed.
+``restore``, ``upscale``, ``denoise`` and ``dejpeg`` take paths, arrays, images of PIL, tensors and pictures, and return
+the same kind; they call :class:`Restorer` and :class:`Automatic`. Nothing here imports torch until it is needed.
 """
 
 from importlib import import_module
@@ -17,11 +18,26 @@ if TYPE_CHECKING:
     from msrn.network.config import MSRNConfig
     from msrn.network.memnet import MSRN
     from msrn.restoration.automatic import Automatic
+    from msrn.restoration.functions import dejpeg, denoise, restore, upscale
     from msrn.restoration.restorer import Restorer
 
 __version__ = "0.1.0"
 
-__all__ = ["MSRN", "Automatic", "MSRNConfig", "MSRNError", "Picture", "Restorer", "__version__", "read", "write"]
+__all__ = [
+    "MSRN",
+    "Automatic",
+    "MSRNConfig",
+    "MSRNError",
+    "Picture",
+    "Restorer",
+    "__version__",
+    "dejpeg",
+    "denoise",
+    "read",
+    "restore",
+    "upscale",
+    "write",
+]
 
 _HOMES = {
     "Automatic": "restoration.automatic",
@@ -30,7 +46,11 @@ _HOMES = {
     "MSRNError": "errors",
     "Picture": "images.picture",
     "Restorer": "restoration.restorer",
+    "dejpeg": "restoration.functions",
+    "denoise": "restoration.functions",
     "read": "images",
+    "restore": "restoration.functions",
+    "upscale": "restoration.functions",
     "write": "images",
 }
 

@@ -1,6 +1,9 @@
 """The words that all rooms share: tasks, computing types, and the limits of what is read."""
 
+from dataclasses import dataclass
 from typing import Literal
+
+from msrn.errors import UsageError
 
 Task = Literal["sr", "denoise", "jpeg"]
 """What there is to restore."""
@@ -34,3 +37,26 @@ MAX_FRAMES = 1_000_000
 
 MAX_SECONDS = 120.0
 """Files that take longer to decode are given up unless asked for."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a single file of a stranger may cost.
+
+    Raises:
+        UsageError: a limit that nothing can keep.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    """Refuse larger images."""
+    max_bytes: int = MAX_BYTES
+    """Refuse larger image files."""
+    max_frames: int = MAX_FRAMES
+    """Refuse longer videos."""
+    max_seconds: float = MAX_SECONDS
+    """Give a file up that takes longer to decode."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise UsageError(f"--{name.replace('_', '-')} must be above 0, got {value}")

@@ -66,8 +66,8 @@ def test_outputs_of_earlier_runs_within_a_folder_are_told(tmp_path, denoiser):
     album(folder / "deep" / "restored", "mine.png")
     plan = plan_outputs([folder], out, recursive=True)
     assert targets(plan, out) == ["a.png", "deep/restored/a.png", "deep/restored/mine.png"]
-    assert plan.made_before == (folder / "deep" / "restored" / "a.png",)
-    assert plan_outputs([folder / "deep" / "restored"], out).made_before == ()  # they were asked for
+    assert plan.made_before == [folder / "deep" / "restored" / "a.png"]
+    assert plan_outputs([folder / "deep" / "restored"], out).made_before == []  # they were asked for
 
 
 def test_collisions_are_found_before_the_first_pixel(tmp_path):
@@ -146,7 +146,7 @@ def test_a_folder_that_cannot_be_listed_costs_no_other(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", scandir)
     plan = plan_outputs([folder], tmp_path / "out", recursive=True)
-    assert (len(plan.jobs), plan.unlisted) == (1, (f"cannot list {folder / 'locked'}: Permission denied",))
+    assert (len(plan.jobs), plan.unlisted) == (1, [f"cannot list {folder / 'locked'}: Permission denied"])
     with pytest.raises(UsageError, match="cannot list"):
         plan_outputs([folder / "locked"], tmp_path / "out")
 
@@ -179,7 +179,7 @@ def test_links_to_folders_are_not_entered_and_links_to_files_are_read(tmp_path, 
     os.mkfifo(folder / "pipe.png")
     plan = plan_outputs([folder], tmp_path / "out", recursive=True)
     assert targets(plan, tmp_path / "out") == ["a.png", "file.png", "itself.png", "nowhere.png"]
-    assert plan.links == (folder / "away", folder / "circle")
+    assert plan.links == [folder / "away", folder / "circle"]
     errors = [outcome.error for outcome in run(folder, tmp_path / "out", denoiser)]
     assert [error is None for error in errors] == [True, True, False, False]
     assert "symbolic links" in str(errors[2])

@@ -123,7 +123,7 @@ def test_failures_are_recorded_and_the_run_goes_on(tmp_path, denoiser):
     assert [outcome.error is None for outcome in outcomes] == [True, False, True]
     (row,) = map(json.loads, (out / "failures.jsonl").read_text().splitlines())
     assert row["input"].endswith("b.png")
-    assert row["kind"] == "ImageError"
+    assert row["kind"] == "UnknownFormatError"
     album(folder, "b.png")
     run(folder, out, denoiser)
     assert not (out / "failures.jsonl").exists()

@@ -1,6 +1,7 @@
 """`msrn restore`, `upscale`, `denoise` and `dejpeg`: what they write, and how they refuse."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,8 +13,7 @@ from PIL import Image
 from tests.helpers.command import assert_refused, msrn
 
 from msrn import images
-from msrn.batch import Limits
-from msrn.cli.restoring import LimitOptions
+from msrn.images.picture import Picture
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -33,21 +33,31 @@ def test_the_share_of_the_changes_that_is_applied(tmp_path, photo):
     assert np.array_equal(pixels[0], pixels[1])
     assert not np.array_equal(pixels[0], pixels[2])
     assert_refused(msrn(*arguments, "--strength", "1.5"), 2, "--strength")
+    assert_refused(msrn(*arguments, "--strength", "150%"), 2, "--strength")
+    assert_refused(msrn(*arguments, "--strength", "half"), 2, "--strength takes a share such as 0.7 or 70%, got 'half'")
+    assert msrn(*arguments, "--strength", "0%").returncode == 0
+    assert np.array_equal(images.read(tmp_path / "x.png").pixels, pixels[0])
 
 
 def test_upscale_writes_exactly_what_was_asked_for(photo, identity, tmp_path):
     for options, size in (
         (("-s", "2"), (60, 40)),
+        ((), (60, 40)),
         (("-s", "1.7"), (51, 34)),
+        (("-s", "1.1x"), (33, 22)),
         (("--to", "61x43"), (61, 43)),
         (("--to", "64x"), (64, 43)),
         (("--to", "x41"), (62, 41)),
     ):
-        out = tmp_path / "out" / f"{size[0]}.png"
+        out = tmp_path / "out" / f"{len(options)}-{size[0]}.png"
         process = msrn("upscale", photo, "-o", out, "-w", identity["sr"], *options)
         assert process.returncode == 0, process.stderr
         assert size_of(out) == size
         assert process.stdout == ""
+        assert ("each side is doubled; --scale or --to sets another size" in process.stderr) == (not options)
+        line = process.stderr.splitlines()[-1]
+        said = r"enlarged; (proportions changed by 5%; )?30×20 → \d+×\d+; \d+\.\d s"
+        assert re.fullmatch(said, line.removeprefix(f"{out}  (").removesuffix(")"))
 
 
 @pytest.mark.parametrize(("command", "task"), [("denoise", "denoise"), ("dejpeg", "jpeg")])
@@ -71,9 +81,11 @@ def test_a_folder_goes_to_a_folder_and_failures_cost_one_file(photo, identity, t
     process = msrn("denoise", folder, "-r", "-o", tmp_path / "out", "-w", identity["denoise"], "--json")
     assert process.returncode == 3
     assert "broken.jpg" in process.stderr
-    assert "1 of 3 images failed" in process.stderr
+    assert "1 of 3 files failed" in process.stderr
     rows = json.loads(process.stdout)
     assert [row["error"] is None for row in rows] == [True, False, True]
+    assert (rows[0]["size_before"], rows[0]["size"], rows[0]["note"]) == ([30, 20], [30, 20], "noise removed")
+    assert rows[0]["seconds"] > 0
     written = sorted(path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*.*"))
     assert written == [Path(name) for name in ("a.png", "deep/b.png", "failures.jsonl", "msrn-manifest.jsonl")]
 
@@ -108,8 +120,10 @@ def test_bad_images_give_one_line_and_code_3(photo, identity, tmp_path):
 
 
 def test_bad_weights_give_one_line_and_code_4(photo, tmp_path):
-    assert_refused(msrn("upscale", photo, "-o", tmp_path / "x.png", "-w", "dreams"), 4, "dreams", "msrn-")
-    assert_refused(msrn("upscale", photo, "-o", tmp_path / "x.png", "-w", photo), 4, "photo.png")
+    arguments = ("upscale", photo, "-o", tmp_path / "x.png", "-s", "2", "-w")
+    assert_refused(msrn(*arguments, "dreams"), 4, "dreams", "denoise-color", "msrn-m4r1s2-sr")
+    assert_refused(msrn(*arguments, photo), 4, "photo.png")
+    assert_refused(msrn(*arguments, "msrn-m6r1s2-srr"), 4, "did you mean msrn-m6r1s2-sr?")
 
 
 def test_unwritable_outputs_give_code_5(photo, identity, tmp_path):
@@ -140,13 +154,52 @@ def test_standard_input_and_output(photo, identity, tmp_path, ext):
     assert np.array_equal(pixels, images.read(photo).pixels)
 
 
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_whoever_reads_standard_output_and_leaves_early_costs_code_5(identity, tmp_path, buffered):
+    samples = np.random.default_rng(0).random((3, 300, 300), np.float32)
+    images.write(Picture(samples), tmp_path / "photo.png")
+    command = [
+        sys.executable,
+        "-m",
+        "msrn.cli",
+        "denoise",
+        tmp_path / "photo.png",
+        "-o",
+        "-",
+        "-w",
+        identity["denoise"],
+    ]
+    environment = os.environ | {"PYTHONUNBUFFERED": buffered}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, env=environment) as process:
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.wait(60) == 5
+        assert process.stderr.read() == b"msrn: error: cannot write to standard output: Broken pipe\n"
+
+
+def test_a_name_with_an_extension_is_a_file(photo, tmp_path):
+    folder, again = tmp_path / "in", tmp_path / "again.png"
+    folder.mkdir()
+    for copy in (folder / "a.png", again):
+        copy.write_bytes(photo.read_bytes())
+    mend = "name a folder, without an extension"
+    for inputs, output, words in (
+        ([photo], "out.xyz", "as .xyz, but as .png"),
+        ([photo, again], "one.png", "which 2 inputs cannot be written to"),
+        ([folder], "x.png", "which a folder cannot be written to"),
+    ):
+        assert_refused(msrn("denoise", *inputs, "-o", tmp_path / output, "-w", "dreams"), 2, output, words, mend)
+        assert not (tmp_path / output).exists()
+
+
 def test_standard_output_takes_one_image_or_nothing(photo, identity):
     assert_refused(msrn("denoise", photo, "-o", "-", "--json"), 2, "--json")
     assert_refused(msrn("denoise", photo, photo, "-o", "-"), 2, "standard output")
     command = [sys.executable, "-m", "msrn.cli", "denoise", "-", "-o", "-", "-w", identity["denoise"]]
     for more, given, code, message in (
-        ([], b"no picture", 3, b"not an image"),
-        (["--max-bytes", "99"], photo.read_bytes(), 3, b"more than 99 bytes"),
+        ([], b"no picture", 3, b"error: standard input is not an image"),
+        (["--max-bytes", "99"], photo.read_bytes(), 3, b"standard input has more than 99 bytes"),
     ):
         process = subprocess.run([*command, *more], input=given, capture_output=True)
         assert process.returncode == code
@@ -163,12 +216,9 @@ def test_a_leading_dash_is_a_name_after_two_dashes(photo, identity, tmp_path):
 
 def test_limits_are_flags(photo, identity, tmp_path):
     arguments = ("denoise", photo, "-o", tmp_path / "x.png", "-w", identity["denoise"])
-    assert_refused(msrn(*arguments, "--max-pixels", "599"), 3, "599 pixels")
-    assert_refused(msrn(*arguments, "--max-bytes", "600"), 3, "600 bytes")
-
-
-def test_the_commands_limits_are_those_of_a_batch():
-    assert LimitOptions().of_batch() == Limits()
+    assert_refused(msrn(*arguments, "--max-pixels", "599"), 3, "599 pixels", "--max-pixels")
+    assert_refused(msrn(*arguments, "--max-bytes", "600"), 3, "600 bytes", "--max-bytes")
+    assert_refused(msrn(*arguments, "--max-pixels", "0"), 2, "--max-pixels must be above 0")
 
 
 def test_of_an_option_given_twice_the_last_counts(photo, identity, tmp_path):

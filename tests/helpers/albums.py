@@ -17,7 +17,7 @@ def album(folder: Path, *names: str) -> Path:
     """Write small pictures of these names, each of other noise, and return the folder."""
     for name in names:
         samples = RNG.integers(0, 256, (3, 8, 9)).astype(np.float32) / np.float32(255)
-        images.write(Picture(samples), folder / name)
+        images.write(Picture(samples), folder / name, overwrite=True)
     return folder
 
 

@@ -15,6 +15,7 @@ from tests.helpers.files import SRGB, SUFFIXES, XMP, exif_in, picture, rng
 from msrn import images
 from msrn.errors import OutputError, UsageError
 from msrn.images.picture import Metadata, Picture
+from msrn.system.atomic import write_atomically
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
@@ -223,8 +224,18 @@ def test_an_interruption_leaves_nothing_behind(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        images.write(picture(), tmp_path / "x.png", before_rename=interrupt)
+        write_atomically(tmp_path / "x.png", images.prepare(picture(), tmp_path / "x.png"), interrupt)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_exists_is_kept_unless_asked(tmp_path):
+    path = tmp_path / "x.png"
+    path.write_text("precious")
+    with pytest.raises(OutputError, match=r"x\.png exists; overwrite=True"):
+        images.write(picture(), path)
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["precious"]
+    images.write(picture(), path, overwrite=True)
+    assert np.array_equal(images.read(path).pixels, picture().pixels)
 
 
 def test_png_files_of_several_parts(tmp_path):

@@ -79,7 +79,7 @@ def test_strange_exif_neither_hides_nor_spoils_the_pixels(tmp_path, suffix, kind
     for bits in (8, 16):
         for target in (".png", ".tif", ".jpg", ".webp"):
             written = replace(image, metadata=replace(image.metadata, bits=bits))
-            images.write(written, tmp_path / f"y{target}", quality=100)
+            images.write(written, tmp_path / f"y{target}", quality=100, overwrite=True)
             assert np.allclose(images.read(tmp_path / f"y{target}").pixels, image.pixels, atol=0.02)
 
 
@@ -97,9 +97,9 @@ def test_exif_that_just_fits_into_a_jpeg_is_kept_and_more_is_not(tmp_path):
     for length in (largest, largest + 1):
         images.write(
             Picture(PIXELS, metadata=Metadata(exif=exif_of(Copyright=NAME, Orientation=1).ljust(length, b"\0"))),
-            tmp_path / "x.jpg",
+            tmp_path / f"{length}.jpg",
         )
-        assert (images.read(tmp_path / "x.jpg").metadata.exif is not None) == (length == largest)
+        assert (images.read(tmp_path / f"{length}.jpg").metadata.exif is not None) == (length == largest)
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,8 @@ def test_exif_that_just_fits_into_a_jpeg_is_kept_and_more_is_not(tmp_path):
 def test_what_just_fits_into_a_jpeg_is_kept_and_one_byte_more_is_not(tmp_path, name, head, largest):
     for length in (largest, largest + 1):
         metadata = Metadata(**{name: head.ljust(length, b"x")})
-        images.write(Picture(PIXELS, metadata=metadata), tmp_path / "x.jpg")
-        assert (getattr(images.read(tmp_path / "x.jpg").metadata, name) is not None) == (length == largest)
+        images.write(Picture(PIXELS, metadata=metadata), tmp_path / f"{length}.jpg")
+        assert (getattr(images.read(tmp_path / f"{length}.jpg").metadata, name) is not None) == (length == largest)
 
 
 def test_an_offset_that_a_tiff_keeps_for_cameras_is_not_moved(tmp_path):

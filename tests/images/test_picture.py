@@ -8,7 +8,7 @@ from tests.helpers.networks import identity_weights
 
 import msrn
 from msrn.errors import UsageError
-from msrn.images.picture import Picture, to_uint8
+from msrn.images.picture import Metadata, Picture, to_uint8
 from msrn.restoration.restorer import Restorer
 
 
@@ -72,3 +72,41 @@ def test_what_is_no_picture_is_said_to_be_none(wrong, tmp_path):
     for use in (Restorer(identity_weights("jpeg"), device="cpu"), lambda x: msrn.write(x, tmp_path / "x.png")):
         with pytest.raises(UsageError, match=r"expected a Picture, got \w+: msrn.read"):
             use(wrong)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16"])
+def test_images_of_pil_become_pictures_and_come_back(mode):
+    image = Image.fromarray(rng().integers(0, 256, (5, 7, 4), np.uint8), "RGBA")
+    if mode == "I;16":
+        image = Image.fromarray(rng().integers(0, 65536, (5, 7), np.uint16))
+    else:
+        image = image.convert("RGB").convert("P") if mode == "P" else image.convert(mode)
+    image.info |= {"icc_profile": b"a profile", "dpi": (72.0, 72.0)}
+    picture = Picture.from_pil(image)
+    assert (picture.metadata.icc_profile, picture.metadata.dpi) == (b"a profile", (72.0, 72.0))
+    back = picture.to_pil()
+    assert back.mode == {"1": "L", "P": "RGB", "PA": "RGBA"}.get(mode, mode)
+    assert back.tobytes() == image.convert(back.mode).tobytes()
+    assert back.info == {"icc_profile": b"a profile", "dpi": (72.0, 72.0)}
+
+
+def test_transparency_in_a_palette_becomes_alpha():
+    image = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    image.info["transparency"] = 1
+    alpha = Picture.from_pil(image).alpha
+    assert alpha is not None
+    assert alpha.tolist() == [[[1.0, 0.0]]]
+
+
+def test_a_picture_is_shown_in_a_line():
+    pixels = np.zeros((3, 5, 7), np.float32)
+    assert repr(Picture(pixels)) == "Picture(7×5, RGB, 8 bits)"
+    deep = Picture(pixels[:1], pixels[:1], Metadata(16, source="photo.png"))
+    assert repr(deep) == "Picture(7×5, gray with alpha, 16 bits, from photo.png)"
+
+
+def test_a_tensor_is_said_to_be_one():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(UsageError, match=r"a tensor has its channels first: msrn\.upscale"):
+        Picture.from_array(torch.zeros(3, 5, 7))

@@ -207,7 +207,10 @@ def test_a_jpeg_of_many_scans_is_refused_by_its_size_and_given_up_by_the_clock(t
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / name).write_bytes(slow_jpeg())
     plan = plan_outputs([tmp_path / "a.jpg", tmp_path / "b.jpg"], tmp_path / "out")
-    for limits, message in ((Limits(pixels=2_000_000), "2,000,000 pixels"), (Limits(seconds=0.5), "more than 0.5 s")):
+    for limits, message in (
+        (Limits(max_pixels=2_000_000), "2,000,000 pixels"),
+        (Limits(max_seconds=0.5), "more than 0.5 s"),
+    ):
         with claim(plan) as output:
             outcomes = restore_files(plan.jobs, output, denoiser, limits=limits)
         assert [message in str(outcome.error) for outcome in outcomes] == [True, True]

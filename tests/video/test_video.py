@@ -17,6 +17,7 @@ from msrn.batch import STDIO, Settings, claim, forecast_batch, plan_outputs, res
 from msrn.errors import ImageError, MSRNError, OutputError, UsageError
 from msrn.images.picture import Picture
 from msrn.restoration.restorer import Restorer
+from msrn.types import Limits
 from msrn.video import VideoReader, restore_video
 
 av = pytest.importorskip("av")
@@ -160,7 +161,7 @@ def test_a_hostile_video_ends_with_an_error(tmp_path, denoiser, name, message):
     """AVI says when frames are decoded: those of ``backwards`` go back in time, as nobody puts them right."""
     source = clip(tmp_path / f"{name}.avi", sound=False)
     with pytest.raises(ImageError, match=message):
-        restore_video(source, tmp_path / "out.mp4", denoiser, "", max_seconds=2, decoder=HOSTILE)
+        restore_video(source, tmp_path / "out.mp4", denoiser, "", limits=Limits(max_seconds=2), decoder=HOSTILE)
     assert list(tmp_path.iterdir()) == [source]
 
 
@@ -207,9 +208,9 @@ def test_frames_of_matroska_are_counted_for_the_forecast(tmp_path):
 
 def test_what_cannot_be_restored_is_refused(tmp_path, denoiser):
     source = clip(tmp_path / "in.mp4")
-    for limits, message in (({"max_frames": 23}, "23 frames"), ({"max_pixels": 1000}, "1,000 pixels")):
+    for limits, message in ((Limits(max_frames=23), "23 frames"), (Limits(max_pixels=1000), "1,000 pixels")):
         with pytest.raises(ImageError, match=message):
-            restore_video(source, tmp_path / "out.mp4", denoiser, "", **limits)
+            restore_video(source, tmp_path / "out.mp4", denoiser, "", limits=limits)
     with pytest.raises(UsageError, match=r"\.webm"):
         restore_video(source, tmp_path / "out.webm", denoiser, "")
     playlist = tmp_path / "list.mp4"

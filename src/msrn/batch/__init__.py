@@ -6,12 +6,11 @@ manifest in the output folder says what each output was made from, so that a sec
 """
 
 from msrn.batch.forecast import JobForecast, forecast_batch
-from msrn.batch.outcome import Outcome
 from msrn.batch.output_folder import ClaimedOutput, claim
 from msrn.batch.plan import STDIO, Job, Plan, plan_outputs
-from msrn.batch.read_ahead import Limits
 from msrn.batch.restore import Existing, restore_files
-from msrn.batch.store import Settings
+from msrn.batch.work import Outcome, Settings
+from msrn.types import Limits
 
 __all__ = [
     "STDIO",

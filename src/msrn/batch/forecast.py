@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from msrn import images
-from msrn.batch.outcome import note_of
 from msrn.batch.plan import STDIO, Job
-from msrn.batch.read_ahead import Limits
-from msrn.batch.store import Settings
-from msrn.batch.videos import first_frame
+from msrn.batch.work import Settings, decide, first_frame
 from msrn.errors import MSRNError
 from msrn.images.isolated import Decoder
+from msrn.types import Limits
 
 if TYPE_CHECKING:
     from msrn.restoration.automatic import Automatic
@@ -45,37 +43,23 @@ def forecast_batch(
             print(expected.job.source, expected.seconds)
     """
     limits = limits or Limits()
-    kept: dict[str, int] = {}  # by the networks of the jobs before
-    with closing(Decoder(limits.pixels, limits.seconds)) as decoder:
+    kept: dict[str, int] = {}  # what the networks of the jobs before hold on to
+
+    def forecast(job: Job) -> JobForecast:
+        if job.is_video:
+            picture, turned, frames = first_frame(job, limits)
+        else:
+            picture = decoder.decode(images.read_bytes(job.source, limits.max_bytes), job.source)
+            turned, frames = False, 1
+        how = decide(job, restorer, settings, picture, turned)
+        needs = how.restorer.forecast(picture, settings.scale, how.size)
+        peak = needs.beside(kept)
+        kept.update({weights: max(held, kept.get(weights, 0)) for weights, held in needs.kept.items()})
+        return JobForecast(job, how.note, frames * needs.seconds, peak)
+
+    with closing(Decoder(limits.max_pixels, limits.max_seconds)) as decoder:
         for job in jobs:
-            if job.source == STDIO:
-                yield JobForecast(job)
-                continue
             try:
-                yield _forecast(job, restorer, settings, limits, decoder, kept)
+                yield JobForecast(job) if job.source == STDIO else forecast(job)
             except MSRNError as error:
                 yield JobForecast(job, error=error)
-
-
-def _forecast(
-    job: Job,
-    restorer: "Restorer | Automatic",
-    settings: Settings,
-    limits: Limits,
-    decoder: Decoder,
-    kept: dict[str, int],
-) -> JobForecast:
-    """Forecast one job; what its networks hold on to is added to ``kept``."""
-    if job.is_video:
-        frames, picture, size = first_frame(job, settings, limits)
-    else:
-        picture = decoder.decode(images.read_bytes(job.source, limits.bytes), job.source)
-        frames, size = 1, settings.size
-    chosen = restorer.settled(picture, settings.scale, size)
-    height, width = chosen.result_size(picture, settings.scale, size)
-    if not job.is_video:
-        images.check_output(job.target, width, height)
-    needs = chosen.forecast(picture, settings.scale, size)
-    peak = needs.beside(kept)
-    kept |= {weights: max(held, kept.get(weights, 0)) for weights, held in needs.kept.items()}
-    return JobForecast(job, note_of(chosen, picture, size), frames * needs.seconds, peak)

@@ -1,21 +1,27 @@
-"""What each output of a folder was made from: one line of JSON per output, appended before the output gets its name,
-and one that says with what it was computed.
+"""The manifest of an output folder: what each output was made from, and with what it was computed.
 
-A line thus may be there without its output (the program was killed in between, or the output was removed since), never
-the other way round; an output counts as made only while its content is what the line says.
+One line of JSON per output is appended before the output gets its name. A line thus may be there without its output
+(the program was killed in between, or the output was removed since), never the other way round; an output counts as
+made only while its content is what the line says. The file may come from a stranger: lines that are none of ours are
+passed over.
 """
 
+import errno
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from threading import Lock
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 MANIFEST = "msrn-manifest.jsonl"
 FAILURES = "failures.jsonl"
+_LONGEST_LINE = 1 << 16
+"""More than any line of ours: names have at most 255 bytes, and folders a few thousand."""
 
 
 @dataclass(frozen=True)
@@ -27,61 +33,46 @@ class Row:
     settings: str
     made: str
 
+    def __post_init__(self) -> None:
+        name = Path(self.output)
+        if not all(isinstance(value, str) for value in vars(self).values()) or "\0" in self.output:
+            raise ValueError("not of this program")
+        if name.is_absolute() or name.drive or ".." in name.parts:
+            raise ValueError("the name leads out of the folder")
 
-@dataclass(frozen=True)
-class Begun:
-    """Backend and precision that outputs were made with, by SHA-256 of the weights."""
 
-    choices: dict[str, str]
+def read(folder: Path) -> tuple[dict[str, Row], dict[str, str]]:
+    """The last row of each output, and backend and precision of the first run by SHA-256 of the weights."""
+    rows: dict[str, Row] = {}
+    choices: dict[str, str] = {}
+    for values in _lines(folder / MANIFEST):
+        with suppress(TypeError, ValueError):
+            if isinstance(begun := values.get("choices"), dict):
+                choices |= {str(key): str(value) for key, value in cast(dict[Any, Any], begun).items()}
+            else:
+                row = Row(**values)
+                rows[row.output] = row
+    return rows, choices
 
 
-class Manifest:
-    """The manifest of an output folder; may be appended to from several threads."""
+def append(folder: Path, content: Row | dict[str, dict[str, str]]) -> None:
+    """Add a line: a row, or ``{"choices": …}``."""
+    line = json.dumps(asdict(content) if isinstance(content, Row) else content)
+    with open_book(folder / MANIFEST) as file:
+        if file.tell():
+            file.seek(-1, 2)
+            line = line if file.read(1) == b"\n" else "\n" + line  # the last one was cut off
+        file.write(line.encode() + b"\n")
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / MANIFEST
-        rows = list(_rows(self.path))
-        self._rows = {row.output: row for row in rows if isinstance(row, Row)}
-        begun = (item for row in rows if isinstance(row, Begun) for item in row.choices.items())
-        self.choices: dict[str, str] = dict(begun)
-        """With what backend and precision earlier runs computed, by SHA-256 of the weights."""
-        self._lock = Lock()
 
-    def finished(self, source: Path, target: Path, settings: str) -> bool:
-        """True if the target is what these settings make of the source."""
-        row = self._rows.get(self._name(target))
-        if row is None or row.settings != settings:
-            return False
-        try:
-            return row.made == sha256_of(target) and row.source == sha256_of(source)
-        except OSError:
-            return False
-
-    def append(self, target: Path, source: str, settings: str, made: str) -> None:
-        """Record what ``target`` is about to be."""
-        self._append(Row(self._name(target), source, settings, made))
-
-    def begin(self, choices: dict[str, str]) -> None:
-        """Record what is computed with, where that is news."""
-        news = {key: value for key, value in choices.items() if key not in self.choices}
-        if news:
-            self._append(Begun(news))
-            self.choices |= news
-
-    def _append(self, row: Row | Begun) -> None:
-        line = json.dumps(asdict(row))
-        with self._lock, self.path.open("ab+") as file:
-            if file.tell() and not _ends_a_line(file):
-                line = "\n" + line  # the last one was cut off
-            file.write(line.encode() + b"\n")
-
-    def _name(self, target: Path) -> str:
-        return target.relative_to(self.path.parent).as_posix()
+def open_book(path: Path) -> BinaryIO:
+    """Open a manifest or list of failures for appending; a link is refused, as it may lead out of the folder."""
+    return open(path, "ab+", opener=_open_plain)
 
 
 def outputs_in(folder: Path) -> list[Path]:
     """Files in a folder that its manifest says were made by this program."""
-    return [folder / row.output for row in _rows(folder / MANIFEST) if isinstance(row, Row)]
+    return [folder / name for name in read(folder)[0]]
 
 
 def sha256_of(path: Path) -> str:
@@ -90,20 +81,19 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _rows(path: Path) -> Iterator[Row | Begun]:
-    with suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            with suppress(ValueError, TypeError, RecursionError):  # cut off, of another version, or scribbled
-                values = json.loads(line)
-                choices = cast(Any, values).get("choices") if isinstance(values, dict) else None
-                if isinstance(choices, dict):
-                    yield Begun({str(key): str(value) for key, value in cast(dict[Any, Any], choices).items()})
-                else:
-                    row = Row(**values)
-                    if all(isinstance(value, str) for value in asdict(row).values()) and "\0" not in row.output:
-                        yield row
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    if path.is_file():  # and no pipe, which may have nothing to say
+        with suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
+            for line in iter(partial(file.readline, _LONGEST_LINE), ""):
+                with suppress(ValueError, RecursionError):  # cut off, or scribbled
+                    values = json.loads(line)
+                    if isinstance(values, dict):
+                        yield cast(dict[str, Any], values)
 
 
-def _ends_a_line(file: Any) -> bool:
-    file.seek(-1, 2)
-    return file.read(1) == b"\n"
+def _open_plain(name: str, flags: int) -> int:
+    descriptor = os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, f"{Path(name).name} is no plain file")
+    return descriptor

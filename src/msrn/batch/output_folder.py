@@ -1,13 +1,17 @@
 """The place a run writes to, claimed before anything slow begins."""
 
+import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from threading import Lock
+from typing import Any, BinaryIO, cast
 
-from msrn.batch.manifest import FAILURES, Manifest
+from msrn.batch import manifest
+from msrn.batch.manifest import FAILURES, MANIFEST, Row, open_book, sha256_of
 from msrn.batch.plan import Job, Plan
 from msrn.errors import MSRNError, OutputError
 from msrn.system.atomic import reason, sweep
@@ -15,35 +19,64 @@ from msrn.system.locks import locked
 
 
 class ClaimedOutput:
-    """An output folder's manifest and list of failures; a single file has neither."""
+    """An output folder with its manifest and list of failures; may be used by several threads.
+
+    A single file has neither: without a folder, nothing is recorded, and nothing was done before.
+    """
 
     def __init__(self, folder: Path | None) -> None:
-        self.manifest = None if folder is None else Manifest(folder)
-        self.failures = None if folder is None else folder / FAILURES
+        self.folder, self._lock = folder, Lock()
+        self._rows, self.begun_with = ({}, {}) if folder is None else manifest.read(folder)
 
     @property
-    def begun_with(self) -> dict[str, str]:
-        """With what backend and precision earlier runs computed, by SHA-256 of the weights."""
-        return {} if self.manifest is None else self.manifest.choices
+    def failures(self) -> Path | None:
+        """Where failures are recorded."""
+        return None if self.folder is None else self.folder / FAILURES
 
-    def prove(self) -> None:
-        """Raise an OSError if the manifest or the list of failures, where there is one, cannot be written to."""
-        for path in [self.manifest.path, self.failures] if self.manifest and self.failures else []:
-            if os.path.lexists(path):
-                path.open("ab").close()
+    def begin(self, choices: dict[str, str]) -> None:
+        """Record what is computed with, where that is news, for whoever goes on with this batch.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        news = {key: value for key, value in choices.items() if key not in self.begun_with}
+        if news and self.folder is not None:
+            try:
+                manifest.append(self.folder, {"choices": news})
+            except OSError as error:
+                raise OutputError(f"cannot write to {self.folder / MANIFEST}: {reason(error)}") from error
+
+    def finished(self, job: Job, settings: str) -> bool:
+        """True if a job's output is what these settings make of its input."""
+        row = self._rows.get(job.target.relative_to(self.folder).as_posix()) if self.folder else None
+        if row is None or row.settings != settings or not (job.target.is_file() and job.source.is_file()):
+            return False
+        try:
+            return row.made == sha256_of(job.target) and row.source == sha256_of(job.source)
+        except OSError:
+            return False
+
+    def record(self, job: Job, source: str, settings: str, made: BinaryIO) -> None:
+        """Record a job's output that is about to get its name; ``source`` is the SHA-256 of its input."""
+        if self.folder is not None:
+            digest = hashlib.file_digest(cast(Any, made), "sha256").hexdigest()
+            with self._lock:
+                manifest.append(
+                    self.folder, Row(job.target.relative_to(self.folder).as_posix(), source, settings, digest)
+                )
 
     def forget_failures(self) -> None:
-        """Remove the last run's ``failures.jsonl``."""
+        """Remove the last run's list of failures."""
         if self.failures is not None:
             self.failures.unlink(missing_ok=True)
 
-    def record(self, job: Job, error: MSRNError) -> None:
-        """Append a failure to ``failures.jsonl``."""
+    def record_failure(self, job: Job, error: MSRNError) -> None:
+        """Add to the list of failures."""
         if self.failures is not None:
             row = {"input": str(job.source), "output": str(job.target), "error": str(error)}
             row["kind"] = type(error).__name__
-            with suppress(OSError), self.failures.open("a", encoding="utf-8") as file:  # the disk may be what failed
-                file.write(json.dumps(row) + "\n")
+            with suppress(OSError), open_book(self.failures) as file:  # the disk may be what failed
+                file.write(json.dumps(row).encode() + b"\n")
 
 
 @contextmanager
@@ -66,12 +99,14 @@ def claim(plan: Plan) -> Generator[ClaimedOutput]:
                     pass  # it could be written
             for folder in parents:
                 sweep(folder)
-            output = ClaimedOutput(plan.folder)
-            output.prove()
+            if plan.folder is not None:
+                for name in (MANIFEST, FAILURES):
+                    if os.path.lexists(plan.folder / name):
+                        open_book(plan.folder / name).close()
         except (OSError, ValueError) as error:
             place = plan.folder or plan.jobs[0].target
             raise OutputError(f"cannot write to {place}: {reason(error)}") from error
-        yield output
+        yield ClaimedOutput(plan.folder)
 
 
 def _nearest(folder: Path) -> Path:

@@ -18,8 +18,6 @@ _NOT_READ = (
 )
 """Images that somebody may expect to find restored."""
 
-_ALL_MADE = "all inputs are outputs of an earlier run into {}; choose another output folder"
-
 STDIO = Path("-")
 """Standard input or standard output."""
 
@@ -34,6 +32,11 @@ class Job:
     """Then the target only says in which format."""
 
     @property
+    def name(self) -> str:
+        """The input, as messages name it."""
+        return "standard input" if self.source == STDIO else str(self.source)
+
+    @property
     def is_video(self) -> bool:
         """Whether the source's name is a video's."""
         return _is_video(self.source)
@@ -41,32 +44,21 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """All jobs of a run."""
+    """All jobs of a run, and what else was found in the folders given."""
 
-    jobs: tuple[Job, ...]
-    folder: Path | None
+    jobs: list[Job] = field(default_factory=list[Job])
+    folder: Path | None = None
     """The output folder; None where the output is one file or standard output."""
-    links: tuple[Path, ...] = ()
-    """Symbolic links to folders, which are not entered."""
-    videos_left_out: tuple[Path, ...] = ()
-    """Videos in folders, where they were not asked for."""
-    not_read: tuple[Path, ...] = ()
-    """Images in folders, of formats that are not read."""
-    unlisted: tuple[str, ...] = ()
-    """Why which folders within the given ones cannot be listed."""
-    made_before: tuple[Path, ...] = ()
-    """Inputs that earlier runs made, as manifests in folders within the given ones say."""
-
-
-@dataclass
-class _Notes:
-    """What a plan says besides its jobs, while it is made."""
-
     links: list[Path] = field(default_factory=list[Path])
+    """Symbolic links to folders, which are not entered."""
     videos_left_out: list[Path] = field(default_factory=list[Path])
+    """Videos in folders, where they were not asked for."""
     not_read: list[Path] = field(default_factory=list[Path])
+    """Images in folders, of formats that are not read."""
     unlisted: list[str] = field(default_factory=list[str])
+    """Why which folders within the given ones cannot be listed."""
     made_before: list[Path] = field(default_factory=list[Path])
+    """Inputs that earlier runs made, as manifests in folders within the given ones say."""
 
 
 def plan_outputs(
@@ -83,8 +75,8 @@ def plan_outputs(
 
     Args:
         inputs: files, folders (the images in them), patterns such as ``album/*.jpg``, or ``-`` for standard input.
-        output: a file when one file comes in and the name has a suffix of its kind, ``-`` for standard output of an
-            image, otherwise a folder.
+        output: a file if its name has an extension and no folder is called so, ``-`` for standard output of an image,
+            otherwise a folder.
         recursive: search folders to any depth, and mirror their tree. Symbolic links to folders are not entered, so
             that none leads out of the tree or in circles; those to files are read like files.
         suffix: added to output names.
@@ -94,8 +86,8 @@ def plan_outputs(
         videos: take videos from folders, too: one may cost as much as all the images.
 
     Raises:
-        UsageError: an input does not exist, a folder holds no image, two inputs would be written to one output, or
-            an output would overwrite an input.
+        UsageError: an input does not exist, a folder holds no image, two inputs would be written to one output, an
+            output would overwrite an input, or the one file cannot be made of what comes in.
     """
     if extension is not None:
         extension = "." + extension.lower().removeprefix(".")
@@ -105,28 +97,24 @@ def plan_outputs(
         return _plan_stdout(given, extension)
     single = _is_one_file(given, output)
     jobs: dict[tuple[Path, Path], Job] = {}  # the same file is restored once, however often it is given
-    notes = _Notes()
+    plan = Plan(folder=None if single else output)
     for path in given:
-        for source, relative in _expand(path, output, recursive, notes):
+        for source, relative in _expand(path, output, recursive, plan):
             if path.is_dir() and (source.suffix.lower() in _NOT_READ or (_is_video(source) and not videos)):
-                (notes.videos_left_out if _is_video(source) else notes.not_read).append(source)
+                (plan.videos_left_out if _is_video(source) else plan.not_read).append(source)
                 continue
             stem = relative.name if full_names else relative.stem
             name = relative.with_name(stem + suffix + _extension(source, extension))
             job = Job(source, output if single else output / name)
             jobs.setdefault((_resolved(source), job.target), job)
+    if not jobs and plan.videos_left_out:
+        count = len(plan.videos_left_out)
+        raise UsageError(f"no images in {given[0]}, but {count} video{'s' * (count > 1)}; add --videos to restore them")
     if not jobs:
-        raise _nothing_to_do(given[0], notes)
-    _check_distinct([*jobs.values()])
-    return Plan(
-        tuple(jobs.values()),
-        None if single else output,
-        tuple(notes.links),
-        tuple(notes.videos_left_out),
-        tuple(notes.not_read),
-        tuple(notes.unlisted),
-        tuple(notes.made_before),
-    )
+        raise UsageError(f"{given[0]} holds only images of formats that are not read, such as {plan.not_read[0]}")
+    plan.jobs.extend(jobs.values())
+    _check_distinct(plan.jobs)
+    return plan
 
 
 def _check_names(suffix: str, extension: str | None) -> None:
@@ -145,7 +133,7 @@ def _plan_stdout(given: Sequence[Path], extension: str | None) -> Plan:
     if _is_video(given[0]):
         raise UsageError("a video cannot be written to standard output; name a file")
     name = "stdout" + _extension(given[0], extension, default=".png")
-    return Plan((Job(given[0], Path(name), to_stdout=True),), None)
+    return Plan([Job(given[0], Path(name), to_stdout=True)])
 
 
 def _is_one_file(given: Sequence[Path], output: Path) -> bool:
@@ -154,24 +142,21 @@ def _is_one_file(given: Sequence[Path], output: Path) -> bool:
     Raises:
         UsageError: it is named like a file, but not like one that can be made of the input.
     """
-    if _is_folder(output) or len(given) != 1 or given[0].is_dir():
+    try:
+        is_folder = output.is_dir()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot write to {output}: {reason(error)}") from error
+    suffix = output.suffix.lower()
+    if is_folder or not any(map(str.isalpha, suffix)):  # holiday-2026.11 is a folder
         return False
-    suffix, formats = output.suffix.lower(), _formats(given[0])
-    if suffix in formats:
-        return True
-    if suffix in (*images.FORMATS, *video.SUFFIXES):
-        raise UsageError(f"{given[0]} cannot be written as {output.suffix}, but as {', '.join(formats)}")
-    if suffix in _NOT_READ:
-        raise UsageError(f"{output.suffix} is not written here, but {', '.join(formats)} are")
-    return False
-
-
-def _nothing_to_do(folder: Path, notes: _Notes) -> UsageError:
-    if notes.videos_left_out:
-        return UsageError(
-            f"no images in {folder}, but {len(notes.videos_left_out)} videos; add --videos to restore them"
-        )
-    return UsageError(f"{folder} holds only images of formats that are not read, such as {notes.not_read[0]}")
+    mend = "name a folder, without an extension, or make one of that name first"
+    if len(given) != 1 or given[0].is_dir():
+        what = f"{len(given)} inputs" if len(given) != 1 else "a folder"
+        raise UsageError(f"{output} is one file, which {what} cannot be written to; {mend}")
+    formats = _formats(given[0])
+    if suffix not in formats:
+        raise UsageError(f"{output}: {given[0]} cannot be written as {suffix}, but as {', '.join(formats)}; or {mend}")
+    return True
 
 
 def _matches(given: Path) -> list[Path]:
@@ -192,19 +177,15 @@ def _without_outputs(given: list[Path], output: Path) -> list[Path]:
     books = output / MANIFEST, output / FAILURES
     made = {_resolved(output), *(_resolved(path) for path in (*outputs_in(output), *books))}
     left = [path for path in given if path == STDIO or _resolved(path) not in made]
-    if not left:
-        raise UsageError(_ALL_MADE.format(output))
-    return left
+    return left or _refuse_outputs(output)
 
 
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot write to {path}: {reason(error)}") from error
+def _refuse_outputs(output: Path) -> list[Path]:
+    raise UsageError(f"all inputs are outputs of an earlier run into {output}; choose another output folder")
 
 
-def _expand(given: Path, output: Path, recursive: bool, notes: _Notes) -> list[tuple[Path, Path]]:
+def _expand(given: Path, output: Path, recursive: bool, plan: Plan) -> list[tuple[Path, Path]]:
+    """What is restored of an input, each with its name within the output folder; what is not is noted in the plan."""
     if given == STDIO:
         return [(STDIO, Path("stdin"))]
     if not given.is_dir():
@@ -213,30 +194,28 @@ def _expand(given: Path, output: Path, recursive: bool, notes: _Notes) -> list[t
     folder = _resolved(output)
     inside = folder.is_relative_to(given.resolve()) and folder != given.resolve()
     made = {_resolved(path) for path in outputs_in(output)}
-    found = list(_walk(given, recursive, folder if inside else None, notes))
-    images = [path for path in found if _resolved(path) not in made]
-    below = {folder for path in images for folder in path.parents if given in folder.parents}
+    found = list(_walk(given, recursive, folder if inside else None, plan))
+    left = [path for path in found if _resolved(path) not in made]
+    below = {folder for path in left for folder in path.parents if given in folder.parents}
     earlier = {_resolved(path) for folder in below for path in outputs_in(folder)}
-    notes.made_before += [path for path in images if _resolved(path) in earlier]
-    if found and not images:
-        raise UsageError(_ALL_MADE.format(output))
-    if not images:
+    plan.made_before.extend(path for path in left if _resolved(path) in earlier)
+    if not found:
         raise UsageError(f"no images in {given}" + ("" if recursive else " (add -r to search its subfolders)"))
-    return [(path, path.relative_to(given)) for path in images]
+    return [(path, path.relative_to(given)) for path in left or _refuse_outputs(output)]
 
 
-def _walk(folder: Path, recursive: bool, left_out: Path | None, notes: _Notes) -> Iterator[Path]:
-    """Images in a folder, sorted. That it cannot be listed is an error; of folders within, it is noted."""
+def _walk(folder: Path, recursive: bool, left_out: Path | None, plan: Plan) -> Iterator[Path]:
+    """Images and videos in a folder, sorted. That it cannot be listed is an error; of folders within, it is noted."""
 
     def note(error: OSError) -> None:
         why = f"cannot list {error.filename}: {error.strerror}"
         if Path(error.filename) == folder:
             raise UsageError(why) from error
-        notes.unlisted.append(why)
+        plan.unlisted.append(why)
 
     for root, folders, names in os.walk(folder, onerror=note):
         here = Path(root)
-        notes.links += [here / name for name in sorted(folders) if recursive and (here / name).is_symlink()]
+        plan.links.extend(here / name for name in sorted(folders) if recursive and (here / name).is_symlink())
         folders[:] = sorted(name for name in folders if recursive and (here / name).resolve() != left_out)
         for name in sorted(names):
             path = here / name
@@ -266,6 +245,7 @@ def _extension(source: Path, wanted: str | None, default: str = "") -> str:
 
 
 def _check_distinct(jobs: Sequence[Job]) -> None:
+    """Refuse two inputs of one output, and an output that is an input."""
     seen: dict[Path, Path] = {}
     sources = {_resolved(job.source) for job in jobs}
     for job in jobs:

@@ -4,31 +4,39 @@ Small pictures do not wait for each other: as many as there are cores are restor
 also encode them.
 """
 
+import errno
+import hashlib
+import sys
+import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from msrn import images
-from msrn.batch.outcome import Outcome, Outcomes, attempt, note_of
 from msrn.batch.output_folder import ClaimedOutput
-from msrn.batch.plan import Job
-from msrn.batch.read_ahead import Limits, Loaded, reading
-from msrn.batch.store import Settings, Store
-from msrn.batch.videos import restore_video_job
-from msrn.errors import OutputError
+from msrn.batch.plan import STDIO, Job
+from msrn.batch.work import Outcome, Settings, Work
+from msrn.errors import ImageError, MSRNError, OutputError
 from msrn.images.isolated import Decoder
 from msrn.images.picture import Picture
 from msrn.restoration.schedule import SMALL
 from msrn.system.atomic import reason
 from msrn.system.machine import cores
+from msrn.types import Limits
 
 if TYPE_CHECKING:  # naming outputs needs no network
     from msrn.restoration.automatic import Automatic
     from msrn.restoration.restorer import Restorer
 
 Existing = Literal["refuse", "skip", "overwrite"]
+T = TypeVar("T")
+_Loaded = tuple[Picture, str]
+"""A picture, and the SHA-256 of its file."""
+_HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors that every other file would meet as well."""
 
 
 def restore_files(
@@ -71,29 +79,35 @@ def restore_files(
     """
     settings, limits = settings or Settings(), limits or Limits()
     # A single image's file has no place for it, and naming all that may be needed costs loading it.
-    digest = settings.digest(restorer) if output.manifest or any(job.is_video for job in jobs) else ""
-    store = Store(output, settings, digest, keep=existing != "overwrite")
-    outcomes = Outcomes(output, fail_fast, done)
-    todo = _not_done_yet(jobs, output, digest, existing, outcomes)
-    if todo:
-        _record_choices(output, restorer)
-    several = len(todo) > cores()  # or side by side they would leave cores idle
-    with (
-        reading(todo, limits, workers, decoder or Decoder(limits.pixels, limits.seconds)) as inputs,
-        _Pipeline(restorer, store, outcomes, progress, workers, several) as pipeline,
-    ):
-        for job, load in inputs:
-            if load is None:
-                pipeline.finish()
-                outcomes.settle(attempt(job, partial(restore_video_job, job, restorer, store, limits, progress)))
-            else:
-                pipeline.restore(job, load)
-        pipeline.finish()
+    digest = settings.digest(restorer) if output.folder or any(job.is_video for job in jobs) else ""
+    work = Work(restorer, output, settings, limits, digest, existing != "overwrite", progress)
+    outcomes: dict[Job, Outcome] = {}
+
+    def settle(outcome: Outcome) -> None:
+        """Record what became of a job, and tell; raises its error if the batch has to stop at it."""
+        outcomes[outcome.job] = outcome
+        if outcome.error is not None:
+            output.record_failure(outcome.job, outcome.error)
+        done(outcome)
+        if outcome.error and (fail_fast or getattr(outcome.error.__cause__, "errno", None) in _HOPELESS):
+            raise outcome.error
+
+    todo = _not_done_yet(jobs, output, digest, existing, settle)
+    if todo and output.folder is not None:  # naming all choices costs making them
+        output.begin(restorer.choices)
+    decoder = decoder or Decoder(limits.max_pixels, limits.max_seconds)
+    # Side by side, as few pictures as cores would leave cores idle.
+    with _Pipeline(work, decoder, settle, workers, several=len(todo) > cores()) as pipeline:
+        pipeline.run(todo)
     return [outcomes[job] for job in jobs]
 
 
 def _not_done_yet(
-    jobs: Sequence[Job], output: ClaimedOutput, digest: str, existing: Existing, outcomes: Outcomes
+    jobs: Sequence[Job],
+    output: ClaimedOutput,
+    digest: str,
+    existing: Existing,
+    settle: Callable[[Outcome], None],
 ) -> list[Job]:
     """The jobs that are left when those are settled whose outputs exist, or can have no such name."""
     todo: list[Job] = []
@@ -106,103 +120,112 @@ def _not_done_yet(
             continue
         if not taken:
             todo.append(job)
-        elif output.manifest and output.manifest.finished(job.source, job.target, digest):
-            outcomes.settle(Outcome(job, skipped="done before"))
+        elif output.finished(job, digest):
+            settle(Outcome(job, skipped="done before"))
         elif existing == "skip":
-            outcomes.settle(Outcome(job, skipped="exists"))
+            settle(Outcome(job, skipped="exists"))
         elif existing == "refuse":
             raise OutputError(f"{job.target} exists; use --overwrite or --skip-existing")
         else:
             todo.append(job)
     output.forget_failures()
     for outcome in unnameable:
-        outcomes.settle(outcome)
+        settle(outcome)
     return todo
 
 
-def _record_choices(output: ClaimedOutput, restorer: "Restorer | Automatic") -> None:
-    """Note in the manifest what computes, for whoever goes on with this batch."""
-    if output.manifest is not None:
-        try:
-            output.manifest.begin(restorer.choices)
-        except OSError as error:
-            raise OutputError(f"cannot write to {output.manifest.path}: {reason(error)}") from error
-
-
 class _Pipeline:
-    """Pictures under way: large ones are restored one after the other and encoded beside, small ones side by side.
-
-    Whoever leaves it early waits for what has begun, and for nothing else.
-    """
+    """Files under way. Whoever leaves it early waits for what has begun to be restored, and for nothing else."""
 
     def __init__(
-        self,
-        restorer: "Restorer | Automatic",
-        store: Store,
-        outcomes: Outcomes,
-        progress: Callable[[Job, float], None],
-        workers: int,
-        several: bool,
+        self, work: Work, decoder: Decoder, settle: Callable[[Outcome], None], workers: int, several: bool
     ) -> None:
-        self._restorer, self._store, self._outcomes, self._progress = restorer, store, outcomes, progress
+        self._work, self._decoder, self._settle = work, decoder, settle
         self._workers, self._several = workers, several
-        self._lanes, self._writers = ThreadPoolExecutor(cores() + 2), ThreadPoolExecutor(workers)
+        self._readers, self._writers = ThreadPoolExecutor(workers), ThreadPoolExecutor(workers)
+        self._lanes = ThreadPoolExecutor(cores() + 2)
         self._restoring, self._encoding = deque[tuple[Job, Future[Outcome]]](), deque[tuple[Job, Future[Outcome]]]()
+        self._ended = threading.Event()
 
     def __enter__(self) -> "_Pipeline":
         self._writers.submit(images.get_ready)
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
-            self._lanes.shutdown(wait=False, cancel_futures=True)
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()  # or a pipe in which nothing comes would keep a reader
+        for pool in (self._readers, self._lanes):
+            pool.shutdown(wait=False, cancel_futures=True)
+        self._decoder.close()  # whoever waits for it now fails
+        self._readers.shutdown()
+        self._decoder.close()  # whoever was about to ask it has started it again
         self._writers.shutdown()
         self._lanes.shutdown()
 
-    def restore(self, job: Job, load: Callable[[], Loaded]) -> None:
-        """Restore a picture, or have it restored beside others; returns as soon as the next one may follow."""
-        beside = attempt(job, partial(self._begin, job, load))
-        if isinstance(beside, Outcome):
-            self._outcomes.settle(beside)
-        elif beside > 1:
-            self._settle(self._restoring, left=beside + 1)
-        self._settle(self._encoding, left=self._workers)
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Restore all files, and settle what became of each."""
+        for job, ahead in self._read_ahead(jobs):
+            if job.is_video:
+                self._wait(self._restoring, self._encoding)
+                self._settle(_attempt(job, partial(self._work.restore_video, job)))
+                continue
+            beside = _attempt(job, partial(self._begin, job, ahead))
+            if isinstance(beside, Outcome):
+                self._settle(beside)
+            elif beside > 1:
+                self._wait(self._restoring, left=beside + 1)
+            self._wait(self._encoding, left=self._workers)
+        self._wait(self._restoring, self._encoding)
 
-    def finish(self) -> None:
-        """Wait for everything under way."""
-        self._settle(self._restoring, left=0)
-        self._settle(self._encoding, left=0)
+    def _read_ahead(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, list[Future[_Loaded]]]]:
+        """The jobs in order; pictures come with the only reference to what loads them, to be taken out."""
+        waiting = deque[tuple[Job, list[Future[_Loaded]]]]()
+        for job in jobs:
+            waiting.append((job, [] if job.is_video else [self._readers.submit(self._load, job)]))
+            if len(waiting) > self._workers:
+                yield waiting.popleft()
+        yield from waiting
 
-    def _begin(self, job: Job, load: Callable[[], Loaded]) -> int:
-        """Start what becomes of a picture; returns how many such pictures are best restored side by side."""
-        settings = self._store.settings
-        picture, source = load()
-        chosen = self._restorer.settled(picture, settings.scale, settings.size)
-        height, width = chosen.result_size(picture, settings.scale, settings.size)
-        images.check_output(job.target, width, height)
-        outcome = Outcome(job, pixels=width * height, note=note_of(chosen, picture, settings.size))
-        restore = partial(chosen, scale=settings.scale, size=settings.size, progress=partial(self._progress, job))
-        at_once = chosen.at_once if self._several and outcome.pixels <= SMALL else 1
-        if at_once > 1:
-            beside = partial(restore, at_once=at_once)
-            future = self._lanes.submit(self._restore_and_write, beside, picture, source, outcome)
-            self._restoring.append((job, future))
+    def _load(self, job: Job) -> _Loaded:
+        name, most, ended = Path(job.name), self._work.limits.max_bytes, self._ended.is_set
+        if job.source == STDIO:
+            data = images.read_stream(sys.stdin.buffer, name, most, ended)
         else:
-            picture = restore(picture)
-            self._encoding.append((job, self._writers.submit(self._write, picture, source, outcome)))
+            data = images.read_bytes(name, most, ended)
+        return self._decoder.decode(data, name), hashlib.sha256(data).hexdigest()
+
+    def _begin(self, job: Job, ahead: list[Future[_Loaded]]) -> int:
+        """Start what becomes of a picture; returns how many such pictures are best restored side by side."""
+        picture, source = ahead.pop().result()
+        how = self._work.decide(job, picture)
+        at_once = how.restorer.at_once if self._several and how.pixels <= SMALL else 1
+
+        def write(made: Picture) -> Outcome:
+            self._work.write(job, made, source)
+            return how.outcome(job)
+
+        if at_once > 1:
+            restore = partial(self._work.restore, job, picture, how, at_once)
+            self._restoring.append((job, self._lanes.submit(lambda: write(restore()))))
+        else:
+            picture = self._work.restore(job, picture, how)
+            self._encoding.append((job, self._writers.submit(write, picture)))
         return at_once
 
-    def _restore_and_write(
-        self, restore: Callable[[Picture], Picture], picture: Picture, source: str, outcome: Outcome
-    ) -> Outcome:
-        return self._write(restore(picture), source, outcome)
+    def _wait(self, *queues: deque[tuple[Job, Future[Outcome]]], left: int = 0) -> None:
+        """Wait until no more than ``left`` of each queue are under way."""
+        for queue in queues:
+            while len(queue) > left:
+                job, future = queue.popleft()
+                self._settle(_attempt(job, future.result))
 
-    def _write(self, picture: Picture, source: str, outcome: Outcome) -> Outcome:
-        self._store.write(outcome.job, picture, source)
-        return outcome
 
-    def _settle(self, queue: deque[tuple[Job, Future[Outcome]]], left: int) -> None:
-        """Wait until no more than ``left`` of a queue are under way."""
-        while len(queue) > left:
-            job, future = queue.popleft()
-            self._outcomes.settle(attempt(job, future.result))
+def _attempt(job: Job, work: Callable[[], T]) -> T | Outcome:
+    """Return what ``work`` returns; whatever goes wrong in it is the outcome of this one job."""
+    try:
+        return work()
+    except MSRNError as error:
+        return Outcome(job, error)
+    except MemoryError:
+        return Outcome(job, ImageError(f"{job.name} needs more memory than there is"))
+    except Exception as error:
+        return Outcome(job, MSRNError(f"{job.name}: internal error, please report it: {error!r}"))

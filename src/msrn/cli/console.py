@@ -60,6 +60,11 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
+def count(number: int, noun: str) -> str:
+    """A number of things: ``1 video``, ``2 videos``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def printable(text: str) -> str:
     """The text, with what a file's name may smuggle into a line (newlines, terminal commands) spelt out."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -258,7 +258,7 @@ class _Scoring(NamedTuple):
         def observe(path: Path, degraded: "FloatArray", restored: "FloatArray", clean: "FloatArray") -> None:
             if self.save is not None:
                 target = self.save / case.subfolder / f"{path.stem}.png"
-                images.write(evaluation.as_picture(restored, self.task), target)
+                images.write(evaluation.as_picture(restored, self.task), target, overwrite=True)
             if self.report is not None:
                 gallery.add(path.name, degraded, restored, clean)
 

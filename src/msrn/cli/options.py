@@ -3,13 +3,16 @@
 A command takes them as annotated arguments, or as the fields of a dataclass that begins with ``@Parameter(name="*")``.
 """
 
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
+from msrn.errors import UsageError
 from msrn.types import BackendName, Precision
 
 FILES = Group.create_ordered("Input and output")
@@ -25,6 +28,28 @@ ADVANCED = Group.create_ordered("Advanced")
 def at_least(least: float, most: float | None = None) -> Callable[[type, object], None]:
     """A check that a number lies between two bounds, which both belong to the range."""
     return Number(gte=least, lte=most)
+
+
+def factor(kind: type, tokens: Sequence[Token]) -> float:
+    """A factor as people write it: 2, 1.5, 2x, x2 or 2×."""
+    return _number(tokens[0], r"[xX×]?([^xX×%]+)[xX×]?", 1, "a factor such as 2 or 1.5")
+
+
+def share(kind: type, tokens: Sequence[Token]) -> float:
+    """A share as people write it: 0.7 or 70%."""
+    percent = tokens[0].value.endswith("%")
+    return _number(tokens[0], r"([^%]+?) *%?", 100 if percent else 1, "a share such as 0.7 or 70%")
+
+
+def _number(token: Token, pattern: str, divisor: float, wanted: str) -> float:
+    try:
+        match = re.fullmatch(pattern, token.value.strip())
+        value = float(match[1]) / divisor if match else math.nan
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UsageError(f"{token.keyword} takes {wanted}, got {token.value!r}")
+    return value
 
 
 Inputs = Annotated[

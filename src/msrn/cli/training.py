@@ -211,7 +211,7 @@ def _forecast(recipe: "Recipe", data_root: Path, run: Path, device: str, precisi
     material = load_material(recipe, data_root, target)
     run = run.resolve()  # "." has no name
     path = run.with_name(f"{run.name}-dry_run.png")
-    images.write(Picture(dry_run.sheet(material, recipe.optimiser.batch)), path)
+    images.write(Picture(dry_run.sheet(material, recipe.optimiser.batch)), path, overwrite=True)
     expected = dry_run.forecast_training(recipe, material, setting)
     epochs = f", {expected.epochs:.1f} epochs" if expected.epochs else ""
     memory = f"; {expected.peak_bytes / 2**30:.2f} GiB" if expected.peak_bytes else ""

@@ -62,7 +62,7 @@ def decode(data: bytes, path: Path, *, max_pixels: int = MAX_PIXELS, memory: int
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooManyPixelsError(
-            f"{path} has more than {max_pixels:,} pixels and is refused as a possible bomb"
+            f"{path} has more than {max_pixels:,} pixels and is refused as a possible bomb (--max-pixels)"
         ) from error
     except MemoryError as error:
         raise ImageError(f"{path} needs {error or 'more memory than there is'}") from error

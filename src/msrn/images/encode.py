@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, get_args
 
 from PIL import Image
 
-from msrn.errors import UsageError
+from msrn.errors import OutputError, UsageError
 from msrn.images.formats import FORMATS, MAX_METADATA
 from msrn.images.jpeg import iptc_in_jpeg
 from msrn.images.metadata import exif_of_dpi, usable_dpi
@@ -46,7 +46,7 @@ def write(
     quality: int = 95,
     subsampling: str = "4:4:4",
     strip_metadata: bool = False,
-    before_rename: Callable[[BinaryIO], object] | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write a picture, rounded half up and clipped, in the format its suffix names.
 
@@ -57,16 +57,21 @@ def write(
         subsampling: of JPEG's chroma: "4:4:4", "4:2:2" or "4:2:0".
         strip_metadata: leave EXIF, XMP, IPTC, ICC profile, resolution, texts and comments out. (What the format cannot
             hold, such as more than 64 KiB of EXIF in JPEG, is left out in any case.)
-        before_rename: called with the complete file, open at its start, before it has its name.
+        overwrite: replace a file that exists; without it, that is an error, as it is for the commands.
 
     Raises:
         UsageError: unknown suffix, quality or subsampling, size beyond the format's limit, or transparency that it
             cannot hold.
-        OutputError: the file cannot be written; nothing is left behind.
+        OutputError: the file exists, or cannot be written; nothing is left behind.
     """
     path = Path(path)
     encoder = prepare(picture, path, quality=quality, subsampling=subsampling, strip_metadata=strip_metadata)
-    write_atomically(path, encoder, before_rename)
+
+    def check(_: BinaryIO) -> None:
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path} exists; overwrite=True replaces it")
+
+    write_atomically(path, encoder, check)
 
 
 def prepare(

@@ -47,7 +47,7 @@ class Metadata:
     """Where the picture came from, for messages."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Picture:
     """An image in memory.
 
@@ -68,6 +68,11 @@ class Picture:
         check_pixels(self.pixels)
         if self.alpha is not None and self.alpha.shape != (1, *self.pixels.shape[1:]):
             raise UsageError(f"alpha has shape {self.alpha.shape}, expected {(1, *self.pixels.shape[1:])}")
+
+    def __repr__(self) -> str:
+        kind = ("gray" if self.is_gray else "RGB") + ("" if self.alpha is None else " with alpha")
+        source = f", from {self.metadata.source}" if self.metadata.source else ""
+        return f"Picture({self.width}×{self.height}, {kind}, {self.metadata.bits} bits{source})"
 
     @property
     def height(self) -> int:
@@ -95,6 +100,11 @@ class Picture:
         Raises:
             UsageError: another shape, type or range; an image of PIL in another mode.
         """
+        if hasattr(image, "movedim"):
+            raise UsageError(
+                "a tensor has its channels first: msrn.upscale, denoise, dejpeg and restore take it as it is, "
+                "tensor.movedim(-3, -1).cpu().numpy() makes an array of it"
+            )
         mode = getattr(image, "mode", "RGB")
         if mode not in ("L", "LA", "RGB", "RGBA", "I;16"):
             how = _CONVERSIONS.get(mode, "image.convert('RGB')")
@@ -114,6 +124,30 @@ class Picture:
         colors = 1 if len(planes) < 3 else 3
         alpha = planes[colors:] if len(planes) > colors else None
         return cls(planes[:colors], alpha, Metadata(bits=16 if array.dtype.name == "uint16" else 8))
+
+    @classmethod
+    def from_pil(cls, image: Any) -> "Picture":
+        """Make a picture of an image of PIL, palettes and bitmaps included, with its colour profile and resolution.
+
+        EXIF stays with the image, its orientation unapplied; ``msrn.read`` takes both from a file.
+
+        Raises:
+            UsageError: a mode whose colours are not known without more, such as CMYK.
+        """
+        clear = "RGBA" if "transparency" in image.info else "RGB"
+        mode = {"1": "L", "P": clear, "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)
+        picture = cls.from_array(image if mode == image.mode else image.convert(mode))
+        about = replace(picture.metadata, icc_profile=image.info.get("icc_profile"), dpi=image.info.get("dpi"))
+        return replace(picture, metadata=about)
+
+    def to_pil(self) -> Any:
+        """Make an image of PIL: L, LA, RGB or RGBA of 8 bits, or I;16 of a gray picture of 16 bits without alpha."""
+        from PIL import Image  # here, as arrays alone do not need it
+
+        image = Image.fromarray(self.to_array(None if self.is_gray and self.alpha is None else 8))
+        about = {"icc_profile": self.metadata.icc_profile, "dpi": self.metadata.dpi}
+        image.info |= {key: value for key, value in about.items() if value}
+        return image
 
     def to_array(self, bits: int | None = None) -> NDArray[Any]:
         """Round half up and clip to ``(H, W)`` or ``(H, W, C)``, alpha last: ``uint8`` or ``uint16``.

@@ -14,6 +14,8 @@ from msrn.types import Size
 
 _AT_ONCE = 1 << 16
 """Pixels of the result that are computed at once, at least; what is in flight then stays in the caches."""
+_MOST_PIXELS = 1 << 36
+"""More than any machine has memory for, and few enough for numpy to count their bytes."""
 
 
 class Part(NamedTuple):
@@ -173,11 +175,14 @@ def enlarged_size(old: tuple[int, int], scale: float | None = None, size: Size |
         width = round(old[1] * height / old[0]) if width is None else width
         if height < old[0] or width < old[1]:
             raise UsageError(f"cannot upscale {old[1]}×{old[0]} to the smaller {width}×{height}")
-        return height, width
-    factor = 2.0 if scale is None else scale
-    if not (math.isfinite(factor) and factor >= 1):
-        raise UsageError(f"the scale must be a number of at least 1, got {factor}")
-    return math.ceil(old[0] * factor - 1e-9), math.ceil(old[1] * factor - 1e-9)
+    else:
+        factor = 2.0 if scale is None else scale
+        if not (math.isfinite(factor) and factor >= 1):
+            raise UsageError(f"the scale must be a number of at least 1, got {factor}")
+        height, width = (math.ceil(side * factor - 1e-9) for side in old)
+    if height * width > _MOST_PIXELS:
+        raise UsageError(f"cannot upscale {old[1]}×{old[0]} to {width}×{height}: no memory holds so much")
+    return height, width
 
 
 def parse_size(text: str, name: str) -> Size:

@@ -50,7 +50,7 @@ def read_stream(
             chunks.append(chunk)
             size += len(chunk)
     if size > max_bytes:
-        raise ImageError(f"{path} has more than {max_bytes:,} bytes and is not read")
+        raise ImageError(f"{path} has more than {max_bytes:,} bytes and is not read (--max-bytes)")
     return b"".join(chunks)
 
 

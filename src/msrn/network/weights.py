@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from difflib import get_close_matches
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -144,10 +145,11 @@ def load(name_or_path: str | Path, rows: Sequence[CatalogueRow] = CATALOGUE) -> 
     if row is None:
         path = Path(name_or_path)
         if not path.is_file():
-            known = ", ".join(row.name for row in rows) or "none"
+            known = [*dict.fromkeys(row.kind for row in rows), *(row.name for row in rows)]
+            near = get_close_matches(str(name_or_path).lower(), known, 1, 0.7)
             raise WeightsError(
-                f"no weights named {str(name_or_path)!r} and no such file; known are the tasks "
-                f"{', '.join(get_args(Task))} (their default weights) and the names {known}"
+                f"no weights named {str(name_or_path)!r} and no such file; "
+                + (f"did you mean {near[0]}?" if near else f"known are {', '.join(known) or 'none'}")
             )
         return load_file(path)
     with resources.as_file(resources.files("msrn.network") / "embedded" / row.file) as path:

@@ -53,7 +53,7 @@ def write_atomically(
 def sweep(folder: Path) -> None:
     """Remove the temporary files that a killed program left in a folder, but none that is being written."""
     with suppress(OSError):
-        for temporary in folder.glob(".msrn-*.tmp"):
+        for temporary in filter(Path.is_file, folder.glob(".msrn-*.tmp")):  # a pipe would be waited for
             with suppress(OSError), temporary.open("rb") if _POSIX else nullcontext() as file:
                 if file is None or lock_file(file):
                     temporary.unlink(missing_ok=True)

@@ -51,17 +51,16 @@ class DecodedVideo:
         self.stream = stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         if stream.width * stream.height > max_pixels:
-            raise ImageError(f"{path} has more than {max_pixels:,} pixels a frame and is refused")
+            raise ImageError(f"{path} has more than {max_pixels:,} pixels a frame and is refused (--max-pixels)")
+        self.count, self.last = 0, None
+        self.declared = _declared_end(stream)
+        fractions = {"rate": stream.average_rate, "time_base": stream.time_base, "aspect": stream.sample_aspect_ratio}
         self.about = {
             "width": stream.width,
             "height": stream.height,
-            "frames": int(stream.frames or round(_declared_end(stream) * (stream.average_rate or 0))),
-            "rate": _pair(stream.average_rate),
-            "time_base": _pair(stream.time_base),
-            "aspect": _pair(stream.sample_aspect_ratio),
+            "frames": int(stream.frames or round(self.declared * (stream.average_rate or 0))),
+            **{key: str(value) if value else None for key, value in fractions.items()},
         }
-        self.count, self.last = 0, None
-        self.declared = _declared_end(stream)
         self._frames = self.shown_frames(container)
 
     def next(self, wanted: bool) -> Answer:
@@ -74,17 +73,13 @@ class DecodedVideo:
         self.count, self.last = self.count + 1, frame
         if not wanted:
             return {"end": False}, ()
-        header = {
-            "end": False,
-            "pts": frame.pts,
-            "time_base": _pair(frame.time_base),
-            "pixel_format": _pixel_format(frame),
-            "tags": [int(getattr(frame, tag)) for tag in TAGS],
-            "rotation": frame.rotation,
-        }
+        tags = [int(getattr(frame, tag)) for tag in TAGS]
+        said = [frame.pts, str(frame.time_base), _pixel_format(frame), tags, frame.rotation]
         how = {"src_colorspace": known_matrix(frame.colorspace), "src_color_range": frame.color_range or 1, **SCALER}
         samples = frame.reformat(**how).to_ndarray()
-        return header, (np.ascontiguousarray(np.moveaxis(samples, -1, 0), np.float32).data.cast("B"),)
+        return {"end": False, "frame": said}, (
+            np.ascontiguousarray(np.moveaxis(samples, -1, 0), np.float32).data.cast("B"),
+        )
 
     def _end(self) -> float:
         """When the last frame ends, in seconds: it may stand for long."""
@@ -102,7 +97,7 @@ class DecodedVideo:
                 frames = put_in_time(frames)
             for number, frame in enumerate(frames):
                 if number == self.max_frames:
-                    raise ImageError(f"{path} has more than {self.max_frames:,} frames and is refused")
+                    raise ImageError(f"{path} has more than {self.max_frames:,} frames and is refused (--max-frames)")
                 if frame.interlaced_frame:
                     raise ImageError(f"{path} is interlaced; deinterlace it first")
                 if frame.is_corrupt or frame.pts is None:
@@ -136,10 +131,6 @@ def put_in_time(frames: Iterator[Any]) -> Iterator[Any]:
     for frame in waiting:
         frame.pts = heapq.heappop(times)
         yield frame
-
-
-def _pair(value: Any) -> tuple[int, int] | None:
-    return (value.numerator, value.denominator) if value else None
 
 
 def _declared_end(stream: Any) -> float:

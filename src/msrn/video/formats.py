@@ -16,7 +16,6 @@ SUFFIXES_IN_FOLDERS = (*CONTAINERS, ".webm", ".avi", ".mts", ".m2ts")
 SUFFIXES = (*SUFFIXES_IN_FOLDERS, ".ts")
 """Suffixes that make a named file a video; in folders, ``.ts`` is more often a program's source."""
 
-
 TAGS = ("color_range", "colorspace", "color_primaries", "color_trc")
 
 # Floating point, and rounding that is accurate: otherwise the way to RGB and back darkens 8-bit video by a whole level.

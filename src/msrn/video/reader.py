@@ -6,10 +6,9 @@ from json import dumps
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from msrn import images
 from msrn.images.picture import Metadata, Picture
 from msrn.system.guarded_process import AnswerReader, GuardedProcess, encode_path
-from msrn.types import MAX_FRAMES, MAX_SECONDS
+from msrn.types import Limits
 from msrn.video.formats import Frame, Stream, pyav
 
 Frames = Iterator[tuple[Frame, Picture]]
@@ -20,9 +19,7 @@ class VideoReader:
 
     Args:
         path: the file.
-        max_pixels: larger frames are refused.
-        max_frames: longer videos are refused.
-        max_seconds: the process is ended if a frame takes longer.
+        limits: it is refused if it has larger frames or more of them, or takes longer for one.
         suffix: suffix of the container that :meth:`join` will write, if it will.
         module: name of the module whose ``main`` is that process.
 
@@ -32,32 +29,21 @@ class VideoReader:
     """
 
     def __init__(
-        self,
-        path: Path,
-        max_pixels: int = images.MAX_PIXELS,
-        max_frames: int = MAX_FRAMES,
-        max_seconds: float = MAX_SECONDS,
-        suffix: str = "",
-        module: str = "msrn.video.decoder",
+        self, path: Path, limits: Limits | None = None, suffix: str = "", module: str = "msrn.video.decoder"
     ) -> None:
         pyav()
+        limits = limits or Limits()
         self.path = path
-        self._process = GuardedProcess(module, max_seconds)
-        limits = {"max_pixels": max_pixels, "max_frames": max_frames}
-        self._process.ask(path, {"do": "open", "path": encode_path(path), "suffix": suffix, **limits})
+        self._process = GuardedProcess(module, limits.max_seconds)
+        most = {"max_pixels": limits.max_pixels, "max_frames": limits.max_frames}
+        self._process.ask(path, {"do": "open", "path": encode_path(path), "suffix": suffix, **most})
         try:
             about = self._process.answer(path).header
         except BaseException:
             self.close()
             raise
-        self.stream = Stream(
-            about["width"],
-            about["height"],
-            about["frames"],
-            _fraction(about["rate"]),
-            Fraction(*about["time_base"]),
-            _fraction(about["aspect"]),
-        )
+        rate, time_base, aspect = (about[key] and Fraction(about[key]) for key in ("rate", "time_base", "aspect"))
+        self.stream = Stream(about["width"], about["height"], about["frames"], rate, time_base, aspect)
         self._ask("next")
 
     @property
@@ -102,12 +88,7 @@ class VideoReader:
 
     def _take(self) -> tuple[Frame, Picture]:
         answer = cast(AnswerReader, self._ahead)
-        header = answer.header
+        pts, time_base, pixel_format, tags, rotation = answer.header["frame"]
         pixels = answer.array((3, self.stream.height, self.stream.width))
-        about = header["pixel_format"], tuple(header["tags"]), header["rotation"]
-        frame = Frame(header["pts"], Fraction(*header["time_base"]), *about)
+        frame = Frame(pts, Fraction(time_base), pixel_format, tuple(tags), rotation)
         return frame, Picture(pixels, metadata=Metadata(source=str(self.path)))
-
-
-def _fraction(pair: list[int] | None) -> Fraction | None:
-    return Fraction(*pair) if pair else None

@@ -1,28 +1,20 @@
 """The frames of a video through one restorer, segment by segment."""
 
 import hashlib
-from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from msrn import images
 from msrn.errors import ImageError, MSRNError, UsageError
 from msrn.images.picture import Picture
-from msrn.system.atomic import sweep, write_atomically
-from msrn.types import MAX_FRAMES, MAX_SECONDS
+from msrn.system.atomic import write_atomically
+from msrn.types import Limits
 from msrn.video.formats import CONTAINERS, pyav
 from msrn.video.reader import Frames, VideoReader
-from msrn.video.segments import (
-    encode_segment,
-    folder_of_segments,
-    given_up_if_hopeless,
-    remove_other_segments,
-    remove_segments,
-    segments_kept_in,
-)
+from msrn.video.segments import encode_segment, kept_segments
 
 SEGMENT_FRAMES = 48
 """Frames that an interruption may cost."""
@@ -34,9 +26,7 @@ def restore_video(
     restore: Callable[[Picture], Picture],
     key: str,
     *,
-    max_pixels: int = images.MAX_PIXELS,
-    max_frames: int = MAX_FRAMES,
-    max_seconds: float = MAX_SECONDS,
+    limits: Limits | None = None,
     strip_metadata: bool = False,
     segment_frames: int = SEGMENT_FRAMES,
     decoder: str = "msrn.video.decoder",
@@ -51,9 +41,7 @@ def restore_video(
         target: the new file, H.264 in MP4, MOV or Matroska.
         restore: what restores each frame, such as a ``Restorer``.
         key: digest of all settings, which tells whose segments may be used again.
-        max_pixels: larger frames are refused.
-        max_frames: longer videos are refused.
-        max_seconds: a frame that takes longer to decode makes the video hostile.
+        limits: a video beyond them is refused.
         strip_metadata: leave out what the container says (title, place, camera); rotation and colour tags stay.
         segment_frames: frames that an interruption may cost.
         decoder: name of the module whose ``main`` is the process that decodes.
@@ -70,19 +58,15 @@ def restore_video(
     suffix = target.suffix.lower()
     if suffix not in CONTAINERS:
         raise UsageError(f"{target}: the suffix names no container written here ({', '.join(CONTAINERS)})")
-    content = _digest_of(source)
-    folder = folder_of_segments(target, key, content)
-    with segments_kept_in(folder), given_up_if_hopeless(folder):
-        sweep(folder.parent)
-        remove_other_segments(folder, target)
-        with closing(VideoReader(source, max_pixels, max_frames, max_seconds, suffix, decoder)) as video:
-            segments, done = _make_segments(video, folder, segment_frames, restore, progress)
-            write_atomically(
-                target,
-                partial(video.join, segments, target, strip_metadata),
-                lambda made: before_rename(made, content),
-            )
-        remove_segments(folder)
+    try:
+        with source.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ImageError(f"cannot read {source}: {error.strerror}") from error
+    with kept_segments(target, key, content) as folder, closing(VideoReader(source, limits, suffix, decoder)) as video:
+        segments, done = _make_segments(video, folder, segment_frames, restore, progress)
+        join = partial(video.join, segments, target, strip_metadata)
+        write_atomically(target, join, lambda made: before_rename(made, content))
     return done
 
 
@@ -100,8 +84,12 @@ def _make_segments(
     def restored(frames: Frames) -> Frames:
         nonlocal done
         for frame, picture in frames:
-            with _no_fault_of_the_disk(video.path):
+            try:
                 picture = restore(picture)
+            except (MSRNError, MemoryError):
+                raise
+            except Exception as error:  # it must not look like a fault of the file that frames are written to
+                raise MSRNError(f"{video.path}: internal error, please report it: {error!r}") from error
             yield frame, picture
             done += 1
             progress(done, video.stream.frames)
@@ -115,22 +103,3 @@ def _make_segments(
             write_atomically(segment, partial(encode_segment, frames=frames, stream=video.stream))
         segments.append(segment)
     return segments, done
-
-
-def _digest_of(source: Path) -> str:
-    try:
-        with source.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ImageError(f"cannot read {source}: {error.strerror}") from error
-
-
-@contextmanager
-def _no_fault_of_the_disk(source: Path) -> Generator[None]:
-    """A fault of the network must not look like one of the file that frames are written to."""
-    try:
-        yield
-    except (MSRNError, MemoryError):
-        raise
-    except Exception as error:
-        raise MSRNError(f"{source}: internal error, please report it: {error!r}") from error

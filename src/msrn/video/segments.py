@@ -24,53 +24,56 @@ _RGB = 0
 """Among the values of ``colorspace``."""
 
 
-def folder_of_segments(target: Path, key: str, content: str) -> Path:
-    """The hidden folder for a new file's segments, by the digests of the settings (``key``) and the source."""
-    name = hashlib.sha256(key.encode() + bytes.fromhex(content)).hexdigest()[:16]
-    return target.parent / f".msrn-{_digest_of_name(target)}-{name}.segments"
+@contextmanager
+def kept_segments(target: Path, key: str, content: str) -> Generator[Path]:
+    """The hidden folder beside a new file that holds its segments, for this process alone.
+
+    Those that were to become the same file by other settings are removed, unless somebody is making it. At the end, so
+    are these if the file is made or cannot be; after an interruption they wait for the next run.
+
+    Args:
+        target: the new file.
+        key: digest of the settings.
+        content: SHA-256 of the source.
+
+    Raises:
+        OutputError: another process is making the same, or nothing can be written there.
+    """
+    name = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]
+    made_of = hashlib.sha256(key.encode() + bytes.fromhex(content)).hexdigest()[:16]
+    folder = target.parent / f".msrn-{name}-{made_of}.segments"
+    with _alone_in(folder):
+        sweep(folder.parent)
+        for other in target.parent.glob(f".msrn-{name}-*.segments"):
+            if other != folder:
+                with suppress(OutputError), _alone_in(other):
+                    _empty(other)
+        try:
+            yield folder
+        except EndedError:  # another run may have more memory
+            raise
+        except (ImageError, UsageError):  # no other run will want them
+            _empty(folder)
+            raise
+        else:
+            _empty(folder)
 
 
 @contextmanager
-def segments_kept_in(folder: Path) -> Generator[None]:
-    """A folder of segments for this process alone, which is removed when there are none in it."""
+def _alone_in(folder: Path) -> Generator[None]:
     try:
         with locked(folder, f"another run is restoring the same video, in {folder}"):
             sweep(folder)
             yield
     finally:
-        with suppress(OSError):
+        with suppress(OSError):  # it holds segments
             folder.rmdir()
 
 
-def remove_segments(folder: Path) -> None:
-    """Remove the segments in a folder of this process."""
+def _empty(folder: Path) -> None:
     for segment in folder.glob("*.nut"):
         with suppress(OSError):
             segment.unlink()
-
-
-def remove_other_segments(kept: Path, target: Path) -> None:
-    """Remove segments that were to become the same file by other settings, if nobody is making it."""
-    for folder in target.parent.glob(f".msrn-{_digest_of_name(target)}-*.segments"):
-        if folder != kept:
-            with suppress(OutputError), segments_kept_in(folder):
-                remove_segments(folder)
-
-
-def _digest_of_name(target: Path) -> str:
-    return hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]
-
-
-@contextmanager
-def given_up_if_hopeless(folder: Path) -> Generator[None]:
-    """Remove the segments of a video that cannot be restored: no other run will want them."""
-    try:
-        yield
-    except EndedError:  # another run may have more memory
-        raise
-    except (ImageError, UsageError):
-        remove_segments(folder)
-        raise
 
 
 def encode_segment(file: BinaryIO, frames: Frames, stream: Stream) -> None:

@@ -1,0 +1,5 @@
+"""``python -m msrn`` is ``msrn``."""
+
+from msrn.cli import main
+
+main()

@@ -1,0 +1,154 @@
+"""One call for one task: an image of any usual kind goes in, the restored one comes out as the same kind.
+
+=================  =====================================================================================
+in                 out
+=================  =====================================================================================
+path               a :class:`~msrn.images.picture.Picture`, for ``msrn.write``
+``Picture``        a ``Picture``
+image of PIL       an image of PIL; colour profile, EXIF and resolution go along
+numpy array        an array of the same type: ``(H, W)`` or ``(H, W, C)``, or a batch ``(N, H, W, C)``; C = 1
+                   (gray), 2 (gray and alpha), 3 (RGB) or 4 (RGB and alpha); uint8, uint16, or floating point in [0, 1]
+tensor of torch    a tensor of the same type on the same device: ``(C, H, W)`` or a batch ``(N, C, H, W)``
+list or tuple      a list
+=================  =====================================================================================
+
+Floating point is clipped to [0, 1] and not rounded. Weights are loaded once for each way to compute.
+"""
+
+import sys
+from collections.abc import Callable
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+import numpy as np
+
+from msrn.errors import UsageError
+from msrn.images import read
+from msrn.images.picture import Picture
+from msrn.restoration.automatic import Automatic
+from msrn.restoration.restorer import Restorer
+from msrn.types import BackendName, Precision, Size, Task
+
+
+class Computing(TypedDict, total=False):
+    """How to compute: see :class:`~msrn.restoration.restorer.Restorer`."""
+
+    device: str
+    backend: BackendName
+    precision: Precision
+    tile: int
+    tta: bool
+    strength: float
+
+
+def upscale(
+    image: Any,
+    scale: float | None = None,
+    *,
+    size: Size | None = None,
+    weights: str | Path = "sr",
+    **computing: Unpack[Computing],
+) -> Any:
+    """Enlarge an image, or several.
+
+    Args:
+        image: see this module.
+        scale: factor for both sides, from 1; 2 if no size is given either.
+        size: exact new ``(height, width)`` instead; None for one keeps proportions.
+        weights: a catalogue name or a file.
+        computing: arguments of :class:`~msrn.restoration.restorer.Restorer`.
+
+    Returns:
+        The same kind as ``image``.
+
+    Raises:
+        MSRNError: no such image, weights, size or option; the message says what to do.
+
+    Example:
+        >>> larger = msrn.upscale(skimage.data.astronaut(), 2)
+    """
+    return _mapped(partial(_restorer("sr", weights, **computing), scale=scale, size=size), image)
+
+
+def denoise(image: Any, *, weights: str | Path = "denoise", **computing: Unpack[Computing]) -> Any:
+    """Remove noise from an image, or several; see :func:`upscale` for the arguments.
+
+    Example:
+        >>> clean = msrn.denoise(Image.open("photo.png"), strength=0.7)
+    """
+    return _mapped(_restorer("denoise", weights, **computing), image)
+
+
+def dejpeg(image: Any, *, weights: str | Path = "jpeg", **computing: Unpack[Computing]) -> Any:
+    """Remove JPEG artifacts from an image, or several; see :func:`upscale` for the arguments.
+
+    Example:
+        >>> msrn.write(msrn.dejpeg("photo.jpg"), "clean.png")
+    """
+    return _mapped(_restorer("jpeg", weights, **computing), image)
+
+
+def restore(image: Any, *, scale: float | None = None, size: Size | None = None, **computing: Unpack[Computing]) -> Any:
+    """Find out what an image needs and restore that; enlarge it if a scale or size is given.
+
+    See :func:`upscale` for the arguments.
+
+    Example:
+        >>> restored = msrn.restore("photo.jpg", scale=2)
+    """
+    return _mapped(partial(_automatic(**computing), scale=scale, size=size), image)
+
+
+@lru_cache(maxsize=16)
+def _restorer(task: Task, weights: str | Path, **computing: Unpack[Computing]) -> Restorer:
+    made = Restorer(weights, **computing)
+    if made.weights.card.task != task:
+        raise UsageError(f"weights {str(weights)!r} are for {made.weights.card.task!r}, not for {task!r}")
+    return made
+
+
+@lru_cache(maxsize=16)
+def _automatic(**computing: Unpack[Computing]) -> Automatic:
+    return Automatic(lambda task: _restorer(task, task, **computing))
+
+
+def _mapped(restore: Callable[[Picture], Picture], image: Any) -> Any:
+    """Restore an image as a picture, and return the result as what it came as."""
+    pil, torch = sys.modules.get("PIL.Image"), sys.modules.get("torch")  # nobody has made one without importing it
+    if isinstance(image, Picture):
+        return restore(image)
+    if isinstance(image, str | Path):
+        return restore(read(image))
+    if isinstance(image, list | tuple):
+        return [_mapped(restore, each) for each in image]
+    if pil is not None and isinstance(image, pil.Image):
+        made = restore(Picture.from_pil(image)).to_pil()
+        made.info |= {key: value for key, value in image.info.items() if key != "transparency"}  # now a plane
+        return made
+    if torch is not None and isinstance(image, torch.Tensor):
+        return _of_tensor(restore, image)
+    return _of_array(restore, np.asarray(image))
+
+
+def _of_tensor(restore: Callable[[Picture], Picture], tensor: Any) -> Any:
+    if tensor.ndim not in (3, 4):
+        raise UsageError(f"a tensor has shape (C, H, W) or (N, C, H, W), got {tuple(tensor.shape)}")
+    array = tensor.detach().movedim(-3, -1).cpu()
+    half = str(tensor.dtype) == "torch.bfloat16"  # which numpy lacks
+    made = _of_array(restore, (array.float() if half else array).numpy())
+    return sys.modules["torch"].from_numpy(made).movedim(-1, -3).contiguous().to(tensor)
+
+
+def _of_array(restore: Callable[[Picture], Picture], array: Any) -> Any:
+    if array.ndim == 4:
+        if not len(array):
+            raise UsageError("there is no image in the batch")
+        return np.stack([_of_array(restore, each) for each in array]).astype(array.dtype, copy=False)
+    picture = restore(Picture.from_array(array))
+    if array.dtype.kind == "f":
+        planes = picture.pixels if picture.alpha is None else np.concatenate([picture.pixels, picture.alpha])
+        made = np.moveaxis(planes.clip(0, 1), 0, -1).astype(array.dtype)
+    else:
+        made = np.atleast_3d(picture.to_array()).astype(array.dtype, copy=False)
+    return made[:, :, 0] if array.ndim == 2 else made
