@@ -5,8 +5,8 @@ from typing import Literal
 
 from msrn.errors import UsageError
 
-Task = Literal["sr", "denoise", "jpeg"]
-"""What there is to restore."""
+Task = Literal["sr", "denoise", "jpeg", "photo"]
+"""What there is to restore; ``photo`` is noise and JPEG artifacts, either or both, as photographs have them."""
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 """How finely a JPEG keeps chroma: as luminance, half as wide, or half as wide and high."""

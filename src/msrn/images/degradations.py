@@ -1,4 +1,4 @@
-"""The three degradations, as value objects, and the resize they and the engine share.
+"""The degradations, as value objects: reduction, noise, JPEG, and what happens to photographs.
 
 A degradation knows how to draw a level (``sample``) and how to apply it (``apply``), always from an explicit
 random generator. Images are floating point in [0, 1], channel-first ``(C, H, W)``; computing keeps the type
@@ -161,6 +161,47 @@ class Jpeg:
         return decoded[None] if decoded.ndim == 2 else np.ascontiguousarray(np.moveaxis(decoded, -1, 0))
 
 
+@dataclass(frozen=True)
+class Photographic:
+    """What happens to a photograph: noise, then JPEG once or twice, either alone, or nothing (level: σ, 0 to 255).
+
+    Noise is clipped and rounded, as files are. In half of the draws it is partly common to R, G and B; in half it
+    depends on the signal, as photons' does, with σ at middle gray. A second JPEG lies on another grid.
+    """
+
+    sigma: tuple[float, float] = (0, 50)
+    jpeg: Jpeg = Jpeg(subsampling=("4:2:0", "4:2:0", "4:4:4", "4:2:2"))
+    without_noise: float = 0.35
+    """Share of draws."""
+    jpegs: tuple[tuple[float, ...], tuple[float, ...]] = ((0.15, 0.55, 0.3), (0.4, 0.5, 0.1))
+    """Chances of none, one and two JPEGs, without noise and with it."""
+    context: int = 8
+    period: int = 16
+
+    def multiple(self, level: float) -> int:
+        """Any size will do."""
+        return 1
+
+    def sample(self, rng: np.random.Generator) -> float:
+        """Draw σ: 0 for some, low ones more often."""
+        return 0.0 if rng.random() < self.without_noise else GaussianNoise(self.sigma).sample(rng)
+
+    def apply(self, clean: FloatArray, level: float, rng: np.random.Generator) -> FloatArray:
+        """Degrade as a file would hold it: 8 bits."""
+        image = self._noisy(clean, level, rng) if level else clean
+        image = to_uint8(image) / clean.dtype.type(255)
+        for number in range(int(rng.choice(3, p=self.jpegs[level > 0]))):
+            top, left = (int(length) for length in rng.integers(1, 8, size=2)) if number else (0, 0)
+            shifted = np.pad(image, ((0, 0), (top, 0), (left, 0)), mode="edge")
+            image = self.jpeg.apply(shifted, self.jpeg.sample(rng), rng)[:, top:, left:]
+        return np.ascontiguousarray(image)
+
+    def _noisy(self, clean: FloatArray, level: float, rng: np.random.Generator) -> FloatArray:
+        by_signal = max(0.0, 2 * rng.random() - 1)
+        brightness = np.sqrt(1 - by_signal + by_signal * 2 * clean)
+        return clean + brightness * GaussianNoise(common=1).apply(np.zeros_like(clean), level, rng)
+
+
 def _percent(quality: float) -> float:
     """What libjpeg multiplies the steps of its tables by."""
     return 5000 / quality if quality < 50 else max(1.0, 200 - 2 * quality)
@@ -177,4 +218,6 @@ def degradation_for(
         return Bicubic(tuple(levels)) if levels else Bicubic()
     if task == "denoise":
         return GaussianNoise((min(levels), max(levels)) if levels else GaussianNoise.sigma, common_noise)
+    if task == "photo":
+        return Photographic((min(levels), max(levels)) if levels else Photographic.sigma)
     return Jpeg((int(min(levels)), int(max(levels))) if levels else Jpeg.quality, subsampling)

@@ -52,7 +52,7 @@ def measure(weights: Weights, recipe: Recipe, data_root: Path, harmless: float =
         UsageError: a folder is missing.
         ImageError: an image cannot be read.
     """
-    data = recipe.data.model_copy(update={"patch": _PATCH, "resident": False})
+    data = recipe.data.model_copy(update={"patch": _PATCH, "resident": False, "reduced": (), "graphics": 0.0})
     material = load_material(recipe.model_copy(update={"data": data}), data_root, torch.device("cpu"))
     graph = fuse(weights.card.config, weights.arrays)
     exact = material.held_out.score(restorer_of(build(weights)))

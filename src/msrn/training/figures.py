@@ -5,6 +5,7 @@ noise they have a structure, and unlike a JPEG's artifacts no 8×8 grid.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,11 @@ _LETTERS = "etaoinshrdlucmfwypvbgkqjxzETAOINSHRDLUCMFWYPVBGKQJXZ0123456789.,:;-(
 def chosen(number: int, share: float) -> bool:
     """Whether the image of this number is among the share of images that are painted into."""
     return bool(np.random.default_rng((number, 1)).random() < share)
+
+
+def some_painted(images: Sequence[NDArray[np.uint8]], share: float) -> list[NDArray[np.uint8]]:
+    """All images, figures painted into a share of them."""
+    return [painted(image, k) if chosen(k, share) else image for k, image in enumerate(images)]
 
 
 def painted(image: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:

@@ -15,8 +15,9 @@ from torch import Tensor
 from msrn.errors import UsageError
 from msrn.images.degradations import degradation_for
 from msrn.training.distributed import World
+from msrn.training.figures import some_painted
 from msrn.training.held_out import HeldOut
-from msrn.training.patches import PatchSampler, digest_of, load_pack, off_grid, read_folders, split
+from msrn.training.patches import PatchSampler, digest_of, load_pack, off_grid, read_folders, split, with_reduced
 from msrn.training.recipe import DataRecipe, OptimiserRecipe, Recipe
 from msrn.training.resident_patches import ResidentSampler
 from msrn.training.shards import Shards, are_shards, checked_url
@@ -53,7 +54,7 @@ def load_material(recipe: Recipe, data_root: Path, device: torch.device) -> Mate
     data, channels = recipe.data, recipe.network.in_channels
     images = _read_images(data, channels, data_root)
     training, held_out = split(images, data.validation_every)
-    crops = _crops(held_out, data.validation_crop, off_their_grid=recipe.task == "jpeg")
+    crops = _crops(held_out, data.validation_crop, off_their_grid=recipe.task in ("jpeg", "photo"))
     scored = degradation_for(recipe.task, data.validation_levels, subsampling=data.subsampling[:1])
     subsampling = data.subsampling if channels == 3 else ()
     degradation = degradation_for(recipe.task, data.levels, data.common_noise, subsampling)
@@ -61,6 +62,8 @@ def load_material(recipe: Recipe, data_root: Path, device: torch.device) -> Mate
         more = data.reduced, data.graphics
         sampler = ResidentSampler(training, degradation, data.patch, recipe.seed, device, *more)
     else:
+        if data.reduced or data.graphics:
+            training = some_painted(with_reduced(_in_memory(training), data.reduced), data.graphics)
         sampler = PatchSampler(training, degradation, data.patch, recipe.seed)
     return Material(sampler, HeldOut(crops, scored, data.validation_levels, recipe.seed), digest_of(images))
 
@@ -151,6 +154,13 @@ def _read_images(data: DataRecipe, channels: Literal[1, 3], data_root: Path) -> 
     if len(sources) > 1:
         raise UsageError("shards cannot be mixed with other folders: prepare one set of shards from all of them")
     return Shards(sources[0], channels, data.luminance)
+
+
+def _in_memory(images: Images) -> Images:
+    """The images themselves, unless they are decoded on demand."""
+    if hasattr(images, "shapes"):
+        raise UsageError("data.reduced and data.graphics need images held in memory: name folders, not shards")
+    return images
 
 
 def _crops(held_out: Images, side: int, off_their_grid: bool) -> list[NDArray[np.uint8]]:

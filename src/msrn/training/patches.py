@@ -8,7 +8,10 @@ import hashlib
 import logging
 import zipfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -20,7 +23,7 @@ from msrn.errors import ImageError, UsageError
 from msrn.images.degradations import Degradation
 from msrn.images.folder import list_images, load_plane
 from msrn.images.formats import READABLE, limited
-from msrn.images.resize import multiple_of
+from msrn.images.resize import multiple_of, resize
 from msrn.system.atomic import write_atomically
 from msrn.system.machine import free_memory
 from msrn.types import Range
@@ -137,6 +140,13 @@ def off_grid(image: NDArray[Any], number: int) -> NDArray[Any]:
     """
     top, left = np.random.default_rng(number).integers(1, 8, size=2)
     return image[:, top:, left:]
+
+
+def with_reduced(images: Sequence[NDArray[np.uint8]], factors: Sequence[float]) -> list[NDArray[np.uint8]]:
+    """All images, followed by all of them reduced by each factor with MATLAB's bicubic."""
+    with ThreadPoolExecutor() as pool:
+        smaller = [pool.map(partial(resize, scale=factor), images) for factor in factors]
+        return [*images, *chain(*smaller)]
 
 
 def digest_of(images: Sequence[NDArray[np.uint8]]) -> str:

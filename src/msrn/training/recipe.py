@@ -8,7 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from msrn.types import Range, Subsampling, Task
 
-_LEVELS: dict[Task, tuple[float, float]] = {"sr": (1, math.inf), "denoise": (0, math.inf), "jpeg": (1, 100)}
+_LEVELS: dict[Task, tuple[float, float]] = {
+    "sr": (1, math.inf),
+    "denoise": (0, math.inf),
+    "jpeg": (1, 100),
+    "photo": (0, math.inf),
+}
 """Lowest and highest scale, σ and quality."""
 
 
@@ -53,10 +58,10 @@ class DataRecipe(_Strict):
     """Keep all images on the device, degraded beforehand; needs the memory, spares the processor. Patches are then
     drawn independently of each other; otherwise an epoch gives every image its share."""
     reduced: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
-    """Factors by which every training image of a resident set is kept once more: smaller, so sharper pixel by pixel.
-    Held-out images stay as they are."""
+    """Factors by which every training image is kept once more: smaller, so sharper pixel by pixel. Held-out images stay
+    as they are."""
     graphics: float = Field(default=0, ge=0, le=1)
-    """Share of a resident set's images that have figures painted into them: stripes down to one pixel, lines, dots and
+    """Share of the training images that have figures painted into them: stripes down to one pixel, lines, dots and
     letters. Sets have few, and what a network has never seen it takes for damage. Held-out images stay as they are."""
     luminance: Range = "studio"
     levels: tuple[float, ...] = ()
@@ -180,9 +185,6 @@ class Recipe(_Strict):
             )
         if o.batch % o.accumulate:
             raise ValueError(f"optimiser.batch ({o.batch}) must be a multiple of optimiser.accumulate ({o.accumulate})")
-        for key in ("reduced", "graphics"):
-            if getattr(self.data, key) and not self.data.resident:
-                raise ValueError(f"data.{key} needs data.resident = true")
         if self.growth and self.growth.start > self.network.recursions:
             raise ValueError("growth.start must not exceed network.recursions")
         if self.growth and self.growth.step >= o.steps:

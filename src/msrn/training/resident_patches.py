@@ -10,8 +10,6 @@ import logging
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from itertools import chain
 
 import numpy as np
 import torch
@@ -20,10 +18,10 @@ from torch import Tensor
 
 from msrn.errors import UsageError
 from msrn.images.degradations import Degradation, GaussianNoise, Jpeg
-from msrn.images.resize import multiple_of, resize
+from msrn.images.resize import multiple_of
 from msrn.system.machine import free_memory
-from msrn.training.figures import chosen, painted
-from msrn.training.patches import off_grid, shapes_of
+from msrn.training.figures import some_painted
+from msrn.training.patches import off_grid, shapes_of, with_reduced
 
 logger = logging.getLogger(__name__)
 
@@ -65,10 +63,10 @@ class ResidentSampler:
         decoded_here = hasattr(images, "shapes")  # rather than held already
         samples = sum(map(math.prod, shapes_of(images))) * (1 + sum(factor**2 for factor in reduced))
         _check_memory(round(samples), len(levels), decoded_here or bool(reduced), device)
-        cropped = [multiple_of(image, whole) for image in _with_reduced(images, reduced)]
+        cropped = [multiple_of(image, whole) for image in with_reduced(images, reduced)]
         if isinstance(degradation, Jpeg):
             cropped = [off_grid(image, number) for number, image in enumerate(cropped)]
-        cropped = [painted(image, k) if chosen(k, graphics) else image for k, image in enumerate(cropped)]
+        cropped = some_painted(cropped, graphics)
         kept = [image for image in cropped if min(image.shape[1:]) >= patch]
         if not kept:
             raise UsageError(f"no training image has at least {patch}×{patch} pixels")
@@ -135,12 +133,6 @@ def _check_memory(samples: int, levels: int, decoded_here: bool, device: torch.d
                 f"a resident set of {needed / 2**30:.1f} GiB takes {taken / 2**30:.1f} GiB of {name} while it is "
                 f"made, and {free / 2**30:.1f} GiB are free; use fewer images, or data.resident = false"
             )
-
-
-def _with_reduced(images: Sequence[NDArray[np.uint8]], factors: Sequence[float]) -> list[NDArray[np.uint8]]:
-    with ThreadPoolExecutor() as pool:
-        smaller = [pool.map(partial(resize, scale=factor), images) for factor in factors]
-        return [*images, *chain(*smaller)]
 
 
 class _Degraded:
