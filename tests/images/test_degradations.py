@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msrn.images.degradations import Bicubic, GaussianNoise, Jpeg, degradation_for
+from msrn.images.degradations import Bicubic, GaussianNoise, Jpeg, Photographic, degradation_for
 from msrn.images.picture import to_uint8
 from msrn.images.resize import resize
 
@@ -98,3 +98,41 @@ def test_a_recipes_levels_and_ways_reach_the_degradation():
     assert degradation_for("jpeg", (5, 9), 0, ("4:4:4",)) == Jpeg((5, 9), ("4:4:4",))
     assert degradation_for("denoise", (5, 9), 0.5) == GaussianNoise((5, 9), 0.5)
     assert degradation_for("denoise", (), 0.5) == GaussianNoise(common=0.5)
+    assert degradation_for("photo", (5, 9)) == Photographic((5, 9))
+
+
+def test_a_photographs_noise_is_that_of_a_file():
+    rng = np.random.default_rng(0)
+    clean = np.full((3, 200, 200), 0.5, np.float32)
+    noise_alone = Photographic(jpegs=((1, 0, 0), (1, 0, 0)))
+    assert np.array_equal(noise_alone.apply(clean, 0, rng), to_uint8(clean) / np.float32(255))
+    draws = [noise_alone.apply(clean, 40, rng) for _ in range(12)]
+    assert all(np.array_equal(to_uint8(image) / np.float32(255), image) for image in draws)
+    assert np.mean([image.std() for image in draws]) * 255 == pytest.approx(40, rel=0.05)
+    common = [np.corrcoef(image[0].ravel(), image[1].ravel())[0, 1] for image in draws]
+    assert min(common) < 0.05  # half of the draws are independent
+    assert max(common) > 0.3
+    halves = clean * np.float32([0.1, 1.6]).repeat(100)  # dark and bright
+    ratios = [
+        image[:, :, 100:].std() / image[:, :, :100].std()
+        for image in (noise_alone.apply(halves, 5, rng) for _ in range(12))
+    ]
+    assert min(ratios) < 1.05
+    assert max(ratios) > 1.5  # photons
+
+
+def test_a_photograph_is_compressed_once_or_twice_on_other_grids():
+    image = GaussianNoise().apply(np.full((3, 64, 64), 0.5), 20, np.random.default_rng(0)).clip(0, 1)
+    once, twice = (Photographic(jpegs=((0, k == 1, k == 2),) * 2, jpeg=Jpeg((40, 40))) for k in (1, 2))
+    first = once.apply(image, 0, np.random.default_rng(1))
+    np.testing.assert_array_equal(first, Jpeg().apply(image, 40))
+    again = twice.apply(image, 0, np.random.default_rng(1))
+    assert again.shape == image.shape
+    on_the_same_grid = Jpeg().apply(first, 40)
+    assert np.abs(again - first).mean() > 2 * np.abs(on_the_same_grid - first).mean()
+
+
+def test_some_photographs_are_left_as_they_are():
+    drawn = [Photographic().sample(np.random.default_rng(k)) for k in range(300)]
+    assert np.mean([sigma == 0 for sigma in drawn]) == pytest.approx(Photographic.without_noise, abs=0.08)
+    assert 45 < max(drawn) <= 50

@@ -299,5 +299,25 @@ def test_nothing_is_left_when_metadata_is_stripped(tmp_path, suffix, bits):
     )
     images.write(Picture(PIXELS, metadata=kept), tmp_path / f"x{suffix}", strip_metadata=True)
     back = images.read(tmp_path / f"x{suffix}").metadata
-    assert replace(back, source="") == Metadata(back.bits)
+    assert replace(back, source="", jpeg=None) == Metadata(back.bits)
     assert b"comment" not in (tmp_path / f"x{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+def test_a_jpegs_header_says_how_it_is_compressed(tmp_path, subsampling):
+    images.write(picture(), tmp_path / "x.jpg", quality=50, subsampling=subsampling)
+    coding = images.read(tmp_path / "x.jpg").metadata.jpeg
+    assert coding.subsampling == subsampling
+    assert [table[:3] for table in coding.tables] == [(16, 11, 10), (17, 18, 24)]  # ITU-T T.81, annex K
+    gray = Picture(PIXELS[:1])
+    images.write(gray, tmp_path / "gray.jpg", quality=50)
+    coding = images.read(tmp_path / "gray.jpg").metadata.jpeg
+    assert (len(coding.tables), coding.subsampling) == (1, None)
+    images.write(gray, tmp_path / "gray.png")
+    assert images.read(tmp_path / "gray.png").metadata.jpeg is None
+
+
+def test_other_pixels_are_not_those_of_the_jpeg(tmp_path):
+    images.write(picture(), tmp_path / "x.jpg")
+    read = images.read(tmp_path / "x.jpg")
+    assert read.with_pixels(read.pixels).metadata.jpeg is None

@@ -32,34 +32,38 @@ def loaded():
 def chooser(loaded):
     def load(task):
         loaded.append(task)
-        return Restorer(identity_weights(task), device="cpu")
+        return Restorer(task if task == "denoise" else identity_weights(task), device="cpu")
 
     return Automatic(load)
 
 
 @pytest.mark.parametrize(
-    ("sigma", "quality", "expected"),
+    ("sigma", "quality", "noisy", "expected"),
     [
-        (0, None, []),
-        (4.9, None, []),
-        (5, None, ["denoise"]),
-        (0, 92, ["jpeg"]),
-        (0, 93, []),
-        (4.9, 50, ["jpeg"]),
-        (5, 50, ["jpeg", "denoise"]),
-        (5, 95, ["denoise"]),
+        (0, None, False, []),
+        (20, None, False, []),
+        (20, None, True, ["denoise"]),
+        (0, 92, False, ["jpeg"]),
+        (0, 93, False, []),
+        (2.9, 50, False, ["jpeg"]),
+        (3, 50, False, ["denoise", "jpeg"]),
+        (6, 95, True, ["denoise"]),
     ],
 )
-def test_the_rules(sigma, quality, expected):
-    assert tasks_for(Diagnosis(sigma, quality)) == expected
+def test_the_rules(sigma, quality, noisy, expected):
+    assert tasks_for(Diagnosis(sigma, quality), noisy) == expected
 
 
 def test_pictures_get_what_they_need(chooser, loaded, clean):
     noisy = GaussianNoise().apply(clean, 25, np.random.default_rng(0))
     for pixels, tasks, note in (
-        (clean, [], r"no JPEG artifacts; noise σ [01]\..* left"),
-        (noisy, ["denoise"], "no JPEG artifacts; noise σ 1.*removed"),
-        (Jpeg().apply(clean, 15), ["jpeg"], "JPEG quality 15 removed; noise σ .*left"),
+        (clean, [], r"no JPEG artifacts found; too little noise to remove \(σ [01]\..\)"),
+        (noisy, ["denoise"], r"no JPEG artifacts found; removed noise \(σ 2.\)"),
+        (
+            Jpeg().apply(clean, 15),
+            ["jpeg"],
+            r"removed JPEG artifacts \(quality 15, judged from the pixels\); too little",
+        ),
     ):
         picture = Picture(pixels)
         chain = chooser.settled(picture, None, None)
@@ -94,6 +98,20 @@ def test_what_one_step_keeps_is_there_while_the_next_computes():
     assert Chain([], "").forecast(picture) == (0, 3 * picture.pixels.nbytes, {})
 
 
+def test_fine_texture_is_left_alone(chooser):
+    y, x = np.mgrid[:160, :200]
+    woven = 0.5 + 0.1 * np.sin(2.2 * x + 0.3 * np.sin(y / 9)) * np.sin(1.9 * y + 0.3 * np.sin(x / 7))
+    chain = chooser.settled(Picture(woven[None].astype(np.float32)), None, None)
+    assert chain.note.endswith("fine texture left, no noise")
+    assert chain.steps == ()
+
+
+def test_weak_noise_removal_is_judged_by_what_it_would_remove_in_full(clean):
+    noisy = Picture(GaussianNoise().apply(clean, 25, np.random.default_rng(0)).clip(0, 1))
+    weak = Automatic(lambda task: Restorer(task, device="cpu", strength=0.2))
+    assert "removed noise" in weak.settled(noisy, None, None).note
+
+
 def test_nothing_to_do_returns_the_picture_itself(chooser, clean):
     picture = Picture(clean)
     assert chooser.settled(picture, None, None)(picture) is picture
@@ -117,9 +135,9 @@ def test_the_command_explains_itself(tmp_path, clean):
     process = msrn(*command, "--json")
     assert process.returncode == 0, process.stderr
     rows = json.loads(process.stdout)
-    assert rows[0]["note"].endswith("left")
-    assert rows[1]["note"].endswith("removed")
-    assert "noisy.png  (no JPEG artifacts; noise σ" in process.stderr
+    assert "too little noise" in rows[0]["note"]
+    assert "removed noise" in rows[1]["note"]
+    assert "noisy.png  (no JPEG artifacts found; removed noise (σ" in process.stderr
     before, after = images.read(tmp_path / "in" / "clean.png"), images.read(tmp_path / "out" / "clean.png")
     assert np.array_equal(before.pixels, after.pixels)
     assert "done before" in msrn(*command).stderr

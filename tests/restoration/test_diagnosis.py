@@ -1,27 +1,81 @@
-"""What is judged from pixels alone is what was done to them."""
+"""What is judged of a picture is what was done to it."""
+
+import io
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
 from msrn.images.color import ycbcr_to_rgb
+from msrn.images.decode import decode
 from msrn.images.degradations import GaussianNoise, Jpeg
-from msrn.images.picture import Picture
+from msrn.images.picture import JpegCoding, Picture, to_uint8
 from msrn.images.resize import resize
-from msrn.restoration.diagnosis import diagnose, jpeg_quality, noise
+from msrn.restoration.diagnosis import diagnose
+from msrn.restoration.jpeg_quality import quality_of_file, quality_of_pixels
+from msrn.restoration.noise_level import looks_like_noise, noise_level
+
+
+def jpeg(pixels, quality, **options):
+    """A picture as it is read from a JPEG file."""
+    file = io.BytesIO()
+    planes = to_uint8(pixels)
+    image = Image.fromarray(planes[0] if len(planes) == 1 else np.moveaxis(planes, 0, -1))
+    image.save(file, "JPEG", quality=quality, **options)
+    return decode(file.getvalue(), Path("x.jpg"))
+
+
+def page():
+    """Light text on dark, ``(3, H, W)``."""
+    image = Image.new("RGB", (300, 200), "#1e1e2e")
+    for row in range(14):
+        ImageDraw.Draw(image).text((8, 14 * row), "def main(): return 0", "#cdd6f4", ImageFont.load_default(11))
+    return np.moveaxis(np.asarray(image, np.float32), -1, 0) / np.float32(255)
+
+
+@pytest.mark.parametrize("quality", range(1, 101))
+def test_a_files_tables_tell_its_quality_exactly(quality):
+    gray = np.full((1, 16, 16), 0.5, np.float32)
+    for pixels, subsampling in ((gray, None), (gray.repeat(3, axis=0), "4:2:0")):
+        options = {} if subsampling is None else {"subsampling": subsampling}
+        coding = jpeg(pixels, quality, **options).metadata.jpeg
+        assert quality_of_file(coding) == (quality, True)
+
+
+def test_a_file_counts_more_than_its_pixels(clean):
+    twice = jpeg(Jpeg().apply(clean, 30), 90)
+    found = diagnose(twice)
+    assert (found.quality, found.evidence) == (90, "file")
+    as_png = Picture(twice.pixels)
+    assert diagnose(as_png).evidence == "pixels"
+
+
+def test_tables_of_other_programs_are_told_apart(clean):
+    tables = [[min(255, round(1.02 * step) + 1) for step in table] for table in jpeg(clean, 75).metadata.jpeg.tables]
+    found = diagnose(jpeg(clean, -1, qtables=tables))
+    assert found.evidence == "unusual file"
+    assert abs(found.quality - 75) <= 6
+    assert quality_of_file(JpegCoding(((60000,) * 64,))).quality == 1  # beyond what is baseline
+
+
+def test_text_and_screens_show_their_quality():
+    pixels = to_uint8(jpeg(page(), 50).pixels)[:, 3:, 5:] / np.float32(255)
+    assert diagnose(Picture(pixels)).quality == 50
+    assert diagnose(Picture(page())).quality is None
 
 
 @pytest.mark.parametrize("sigma", [4, 10, 25, 50, 75])
 def test_noise_is_estimated_to_a_tenth(clean, sigma):
     gray = GaussianNoise().apply(clean[:1], sigma, np.random.default_rng(sigma))
-    assert noise(gray[0]) == pytest.approx(sigma, rel=0.1, abs=0.5)
+    assert noise_level(gray) == pytest.approx(sigma, rel=0.1, abs=0.5)
     color = GaussianNoise().apply(clean, sigma, np.random.default_rng(sigma))
-    # Luminance is a weighted mean of three independent samples: two thirds of their deviation.
-    assert diagnose(Picture(color)).sigma == pytest.approx(0.668 * sigma, rel=0.1, abs=0.5)
+    assert diagnose(Picture(color)).sigma == pytest.approx(sigma, rel=0.1, abs=0.5)
 
 
 def test_a_clean_or_tiny_picture_has_no_noise(clean):
     assert diagnose(Picture(clean)).sigma < 2  # far below what is removed
-    assert noise(np.random.default_rng(0).random((20, 20), np.float32)) == 0
+    assert noise_level(np.random.default_rng(0).random((1, 20, 20), np.float32)) == 0
     assert diagnose(Picture(np.full((1, 1, 1), 0.5, np.float32))).sigma == 0
 
 
@@ -52,11 +106,25 @@ def test_what_was_never_compressed_shows_no_quality(clean):
         assert diagnose(Picture((noisy.clip(0, 1) * 255).round() / np.float32(255))).quality is None
     resized = resize(Jpeg().apply(clean, 20), 1.3).astype(np.float32)
     assert diagnose(Picture(resized.clip(0, 1))).quality is None
-    assert jpeg_quality(np.zeros((64, 64), np.float32)) is None
-    assert jpeg_quality(np.zeros((1, 500), np.float32)) is None
+    assert quality_of_pixels(np.zeros((64, 64), np.float32)) is None
+    assert quality_of_pixels(np.zeros((1, 500), np.float32)) is None
 
 
 def test_noise_in_the_colours_alone_is_seen():
     noise = np.random.default_rng(0).normal(0, 20 / 255, (3, 160, 200)) * np.array([0, 1, 1])[:, None, None]
-    picture = Picture(ycbcr_to_rgb(np.full((3, 160, 200), 0.5) + noise, "full").astype(np.float32))
-    assert diagnose(picture).sigma == pytest.approx(20, rel=0.1)
+    pixels = ycbcr_to_rgb(np.full((3, 160, 200), 0.5) + noise, "full").astype(np.float32)
+    assert diagnose(Picture(pixels)).sigma == pytest.approx(pixels.std() * 255, rel=0.1)
+
+
+def test_what_is_removed_must_look_like_noise(clean):
+    rng = np.random.default_rng(0)
+    for noise in (rng.normal(0, 10 / 255, clean.shape), rng.normal(0, 60 / 255, clean.shape)):
+        noisy = (clean + noise).clip(0, 1).astype(np.float32)
+        sigma = 255 * noise.std()
+        assert looks_like_noise(noisy, clean, sigma)
+        assert not looks_like_noise(noisy, noisy - 0.1 * (noisy - clean), sigma)  # far too little
+        assert not looks_like_noise(noisy, noisy, sigma)
+        smooth = resize(noise[:, ::2, ::2], 2)  # blotches, not grain
+        assert not looks_like_noise((clean + smooth).astype(np.float32), clean, 255 * smooth.std())
+        edges = noise * (rng.random(clean.shape) < 0.05)  # here and there, as texture is
+        assert not looks_like_noise((clean + edges).astype(np.float32), clean, 255 * edges.std())

@@ -282,3 +282,18 @@ def test_folders_that_do_not_fit_in_half_of_the_memory_are_refused(tmp_path, mon
 def test_the_digest_of_images_holds_their_shape():
     wide, high = (np.zeros((1, *size), np.uint8) for size in ((2, 3), (3, 2)))
     assert digest_of([wide]) != digest_of([high])
+
+
+def test_patches_come_from_reduced_and_painted_images_too(data_folder):
+    recipe = {
+        "name": "x",
+        "task": "photo",
+        "network": {"in_channels": 3},
+        "data": {"folders": ["images"], "patch": 8, "validation_levels": [0]},
+        "optimiser": {"steps": 1},
+    }
+    plain = load_material(validate(recipe, "x"), data_folder, torch.device("cpu")).sampler
+    recipe["data"] |= {"reduced": [0.75], "graphics": 1.0}
+    richer = load_material(validate(recipe, "x"), data_folder, torch.device("cpu")).sampler
+    assert [image.shape[1] for image in richer.images] == [72] * 3 + [54] * 3
+    assert not np.array_equal(richer.images[0], plain.images[0])

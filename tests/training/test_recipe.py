@@ -78,8 +78,6 @@ def test_one_cycle_rises_to_the_rate_and_falls_to_almost_nothing():
         ("growth.step=10", "below optimiser.steps"),
         ("optimiser.schedule=one_cycle", "never reaches"),
         ("loss.reduction=sum", "patch"),
-        ("data.reduced=[0.7]", "data.resident"),
-        ("data.graphics=0.2", "data.resident"),
     ],
 )
 def test_schedules_and_parts_that_do_not_fit_are_refused(override, word, tmp_path):

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 
 from msrn.errors import ImageError, TooManyPixelsError, UnknownFormatError
 from msrn.images.formats import READABLE, Allowance, limited
-from msrn.images.jpeg import check_jpeg, views
+from msrn.images.jpeg import check_jpeg, read_coding, views
 from msrn.images.metadata import dpi_of_exif, only_bytes, read_exif, read_iptc, read_xmp, usable_dpi
 from msrn.images.picture import Metadata, Picture, unit_range
 from msrn.images.png import checked_chunks, kept_chunks
@@ -120,7 +120,9 @@ def _decode_opened(
     icc_profile, xmp = only_bytes(image.info.get("icc_profile")), read_xmp(image)
     dpi = usable_dpi(image.info.get("dpi")) or (dpi_of_exif(exif) if image.format == "WEBP" else None)
     comment = image.info.get("comment") if image.format in ("JPEG", "MPO") else None
-    metadata = Metadata(8, icc_profile, exif, dpi, xmp, iptc, comment, kept_chunks(chunks), str(path))
+    metadata = Metadata(
+        8, icc_profile, exif, dpi, xmp, iptc, comment, kept_chunks(chunks), read_coding(image), str(path)
+    )
     if depth > 8 and image.format == "TIFF":
         return decode_tiff(data, path, allowed), orientation, metadata
     if depth > 8:

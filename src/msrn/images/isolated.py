@@ -1,5 +1,6 @@
 """Decoding in processes of their own: see ``guarded_process.py``."""
 
+from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from msrn.images.decode import decode
-from msrn.images.picture import Metadata, Picture
+from msrn.images.picture import JpegCoding, Metadata, Picture
 from msrn.system.guarded_process import Answer, GuardedProcess, decode_path, encode_path, serve
 from msrn.types import MAX_PIXELS, MAX_SECONDS
 
@@ -68,7 +69,8 @@ def _answer(question: dict[str, Any], data: bytes) -> Answer:
     kept = {name: value for name, value in vars(picture.metadata).items() if isinstance(value, bytes)}
     planes = [picture.pixels] if picture.alpha is None else [picture.pixels, picture.alpha]
     header = {"shapes": [plane.shape for plane in planes], "kept": [*kept]}
-    header |= {"bits": picture.metadata.bits, "dpi": picture.metadata.dpi}
+    coding = picture.metadata.jpeg
+    header |= {"bits": picture.metadata.bits, "dpi": picture.metadata.dpi, "jpeg": coding and asdict(coding)}
     return header, (*(np.ascontiguousarray(plane).data.cast("B") for plane in planes), *kept.values())
 
 
@@ -79,4 +81,6 @@ def _picture(process: GuardedProcess, path: Path) -> Picture:
     pixels, *alpha = [answer.array(shape) for shape in header["shapes"]]
     kept = {name: answer.bytes() for name in header["kept"]}
     dpi = header["dpi"] and (header["dpi"][0], header["dpi"][1])
-    return Picture(pixels, alpha[0] if alpha else None, Metadata(header["bits"], dpi=dpi, source=str(path), **kept))
+    coding = header["jpeg"] and JpegCoding(tuple(map(tuple, header["jpeg"]["tables"])), header["jpeg"]["subsampling"])
+    metadata = Metadata(header["bits"], dpi=dpi, jpeg=coding, source=str(path), **kept)
+    return Picture(pixels, alpha[0] if alpha else None, metadata)

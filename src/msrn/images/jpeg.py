@@ -1,18 +1,31 @@
-"""JPEG's markers."""
+"""JPEG's markers, and how a JPEG is compressed."""
 
 import io
 import struct
 from contextlib import suppress
 from typing import Any, cast
 
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from msrn.images.formats import check_enough
 from msrn.images.metadata import IPTC_RESOURCE
+from msrn.images.picture import JpegCoding
+from msrn.types import Subsampling
 
 _GAIN_MAPS = (b"hdr-gain-map", b"HDRGainMap", b"iso:ts:21496")  # some are as large as their photograph
 _HUFFMAN = (0xC0, 0xC1, 0xC2)
 _NO_FRAMES = (0xC4, 0xC8, 0xCC)  # tables, among the markers of frames
+_SUBSAMPLINGS: dict[int, Subsampling] = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
+"""By Pillow's numbers."""
+
+
+def read_coding(image: Image.Image) -> JpegCoding | None:
+    """Quantisation and subsampling of an opened JPEG, or the first picture of an MPO; None for other formats."""
+    if not isinstance(image, JpegImagePlugin.JpegImageFile):
+        return None
+    numbers = dict.fromkeys(int(component[3]) for component in image.layer)  # each component names its table
+    tables = tuple(tuple(image.quantization[number]) for number in numbers if number in image.quantization)
+    return JpegCoding(tables, _SUBSAMPLINGS.get(JpegImagePlugin.get_sampling(image))) if tables else None
 
 
 def jpeg_frame(data: bytes) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msrn.errors import UsageError
+from msrn.types import Subsampling
 
 FloatArray = NDArray[np.floating[Any]]
 """An array of float32 or float64; functions keep the type they are given."""
@@ -23,6 +24,16 @@ _CONVERSIONS = {
     **dict.fromkeys(("I", "F", "I;16B", "I;16L"), "np.asarray(image), scaled to floating point in [0, 1]"),
 }
 """What keeps everything that an image of PIL holds; all other modes become RGB."""
+
+
+@dataclass(frozen=True)
+class JpegCoding:
+    """How a JPEG is compressed, as its header says."""
+
+    tables: tuple[tuple[int, ...], ...]
+    """Quantisation steps, 64 row by row in each table: of luminance first, then of chroma."""
+    subsampling: Subsampling | None = None
+    """Of chroma; None for gray, or for what has no name here."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,8 @@ class Metadata:
     """JPEG's comment."""
     png_chunks: bytes | None = None
     """PNG's own statements of colour and its texts, whole chunks as they came; no other format has a place for them."""
+    jpeg: JpegCoding | None = None
+    """How the pixels were compressed, if a JPEG file is where they came from."""
     source: str = ""
     """Where the picture came from, for messages."""
 
@@ -174,8 +187,8 @@ class Picture:
         return out[:, :, 0] if len(planes) == 1 else out
 
     def with_pixels(self, pixels: NDArray[np.float32], alpha: NDArray[np.float32] | None = None) -> "Picture":
-        """Return the same picture with other pixels (and, if the size changed, other alpha)."""
-        return replace(self, pixels=pixels, alpha=alpha)
+        """Return the same picture with other pixels, which no JPEG holds (and, if the size changed, other alpha)."""
+        return replace(self, pixels=pixels, alpha=alpha, metadata=replace(self.metadata, jpeg=None))
 
 
 def check_picture(picture: object) -> None:
