@@ -411,3 +411,12 @@ def test_a_network_that_changes_nothing_is_taken_at_its_word(caplog):
     result = Restorer(weights, device="cpu", backend="eager", precision="bf16").restore_planes(planes)
     assert np.array_equal(result, planes)
     assert not caplog.records
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (7, 40)])
+def test_thin_pictures_of_one_colour_do_not_drift(shape):
+    restorer = Restorer("denoise", device="cpu")
+    for value in (0.0, 0.5, 1.0):
+        for channels in (1, 3):
+            plain = Picture(np.full((channels, *shape), value, np.float32))
+            assert np.abs(restorer(plain).pixels - value).max() * 255 < 1.5

@@ -30,6 +30,8 @@ Report = Callable[[float], None]
 MakeBackend = Callable[[Choice, Graph, dict[str, float], Device, int], Backend]
 """See :func:`~msrn.restoration.backends.create`."""
 _SMALLEST_TILE = 32
+_THIN = 8
+"""Below this side, a picture is computed amid repetitions of its edge: so much border would change its brightness."""
 
 
 @dataclass(frozen=True)
@@ -185,8 +187,12 @@ class Engine:
             raise UsageError(
                 f"expected float32 (N, {self.config.in_channels}, H, W), got {planes.dtype} {planes.shape}"
             )
-        report = report or silent
-        return self._averaged(planes, report, at_once) if self.options.tta else self._tiled(planes, report, at_once)
+        report, method = report or silent, self._averaged if self.options.tta else self._tiled
+        if min(planes.shape[2:]) >= _THIN:
+            return method(planes, report, at_once)
+        margin = self.config.halo
+        wide = np.pad(planes, ((0, 0), (0, 0), (margin, margin), (margin, margin)), mode="edge")
+        return np.ascontiguousarray(method(wide, report, at_once)[:, :, margin:-margin, margin:-margin])
 
     def learn(self, patience: float) -> None:
         """Time what else could have computed, for later runs; does nothing if this engine has not computed.
