@@ -63,6 +63,8 @@ def set_name(folder: Path) -> str:
 
 def check_level(task: Task, level: float) -> None:
     """Raise :class:`UsageError` unless ``level`` is a scale, σ or quality the task's protocol knows."""
+    if task not in _PROTOCOL:
+        raise UsageError(f"the literature has no protocol for {task!r}; its tasks are {', '.join(_PROTOCOL)}")
     whole = math.isfinite(level) and level == int(level)
     if task == "sr" and not (whole and level >= 2):
         raise UsageError(f"the scale must be a whole number of at least 2, got {level:g}")
