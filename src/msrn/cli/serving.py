@@ -20,7 +20,7 @@ class AddressOptions:
     """Open the page in the browser."""
     host: str = "127.0.0.1"
     """Address to listen on; others need a token."""
-    port: Annotated[int, Parameter(alias="-p", validator=at_least(0, 65535))] = 8765
+    port: Annotated[int, Parameter(alias="-p", validator=at_least(0, 65535), show_default=str)] = 8765
     """Port; 0 takes a free one."""
     allow_host: list[str] | None = None
     """Another name it may be called by; may be repeated."""
@@ -75,7 +75,7 @@ def serve(
     """Serve a page to drop photographs on, and an API for programs.
 
     $ msrn serve --open
-    $ MSRN_TOKEN=secret msrn serve --host 0.0.0.0 --allow-host photos.example
+    $ msrn serve --port 9000 --workers 2 --max-pixels 100000000
 
     Args:
         launcher: Only write a file into this folder that opens the page when it is double-clicked.

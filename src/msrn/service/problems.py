@@ -107,7 +107,9 @@ class ProblemError(HTTPException):
 
 def problem_of(failed: Failed) -> ProblemError:
     """What a worker's refusal is to a client."""
-    return ProblemError(failed.refusal, failed.message[:1].upper() + failed.message[1:] + ".")
+    message, (first, *_) = failed.message, (failed.message.split() or [""])
+    names_a_file = "." in first
+    return ProblemError(failed.refusal, f"{message if names_a_file else message[:1].upper() + message[1:]}.")
 
 
 def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
