@@ -37,6 +37,11 @@ class Job:
         return "standard input" if self.source == STDIO else str(self.source)
 
     @property
+    def has_files(self) -> bool:
+        """Whether both ends are files, neither standard input nor standard output."""
+        return self.source != STDIO and not self.to_stdout
+
+    @property
     def is_video(self) -> bool:
         """Whether the source's name is a video's."""
         return _is_video(self.source)

@@ -51,6 +51,11 @@ class BatchReport:
                 self.bar.say(f"{self._summary()}; stopped, the same command goes on from here")
             raise SystemExit(error.exit_code) from error
 
+    @property
+    def outcomes(self) -> "list[Outcome]":
+        """What became of each file so far, in the plan's order."""
+        return sorted(self._outcomes, key=lambda outcome: self._plan.jobs.index(outcome.job))
+
     def advance(self, job: "Job", share: float) -> None:
         """Show the file at hand and the speed so far."""
         self._shares[job] = share
@@ -128,7 +133,7 @@ class BatchReport:
                 "size": outcome.size,
                 "seconds": round(outcome.seconds, 3),
             }
-            for outcome in sorted(self._outcomes, key=lambda outcome: self._plan.jobs.index(outcome.job))
+            for outcome in self.outcomes
         ]
         return json.dumps(rows, indent=2)
 

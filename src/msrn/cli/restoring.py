@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from msrn.cli import options
 from msrn.cli.batch_report import BatchReport, say_notes, show_forecasts
+from msrn.cli.comparison import write_comparison
 from msrn.cli.console import Bar, say, show_log
 from msrn.cli.options import ADVANCED, FILES, LIMITS, QUALITY, SPEED, at_least
 from msrn.errors import ImageError, UsageError
@@ -85,6 +86,8 @@ class CommonOptions:
     """Leave existing outputs as they are."""
     dry_run: Annotated[bool, Parameter(group=FILES)] = False
     """Only say what would be written; forecast time and memory."""
+    compare: Annotated[Path | None, Parameter(group=FILES)] = None
+    """Page that shows the pictures before and after."""
     computing: ComputingOptions = ComputingOptions()
     encoding: EncodingOptions = EncodingOptions()
     jobs: Annotated[int, Parameter(alias="-j", group=SPEED, validator=at_least(1, 64))] = 1
@@ -255,6 +258,8 @@ def _restore(
                 progress=report.advance,
                 done=report.done,
             )
+    if common.compare is not None:
+        write_comparison(common.compare, report.outcomes)
     report.sum_up(claimed.failures)
     if plan.unlisted:
         raise SystemExit(ImageError.exit_code)
