@@ -39,7 +39,7 @@ def main() -> None:
         if options.weights and entry.name not in options.weights:
             continue
         loaded = weights.load(entry.name)
-        automatic = Restorer(loaded, device="cpu").tuned.choice
+        automatic = Restorer(loaded, device="cpu").engine.tuned.choice
         methods = [WeightsMethod(Restorer(loaded, device="cpu", backend=b, precision=p)) for b, p in COMPUTED]
         halved = weights.halve(loaded)
         methods.append(WeightsMethod(Restorer(halved, device="cpu", backend="eager", precision="fp32")))

@@ -86,15 +86,21 @@ def test_a_batch_goes_on_with_what_it_was_begun_with(tmp_path, caplog, monkeypat
 
     run(folder, out, restorer(backend="eager", precision="bf16"))
     automatic = restorer()
-    assert str(automatic.tuned.choice) == "eager bf16"
+    assert str(automatic.engine.tuned.choice) == "eager bf16"
     assert [outcome.skipped for outcome in run(folder, out, automatic)] == ["done before"]
     asked = restorer(precision="fp32", backend="eager")
-    assert str(asked.tuned.choice) == "eager fp32"  # who asks is given
+    assert str(asked.engine.tuned.choice) == "eager fp32"  # who asks is given
     run(folder, out, asked, existing="overwrite")
-    assert str(restorer().tuned.choice) == "eager bf16"  # what came first counts
+    assert str(restorer().engine.tuned.choice) == "eager bf16"  # what came first counts
     manifest = out / "msrn-manifest.jsonl"
     manifest.write_text(manifest.read_text().replace("eager bf16", "abacus int3"))
-    assert str(restorer().tuned.choice) in ("openvino fp32", "onnx fp32", "eager bf16", "eager fp32", "openvino bf16")
+    assert str(restorer().engine.tuned.choice) in (
+        "openvino fp32",
+        "onnx fp32",
+        "eager bf16",
+        "eager fp32",
+        "openvino bf16",
+    )
     assert "begun with abacus int3" in caplog.text
 
 

@@ -1,10 +1,11 @@
 """What several tests share: networks that need no training."""
 
 import torch
+from torch.nn import functional as F
 
 from msrn.network.config import MSRNConfig
 from msrn.network.graph import Graph, fuse
-from msrn.network.memnet import MSRN, arrays_of, from_depth, to_depth
+from msrn.network.memnet import MSRN, arrays_of
 from msrn.network.weights import Card, Weights
 from msrn.restoration.backends.pytorch import TorchOperations, as_tensors
 from msrn.types import Task
@@ -46,8 +47,10 @@ def card_of(task: Task, config: MSRNConfig) -> Card:
 def by_graph(graph: Graph, x: torch.Tensor) -> torch.Tensor:
     """What the graph makes of images ``(N, C, H, W)``, computed by torch in the images' type."""
     s, (height, width) = graph.config.unshuffle, x.shape[2:]
-    residual = as_tensors(graph, computing=x.dtype).residual(to_depth(x, s), TorchOperations())
-    return from_depth(residual, s, height, width) + x * graph.skip
+    whole = F.pad(x, (0, -width % s, 0, -height % s), mode="replicate")
+    operations = TorchOperations(x.dtype)
+    residual = as_tensors(graph, computing=x.dtype).residual(F.pixel_unshuffle(whole, s), operations)
+    return F.pixel_shuffle(residual, s)[..., :height, :width] + x * graph.skip
 
 
 def fused(network: MSRN) -> Graph:

@@ -52,7 +52,7 @@ def test_self_ensemble_is_forecast_to_take_eight_times_as_long(known):
 def test_what_a_network_holds_on_to_is_its_pass(backend, keeps):
     config, choice = MSRNConfig(1, 1, 4), Choice(backend, "fp32")
     one_pass = memory.pass_bytes(config, 128, choice, 500, 400)
-    peak, kept = memory.memory(config, 3, 500, 400, 128, choice)
+    peak, kept = memory.picture_bytes(config, 3, 500, 400, 128, choice)
     assert kept == one_pass * keeps
     assert peak > one_pass + 3 * 500 * 400 * 4
 

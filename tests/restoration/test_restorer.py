@@ -17,11 +17,13 @@ from msrn.images.picture import Picture
 from msrn.images.resize import resize
 from msrn.network.config import MSRNConfig
 from msrn.network.weights import Weights, load
-from msrn.restoration import device, memory, schedule
-from msrn.restoration.backends import Choice, create
+from msrn.restoration import device, memory, tile_plan
+from msrn.restoration.autotune import Tuned
+from msrn.restoration.backends import Choice, Processor, create
 from msrn.restoration.backends.pytorch import choose_device
 from msrn.restoration.engine import Engine, Options
 from msrn.restoration.restorer import Restorer
+from msrn.restoration.tile_plan import TilePlanner
 
 
 def picture(channels: int = 3, height: int = 21, width: int = 17, alpha: bool = False) -> Picture:
@@ -183,8 +185,8 @@ def dim_weights() -> Weights:
 def engine_that(spoil, weights, precision="bf16", **options):
     """An engine whose backend's residuals go through a function, except in fp32, and the engine in fp32."""
 
-    def make(choice, graph, ranges, place, at_once):
-        backend = create(choice, graph, ranges, place, at_once)
+    def make(choice, *how):
+        backend = create(choice, *how)
         return backend if choice.precision == "fp32" else lambda x: spoil(backend(x))
 
     how = Options(device="cpu", backend="eager", precision=precision, **options)
@@ -243,7 +245,7 @@ def test_out_of_memory_halves_the_tile_and_goes_on(error):
 
         def tight(x):
             seen.append(x.shape[-1])
-            if x.shape[-1] > 45:
+            if x.shape[-1] > 80:
                 raise error
             return backend(x)
 
@@ -252,9 +254,9 @@ def test_out_of_memory_halves_the_tile_and_goes_on(error):
     weights = random_weights("sr", MSRNConfig(1, 1, 4))
     planes = np.random.default_rng(0).random((1, 1, 130, 130), dtype=np.float32)
     expected = Engine(weights, Options("cpu", tile=64)).restore(planes)
-    result = Engine(weights, Options("cpu", "eager", "fp32", tile=64), make=make).restore(planes)
+    result = Engine(weights, Options("cpu", "eager", "fp32", tile=128), make=make).restore(planes)
     np.testing.assert_allclose(result, expected, atol=1e-5)
-    assert max(seen) > 45 >= seen[-1]
+    assert max(seen) > 80 >= seen[-1]
 
 
 def test_other_runtime_errors_are_not_taken_for_lack_of_memory():
@@ -318,7 +320,7 @@ def test_a_gpu_gives_what_the_processor_gives():
 @pytest.mark.skipif(not find_spec("openvino"), reason="shares out the cores")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8", "int8-bf16"])
 def test_side_by_side_and_alone_give_the_same_to_the_bit(precision, monkeypatch):
-    monkeypatch.setattr(schedule, "cores", lambda: 2)
+    monkeypatch.setattr(tile_plan, "cores", lambda: 2)
     restorer = Restorer("sr", device="cpu", backend="openvino", precision=precision)
     assert restorer.at_once == 2
     rng = np.random.default_rng(0)
@@ -328,13 +330,16 @@ def test_side_by_side_and_alone_give_the_same_to_the_bit(precision, monkeypatch)
 
 
 def test_few_pictures_at_once_where_memory_is_short(monkeypatch):
-    monkeypatch.setattr(schedule, "cores", lambda: 16)
-    choice = Choice("openvino", "fp32")
-    each = memory.pass_bytes(MSRNConfig(), 256, choice)
+    monkeypatch.setattr(tile_plan, "cores", lambda: 16)
+
+    def most_at_once(backend):
+        return TilePlanner(MSRNConfig(), Processor(), Tuned(Choice(backend, "fp32"))).pictures_at_once()
+
+    each = memory.pass_bytes(MSRNConfig(), 256, Choice("openvino", "fp32"))
     for free, most in ((each, 1), (20 * each, 5), (1000 * each, 16)):
         monkeypatch.setattr(device, "free_memory", lambda free=free: free)
-        assert schedule.pictures_at_once(MSRNConfig(), choice) == most
-    assert schedule.pictures_at_once(MSRNConfig(), Choice("eager", "fp32")) == 1
+        assert most_at_once("openvino") == most
+    assert most_at_once("eager") == 1
 
 
 def test_alpha_is_enlarged_by_the_same_factor_as_the_colours():

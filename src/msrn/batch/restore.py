@@ -22,7 +22,7 @@ from msrn.batch.work import Outcome, Settings, Work
 from msrn.errors import ImageError, MSRNError, OutputError
 from msrn.images.isolated import Decoder
 from msrn.images.picture import Picture
-from msrn.restoration.schedule import SMALL
+from msrn.restoration.tile_plan import SMALL
 from msrn.system.atomic import reason
 from msrn.system.machine import cores
 from msrn.types import Limits

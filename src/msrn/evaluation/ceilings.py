@@ -1,16 +1,14 @@
 """Rates that no way of computing a network can exceed: of lone convolutions, matrix products and copies of memory."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from msrn.evaluation.contenders import untrained_weights
 from msrn.evaluation.stopwatch import Contender, median_seconds, take_turns
 from msrn.network.config import MSRNConfig
-from msrn.network.graph import Array, Graph, Map, Operations, fuse
+from msrn.network.graph import Graph, Map, Operations, fuse
 from msrn.restoration.backends import Choice, Device, candidates, create, installed, native
 
 _CONVOLUTIONS = 8
@@ -60,7 +58,7 @@ def product_rates(device: Device, rounds: int, side: int) -> dict[str, float]:
     """The rates of products of large square matrices by precision, in 10⁹ operations per second; none without torch."""
     if not installed("eager"):
         return {}
-    from msrn.restoration.backends.pytorch_peers import matrix_product
+    from msrn.evaluation.torch_peers import matrix_product
 
     def rate(precision: str) -> float:
         length = side if native(device, (precision,)) else side // 4  # emulated, it would take minutes
@@ -75,7 +73,7 @@ def copy_rate(device: Device, rounds: int, size: int) -> float:
     Without torch the processor's memory is copied by numpy, which uses one core.
     """
     if installed("eager"):
-        from msrn.restoration.backends.pytorch_peers import memory_copy
+        from msrn.evaluation.torch_peers import memory_copy
 
         copy = memory_copy(size, device)
     else:
@@ -86,11 +84,8 @@ def copy_rate(device: Device, rounds: int, size: int) -> float:
 class _Chain(Graph):
     """The second convolution of a block over and over, between what makes features of an image and back."""
 
-    def residual(self, x: Map, operations: Operations[Map]) -> Map:
-        x = operations.convolve(operations.activate(x, self.extract_norm), self.extract, "extract")
+    def residual(self, x: Map, do: Operations[Map]) -> Map:
+        x = do.convolve(do.activate(x, self.extract_norm), self.extract, "extract")
         for _ in range(_CONVOLUTIONS):
-            x = operations.convolve(operations.relu(x), self.blocks[0].second[0], _PLACE)
-        return operations.convolve(operations.relu(x), self.reconstruct, "reconstruct")
-
-    def convert(self, array: Callable[[NDArray[np.float32], str], Array]) -> Graph:
-        return _Chain(**vars(super().convert(array)))
+            x = do.convolve(do.relu(x), self.blocks[0].second[0], _PLACE)
+        return do.convolve(do.relu(x), self.reconstruct, "reconstruct")

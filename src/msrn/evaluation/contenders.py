@@ -85,7 +85,7 @@ def peers_of(weights: Weights, device: Device) -> Iterator[Contender]:
     """
     if not installed("eager"):
         return
-    from msrn.restoration.backends import pytorch_peers as torch_peers
+    from msrn.evaluation import torch_peers
 
     channels = weights.card.config.in_channels
     yield Contender(PLAIN, "fp32", partial(torch_peers.plain_network, weights, device))

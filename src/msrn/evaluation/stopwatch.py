@@ -18,7 +18,7 @@ from msrn.restoration.backends import Device, Planes
 from msrn.system.machine import free_memory, read_system
 
 if TYPE_CHECKING:
-    from msrn.restoration.backends.pytorch_peers import PeakOnGPU
+    from msrn.evaluation.torch_peers import PeakOnGPU
 
 Compute = Callable[[Planes], Planes]
 """What turns the planes of one image into restored ones."""
@@ -140,6 +140,6 @@ def _peak_on(device: Device) -> "_Peak | PeakOnGPU":
     """What measures memory on a device: a context whose ``mebibytes`` are known at its end."""
     if device.type == "cpu":
         return _Peak()
-    from msrn.restoration.backends.pytorch_peers import PeakOnGPU
+    from msrn.evaluation.torch_peers import PeakOnGPU
 
     return PeakOnGPU(device)

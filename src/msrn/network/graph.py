@@ -12,8 +12,8 @@ The graph is data: numpy arrays and the order of operations. Every backend runs 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,12 +139,11 @@ class Graph:
         """The result is the residual plus this times the input."""
         return sum(self.weights)
 
-    def residual(self, x: Map, operations: Operations[Map]) -> Map:
+    def residual(self, x: Map, do: Operations[Map]) -> Map:
         """What the network adds to its input, by any backend's operations, both ``(N, depth, H, W)``.
 
         The sum itself is left to the caller: in bf16 it would round the picture to eight significant bits.
         """
-        do = operations
         memories = [do.convolve(do.activate(x, self.extract_norm), self.extract, "extract")]
         first_output = len(self.blocks) - len(self.output_norms)
         combined: Map | None = None
@@ -161,37 +160,21 @@ class Graph:
     def convert(self, array: Callable[[NDArray[np.float32], str], Array]) -> "Graph":
         """Return the same graph with other arrays, such as a backend's tensors.
 
-        Args:
-            array: makes one of a numpy array; the second argument is ``extract`` for what sees the image itself,
-                otherwise empty.
+        ``array`` makes one of a numpy array and a word: ``extract`` for what sees the image itself, otherwise empty.
         """
 
-        def activation(one: Activation, where: str = "") -> Activation:
-            return Activation(array(one.scale, where), array(one.shift, where))
+        def converted(part: Any, where: str) -> Any:
+            if isinstance(part, np.ndarray):
+                return array(cast(NDArray[np.float32], part), where)
+            if isinstance(part, tuple):
+                return tuple(converted(one, where) for one in cast(tuple[Any, ...], part))
+            if isinstance(part, Activation | Convolution | Block):
+                return replace(part, **{name: converted(one, where) for name, one in vars(part).items()})
+            return part
 
-        def convolution(one: Convolution, where: str = "") -> Convolution:
-            return Convolution(array(one.weight, where), None if one.bias is None else array(one.bias, where))
-
-        blocks = tuple(
-            Block(
-                block.number,
-                block.units,
-                tuple(map(activation, block.activations)),
-                tuple(map(convolution, block.first)),
-                tuple(map(convolution, block.second)),
-                tuple(map(activation, block.gate_activations)),
-                tuple(map(convolution, block.gates)),
-            )
-            for block in self.blocks
-        )
-        return Graph(
-            self.config,
-            activation(self.extract_norm, "extract"),
-            convolution(self.extract, "extract"),
-            blocks,
-            tuple(map(activation, self.output_norms)),
-            convolution(self.reconstruct),
-            self.weights,
+        return replace(
+            self,
+            **{name: converted(part, "extract" if "extract" in name else "") for name, part in vars(self).items()},
         )
 
 
@@ -205,14 +188,13 @@ def fuse(config: MSRNConfig, arrays: Arrays) -> Graph:
     part = {key: array.astype(np.promote_types(array.dtype, np.float32)) for key, array in arrays.items()}
     outputs = config.memory_blocks if config.multi_supervised else 1
     ensemble: NDArray[Any] = part["ensemble"] if config.multi_supervised else np.ones(1, np.float32)
-    reconstruct = Convolution(part["reconstruct.weight"], part["reconstruct.bias"] * ensemble.sum())
     return Graph(
         config,
         _activation(part, "extract_norm"),
         Convolution(part["extract.weight"], part["extract.bias"]),
         tuple(_block(part, config, m) for m in range(config.memory_blocks)),
         tuple(_activation(part, f"reconstruct_norm.{m}") for m in range(outputs)),
-        reconstruct,
+        Convolution(part["reconstruct.weight"], part["reconstruct.bias"] * ensemble.sum()),
         tuple(float(weight) for weight in ensemble),
     )
 

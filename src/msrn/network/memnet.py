@@ -105,38 +105,23 @@ class MSRN(nn.Module):
 
     def all_outputs(self, x: Tensor) -> Outputs:
         """Restore a batch and also return the image predicted after every memory block."""
-        height, width = x.shape[2:]
-        x = to_depth(x, self.config.unshuffle)
+        s, (height, width) = self.config.unshuffle, x.shape[2:]
+        if s > 1:  # squares of s×s pixels become one pixel each, (N, C·s², ⌈H/s⌉, ⌈W/s⌉)
+            if height % s or width % s:
+                x = F.pad(x, (0, -width % s, 0, -height % s), mode="replicate")
+            x = F.pixel_unshuffle(x, s)
         memories = [self.extract(F.relu(self.extract_norm(x)))]
         for block in self.blocks:
             memories.append(block(memories))
         predicting = memories[1:] if self.config.multi_supervised else memories[-1:]
-        images = [
-            from_depth(x + self.reconstruct(F.relu(norm(memory))), self.config.unshuffle, height, width)
-            for norm, memory in zip(self.reconstruct_norm, predicting, strict=True)
-        ]
+        images: list[Tensor] = []
+        for norm, memory in zip(self.reconstruct_norm, predicting, strict=True):
+            image = x + self.reconstruct(F.relu(norm(memory)))
+            images.append(image if s == 1 else F.pixel_shuffle(image, s)[..., :height, :width])
         if not self.config.multi_supervised:
             return Outputs(images[-1], images)
         stacked = torch.stack(images)  # (M, N, in_channels, H, W)
         return Outputs(torch.einsum("m,mnchw->nchw", self.ensemble, stacked), images)
-
-
-def to_depth(x: Tensor, unshuffle: int) -> Tensor:
-    """Make squares of s×s pixels one pixel each: ``(N, C, H, W)`` to ``(N, C·s², ⌈H/s⌉, ⌈W/s⌉)``.
-
-    A last row or column that is not whole is filled with copies of the outermost pixels.
-    """
-    if unshuffle == 1:
-        return x
-    down, right = -x.shape[2] % unshuffle, -x.shape[3] % unshuffle
-    if down or right:
-        x = F.pad(x, (0, right, 0, down), mode="replicate")
-    return F.pixel_unshuffle(x, unshuffle)
-
-
-def from_depth(x: Tensor, unshuffle: int, height: int, width: int) -> Tensor:
-    """Undo :func:`to_depth`: ``(N, C·s², ⌈H/s⌉, ⌈W/s⌉)`` to ``(N, C, H, W)``."""
-    return x if unshuffle == 1 else F.pixel_shuffle(x, unshuffle)[..., :height, :width]
 
 
 def initialise(

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -131,12 +131,7 @@ class Weights:
 def load(name_or_path: str | Path, rows: Sequence[CatalogueRow] = CATALOGUE) -> Weights:
     """Load weights by catalogue name, by task (its default; ``denoise-color`` for colours), or from a file.
 
-    Names may be spelt as the project's (``msrn-m4r1s2-sr``) or the field's (``memnet_m4r1s2_sr``); case and the
-    choice of ``-`` or ``_`` do not matter.
-
-    Args:
-        name_or_path: what to load.
-        rows: the catalogue.
+    Names may be spelt as the project's (``msrn-m4r1s2-sr``) or the field's (``MemNet_M4R1S2_sr``).
 
     Raises:
         WeightsError: unknown name, missing or damaged file, wrong hash, or tensors that do not fit.
@@ -193,8 +188,8 @@ def save(weights: Weights, folder: Path, stem: str) -> Path:
         OutputError: the file cannot be written.
     """
     _check(weights.arrays, weights.card.config, weights.name)
-    halves = {key: array.astype(np.float16) for key, array in weights.arrays.items() if array.ndim == 4}
-    exact = all(np.array_equal(half.astype(np.float32), weights.arrays[key]) for key, half in halves.items())
+    halves = _halves(weights)
+    exact = all(np.array_equal(half, weights.arrays[key]) for key, half in halves.items())
     state = {**weights.arrays, **(halves if exact else {})}
     # One key only: safetensors writes several in random order, and the same network must give the same hash.
     # Fields that came later are left out where they say nothing, so that older programs read the file.
@@ -203,8 +198,7 @@ def save(weights: Weights, folder: Path, stem: str) -> Path:
     card = json.dumps({"format_version": FORMAT_VERSION, "card": described})
     data = serialise({key: np.asarray(array, order="C") for key, array in state.items()}, {"msrn": card})
     path = folder / f"{stem}-{hashlib.sha256(data).hexdigest()[:8]}.safetensors"
-    write: Callable[[Any], object] = lambda file: file.write(data)  # noqa: E731
-    write_atomically(path, write)
+    write_atomically(path, lambda file: file.write(data))
     return path
 
 
@@ -216,16 +210,19 @@ def halve(weights: Weights) -> Weights:
     Raises:
         WeightsError: one is too large for that.
     """
-    rounded: dict[str, NDArray[Any]] = {}
-    for name, array in weights.arrays.items():
-        if array.ndim != 4:
-            continue
-        if np.abs(array).max() > np.finfo(np.float16).max:
-            raise WeightsError(f"{name} holds values that are too large for float16")
-        rounded[name] = array.astype(np.float16).astype(np.float32)
-    if all(np.array_equal(array, weights.arrays[name]) for name, array in rounded.items()):
+    halves = _halves(weights)
+    for key, half in halves.items():
+        if not np.isfinite(half).all():
+            raise WeightsError(f"{key} holds values that are too large for float16")
+    if all(np.array_equal(half, weights.arrays[key]) for key, half in halves.items()):
         return weights
+    rounded = {key: half.astype(np.float32) for key, half in halves.items()}
     return replace(weights, arrays={**weights.arrays, **rounded}, sha256="")
+
+
+def _halves(weights: Weights) -> dict[str, NDArray[np.float16]]:
+    with np.errstate(over="ignore"):
+        return {key: array.astype(np.float16) for key, array in weights.arrays.items() if array.ndim == 4}
 
 
 def tensors_of(config: MSRNConfig) -> dict[str, tuple[int, ...]]:
@@ -284,12 +281,10 @@ def _check(arrays: Mapping[str, NDArray[Any]], config: MSRNConfig, name: str) ->
     if config.memory_blocks * config.applications > len(arrays):
         raise WeightsError(f"{name} lacks tensors: {len(arrays)} are too few for {config.shape}")
     expected = tensors_of(config)
-    for key in sorted(expected.keys() | arrays.keys()):
-        if key not in arrays:
-            raise WeightsError(f"{name} lacks the tensor {key}")
-        if key not in expected:
-            raise WeightsError(f"{name} has a tensor {key} that its network does not")
-        array = arrays[key]
+    for key in sorted(expected.keys() ^ arrays.keys()):
+        has = f"has a tensor {key} that its network does not" if key in arrays else f"lacks the tensor {key}"
+        raise WeightsError(f"{name} {has}")
+    for key, array in sorted(arrays.items()):
         if array.shape != expected[key]:
             raise WeightsError(f"{name}: {key} has shape {array.shape}, expected {expected[key]}")
         types = ("int64",) if key.endswith("num_batches_tracked") else ("float16", "float32")

@@ -14,6 +14,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,10 @@ from msrn.errors import UsageError
 from msrn.images.picture import Picture, check_picture
 from msrn.images.resize import enlarged_size
 from msrn.restoration.diagnosis import Diagnosis, diagnose
-from msrn.restoration.engine import Engine, Report
+from msrn.restoration.engine import Engine, silent
 from msrn.restoration.memory import Needs
 from msrn.restoration.noise_level import looks_like_noise
-from msrn.restoration.restorer import Restorer
+from msrn.restoration.restorer import How, Restorer
 from msrn.types import Size, Task
 
 logger = logging.getLogger(__name__)
@@ -58,18 +59,9 @@ class Automatic:
         self._told: list[Engine] = []
         self._tasks: tuple[Task, ...] = ("jpeg", "denoise", "sr") if enlarging else ("jpeg", "denoise")
 
-    def __call__(
-        self,
-        picture: Picture,
-        *,
-        scale: float | None = None,
-        size: Size | None = None,
-        progress: Report | None = None,
-        at_once: int = 1,
-    ) -> Picture:
+    def __call__(self, picture: Picture, **how: Unpack[How]) -> Picture:
         """Restore what a picture needs, and enlarge it if a scale or size is given; see ``Restorer.__call__``."""
-        chosen = self.settled(picture, scale, size)
-        return chosen(picture, scale=scale, size=size, progress=progress, at_once=at_once)
+        return self.settled(picture, how.get("scale"), how.get("size"))(picture, **how)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -143,38 +135,22 @@ class Chain:
     """
 
     def __init__(self, steps: Sequence[Restorer], note: str, found: Diagnosis | None = None) -> None:
-        self.steps, self._note, self.found = tuple(steps), note, found
+        self.steps, self.note, self.found = tuple(steps), note, found
 
-    @property
-    def note(self) -> str:
-        """Why these."""
-        return self._note
-
-    def __call__(
-        self,
-        picture: Picture,
-        *,
-        scale: float | None = None,
-        size: Size | None = None,
-        progress: Report | None = None,
-        at_once: int = 1,
-    ) -> Picture:
+    def __call__(self, picture: Picture, **how: Unpack[How]) -> Picture:
         """Restore a picture; see ``Restorer.__call__``."""
+        progress, alone = how.get("progress") or silent, How(at_once=how.get("at_once", 1))
         for done, step in enumerate(self.steps):
 
             def report(share: float, done: int = done) -> None:
-                if progress:
-                    progress((done + share) / len(self.steps))
+                progress((done + share) / len(self.steps))
 
-            if step.enlarges:
-                picture = step(picture, scale=scale, size=size, progress=report, at_once=at_once)
-            else:
-                picture = step(picture, progress=report, at_once=at_once)
+            picture = step(picture, **((how if step.enlarges else alone) | How(progress=report)))
         return picture
 
     @property
     def at_once(self) -> int:
-        """How many small pictures are best restored side by side; see ``Restorer.at_once``."""
+        """See ``Restorer.at_once``."""
         return min((step.at_once for step in self.steps), default=1)
 
     def result_size(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> tuple[int, int]:

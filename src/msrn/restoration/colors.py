@@ -47,15 +47,7 @@ def restored(engine: Engine, pixels: Pixels, report: Report, at_once: int) -> Pi
 
 
 def enlarged(engine: Engine, pixels: Pixels, how: dict[str, Any], report: Report, at_once: int) -> Pixels:
-    """Return pixels enlarged and restored.
-
-    Args:
-        engine: of a network for super-resolution.
-        pixels: as they came.
-        how: ``scale`` or ``size``, for :func:`~msrn.images.resize.resize`.
-        report: called with the share done.
-        at_once: see :meth:`Engine.restore`.
-    """
+    """Return pixels enlarged and restored; ``how`` has the ``scale`` or ``size`` for :func:`resize`."""
     if len(pixels) == 1 or engine.config.in_channels == 3:
         return _together(engine, resize(pixels, **how), report, at_once)
     return _with_chroma(_together(engine, resize(luminance(pixels), **how), report, at_once), pixels, how)

@@ -27,18 +27,18 @@ def named(name: str) -> Device:
 
 
 def free_on(device: Device) -> int:
-    """Return the bytes that are free where a device computes."""
+    """The bytes that are free where a device computes."""
     if device.type != "cuda":
         return free_memory()
-    from msrn.restoration.backends.pytorch import free_on_gpu
+    from msrn.restoration.backends.pytorch import torch
 
-    return free_on_gpu(str(device))
+    return torch.cuda.mem_get_info(str(device))[0]
 
 
 def name_of(device: Device) -> str:
-    """Return what a device is called: ``cpu``, ``mps``, or a GPU's own name."""
+    """What a device is called: ``cpu``, ``mps``, or a GPU's own name."""
     if device.type != "cuda":
         return str(device)
-    from msrn.restoration.backends.pytorch import name_of_gpu
+    from msrn.restoration.backends.pytorch import torch
 
-    return name_of_gpu(str(device))
+    return torch.cuda.get_device_name(str(device))

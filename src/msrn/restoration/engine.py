@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,11 +14,12 @@ from msrn.network.config import MSRNConfig
 from msrn.network.graph import Graph, fuse
 from msrn.network.weights import Weights
 from msrn.restoration.autotune import Timing, Tuned
-from msrn.restoration.backends import Backend, Choice, Device, Planes, candidates, create, kept, native
+from msrn.restoration.backends import Backend, Choice, Device, Planes, candidates, create, native
 from msrn.restoration.device import named
-from msrn.restoration.memory import Needs, memory
+from msrn.restoration.memory import Needs, picture_bytes
 from msrn.restoration.pixel_shuffle import in_turn, through
-from msrn.restoration.schedule import Piece, automatic_tile, pictures_at_once, seconds_for_plane, share_out
+from msrn.restoration.tile_plan import Piece, TilePlanner
+from msrn.restoration.tiles import SMALLEST_TILE
 from msrn.system.atomic import reason
 from msrn.system.lazy import once
 from msrn.types import BackendName, Precision
@@ -27,9 +27,8 @@ from msrn.types import BackendName, Precision
 logger = logging.getLogger(__name__)
 Report = Callable[[float], None]
 """Called with the share done, 0 to 1."""
-MakeBackend = Callable[[Choice, Graph, dict[str, float], Device, int], Backend]
+MakeBackend = Callable[[Choice, Graph, dict[str, float], Device, int, str], Backend]
 """See :func:`~msrn.restoration.backends.create`."""
-_SMALLEST_TILE = 32
 _THIN = 8
 """Below this side, a picture is computed amid repetitions of its edge: so much border would change its brightness."""
 
@@ -63,16 +62,9 @@ class Options:
 
 
 class Engine:
-    """One network on one device.
+    """One network on one device; raises :class:`UsageError` for a device, backend or precision that cannot be.
 
-    Args:
-        weights: the network's.
-        options: how to compute.
-        begun_with: backend and precision by the weights' SHA-256, of an earlier run that is continued.
-        make: makes what computes.
-
-    Raises:
-        UsageError: a device, backend or precision that cannot be.
+    ``begun_with`` has backend and precision by the weights' SHA-256, of an earlier run that is continued.
     """
 
     def __init__(
@@ -87,9 +79,7 @@ class Engine:
         backend, precision, card = options.backend, options.precision, weights.card
         able = candidates(self.device, backend, precision, native(self.device, card.harmless))
         if "int8" in precision and not card.ranges:
-            raise UsageError(
-                f"{weights.name} has no 8-bit ranges: publish it with --data-root or use another precision"
-            )
+            raise UsageError(f"{weights.name} has no 8-bit ranges: publish with --data-root, or use another precision")
         begun = (begun_with or {}).get(weights.sha256)
         same = [choice for choice in able if str(choice) == begun]
         if begun and not same and backend == precision == "auto":
@@ -121,10 +111,20 @@ class Engine:
         """Backend and precision, settled once: from earlier runs' timing, or by the processor's instructions."""
         return self.timing.choose()
 
+    @property
+    def planner(self) -> TilePlanner:
+        """What cuts planes into tiles."""
+        return TilePlanner(self.config, self.device, self.tuned)
+
     @once
     def at_once(self) -> int:
-        """How many small pictures (``schedule.SMALL``) are best computed side by side, each by its own thread."""
-        return pictures_at_once(self.config, self.tuned.choice)
+        """Number of small pictures (``tile_plan.SMALL``) to restore in parallel, one thread each."""
+        return self.planner.pictures_at_once()
+
+    @once
+    def _timed(self) -> Tuned:
+        backend = self._backend(1)  # which may change the choice
+        return self.timing.learn_sides(self.tuned.choice, backend)
 
     @once
     def _exact(self) -> Backend:
@@ -153,40 +153,25 @@ class Engine:
         return other
 
     def forecast(self, channels: int, height: int, width: int, passes: float = 1.0) -> Needs:
-        """Forecast the seconds and the memory of restoring a picture, from a timing; it is made now if there is none.
+        """Forecast what restoring takes, for a result of a size, from a timing; it is made now if there is none.
 
-        Args:
-            channels: of the picture.
-            height: of the result.
-            width: likewise.
-            passes: how many planes of that size go through the network.
+        ``passes`` is how many planes of that size go through the network.
         """
-        timed = self.timing.learn_sides(self.tuned.choice, self._backend(1))
-        tile = self.options.tile or automatic_tile(self.config, height, width, self.device, timed)
-        each = seconds_for_plane(self.config, height, width, tile, timed)
-        peak, held = memory(self.config, channels, height, width, tile, timed.choice)
-        return Needs(passes * (8 if self.options.tta else 1) * each, peak, {self.weights.key: held})
+        planner = TilePlanner(self.config, self.device, self._timed)
+        tile = self.options.tile or planner.side(height, width)
+        seconds = passes * (8 if self.options.tta else 1) * planner.seconds(height, width, tile)
+        peak, held = picture_bytes(self.config, channels, height, width, tile, self.tuned.choice)
+        return Needs(seconds, peak, {self.weights.key: held})
 
     def restore(self, planes: Planes, report: Report | None = None, at_once: int = 1) -> Planes:
-        """Restore planes: ``(N, in_channels, H, W)`` float32 in [0, 1], already enlarged, to the same shape.
+        """Restore planes: float32 ``(N, in_channels, H, W)``, already enlarged, to the same shape, not clipped.
 
-        Args:
-            planes: what the network sees.
-            report: called with the share done.
-            at_once: how many threads are restoring at the same time, each with its share of the cores.
-
-        Returns:
-            The restored planes, not clipped.
-
-        Raises:
-            UsageError: another shape or type.
-            MSRNError: the network gave values that are not finite.
-            MemoryError: there is too little memory even for the smallest tile.
+        ``report``, ``at_once`` and errors are those of :meth:`Restorer.__call__`; planes of another shape or type are a
+        :class:`UsageError`.
         """
         if planes.ndim != 4 or planes.shape[1] != self.config.in_channels or planes.dtype != np.float32:
-            raise UsageError(
-                f"expected float32 (N, {self.config.in_channels}, H, W), got {planes.dtype} {planes.shape}"
-            )
+            expected = f"float32 (N, {self.config.in_channels}, H, W)"
+            raise UsageError(f"expected {expected}, got {planes.dtype} {planes.shape}")
         report, method = report or silent, self._averaged if self.options.tta else self._tiled
         if min(planes.shape[2:]) >= _THIN:
             return method(planes, report, at_once)
@@ -195,13 +180,13 @@ class Engine:
         return np.ascontiguousarray(method(wide, report, at_once)[:, :, margin:-margin, margin:-margin])
 
     def learn(self, patience: float) -> None:
-        """Time what else could have computed, for later runs; does nothing if this engine has not computed.
+        """Time what else could have computed, for later runs, within some seconds, if this engine has computed.
 
-        Args:
-            patience: seconds that this may take. Call it when nothing else computes, and when results are safe.
+        Call it when nothing else computes, and when results are safe.
         """
-        if self._backends and len(self._candidates) > 1 and not self.timing.complete:
-            self.timing.learn(self._backend_of, patience)
+        if self._backends and len(self._candidates) > 1:
+            chosen = self.tuned.choice
+            self.timing.learn(lambda choice: self._backend(1) if choice == chosen else self._make(choice), patience)
 
     def _averaged(self, planes: Planes, report: Report, at_once: int) -> Planes:
         """The mean over the eight flips and rotations."""
@@ -215,10 +200,10 @@ class Engine:
         return total / np.float32(8)
 
     def _tiled(self, planes: Planes, report: Report, at_once: int) -> Planes:
-        tile, out = self.options.tile, np.empty_like(planes)
-        count, (height, width) = len(planes), planes.shape[2:]
+        count, (height, width), out = len(planes), planes.shape[2:], np.empty_like(planes)
+        tile = self.options.tile or self.planner.side(height, width)
         while True:
-            tile, batches = share_out(self.config, count, height, width, tile, self.device, self.tuned)
+            batches = self.planner.batches(count, height, width, tile)
             sources = (_cut(planes, batch) for batch in batches)
             try:
                 results = zip(batches, self._restored(sources, at_once), strict=True)
@@ -228,11 +213,12 @@ class Engine:
                     report(done / len(batches))
                 return out
             except (MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+                # Torch has "can't allocate memory", the C++ runtime "bad_alloc", others "allocate".
+                if isinstance(error, RuntimeError) and "alloc" not in str(error):
                     raise
-                if tile <= _SMALLEST_TILE:
+                if tile <= SMALLEST_TILE:
                     raise MemoryError(str(error)) from error
-                tile = max(_SMALLEST_TILE, tile // 2)
+                tile = max(SMALLEST_TILE, tile // 2)
                 logger.warning("out of memory: going on with tiles of %d", tile)
 
     def _restored(self, sources: Iterable[Planes], at_once: int) -> Iterator[Planes]:
@@ -257,8 +243,7 @@ class Engine:
     def _mend(self, result: Planes, residual: Planes, x: Planes) -> None:
         """Repeat in fp32 what does not look like a restored image, in place."""
         for tile in (slice(k, k + 1) for k in range(len(x))):
-            spoilt = _spoilt(result[tile], x[tile]) or ("" if residual[tile].any() else "the picture as it came")
-            if spoilt:
+            if spoilt := _spoilt(result[tile], residual[tile], x[tile]):
                 exact = through(self._exact, x[tile], self.config.unshuffle)
                 if not np.array_equal(exact, residual[tile]):
                     logger.warning("%s gave %s: this tile is repeated in fp32", self.tuned.choice, spoilt)
@@ -276,28 +261,17 @@ class Engine:
         return self._backends[at_once]
 
     def _go_on_without(self, broken: Choice, error: Exception) -> None:
-        """Choose another candidate in place of one that cannot be used here.
-
-        Raises:
-            UsageError: there is none.
-        """
-        left = [choice for choice in (*self._candidates, *self._others) if choice not in {*self.timing.broken, broken}]
+        """Choose another candidate in place of one that cannot be used here, or raise if there is none."""
+        self.timing.broken.add(broken)
+        left = [choice for choice in (*self._candidates, *self._others) if choice not in self.timing.broken]
         if not left:
             raise UsageError(f"{broken} cannot be used here ({reason(error)}); try another --backend or --precision")
         logger.warning("%s cannot be used here (%s): %s computes instead", broken, reason(error), left[0])
-        self.timing.broken.add(broken)
         vars(self)["tuned"] = Tuned(left[0], why=f"{broken} cannot be used")
 
     def _make(self, choice: Choice, at_once: int = 1) -> Backend:
-        return kept(
-            choice,
-            self.weights.sha256 and self.weights.content,
-            lambda: self._create(choice, self.graph, self.weights.card.ranges, self.device, at_once),
-            at_once,
-        )
-
-    def _backend_of(self, choice: Choice) -> Backend:
-        return self._backend(1) if choice == self.tuned.choice else self._make(choice)
+        content = self.weights.sha256 and self.weights.content
+        return self._create(choice, self.graph, self.weights.card.ranges, self.device, at_once, content)
 
 
 def _cut(planes: Planes, batch: list[Piece]) -> Planes:
@@ -312,14 +286,11 @@ def silent(share: float) -> None:
     """Report to nobody."""
 
 
-def _spoilt(result: Planes, source: Planes) -> str:
+def _spoilt(result: Planes, residual: Planes, source: Planes) -> str:
     """Name what is wrong with a result, if anything: a restored image is about as bright as it came."""
     if not np.isfinite(result).all():
         return "values that are not finite"
     bright = float(source.mean())
-    return "a black image" if bright > 0.02 and float(result.mean()) < bright / 4 else ""
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # Each library has its own words: torch "can't allocate memory", the C++ runtime "bad_alloc", others "allocate".
-    return isinstance(error, MemoryError) or re.search("alloc", str(error)) is not None
+    if bright > 0.02 and float(result.mean()) < bright / 4:
+        return "a black image"
+    return "" if residual.any() else "the picture as it came"

@@ -3,7 +3,6 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,13 +24,8 @@ def export_onnx(weights: Weights, path: Path, tolerance: float = TOLERANCE) -> f
     The image is what the network sees: RGB for three channels, otherwise luminance, in the range that the file's
     metadata name; for super-resolution it is enlarged before. The metadata hold the card, too.
 
-    Args:
-        weights: to export.
-        path: the file, ``.onnx``; one that exists is replaced.
-        tolerance: the largest difference from the network that is no fault.
-
-    Returns:
-        The largest difference from the network that was seen.
+    A file that exists is replaced. Returns the largest difference from the network that was seen; one above
+    ``tolerance`` is a fault.
 
     Raises:
         UsageError: another suffix, or ONNX and its runtime are not installed.
@@ -69,7 +63,7 @@ def _difference(graph: Graph, data: bytes) -> float:
     """The largest difference of an export from what another backend computes in fp32, torch where it is installed."""
     from msrn.restoration.backends import onnx
 
-    session: Any = onnx.onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    session = onnx.session(data)
     others = [choice for choice in candidates(Processor()) if choice.backend != "onnx"]
     choice = max(others, key=lambda one: one.backend == "eager", default=Choice("onnx", "fp32"))
     backend, config = create(choice, graph, {}, Processor()), graph.config

@@ -1,4 +1,4 @@
-"""How much memory restoring takes, and how much it may."""
+"""How much memory restoring takes, and how much it may; the figures are measured."""
 
 import sys
 from typing import NamedTuple
@@ -36,14 +36,9 @@ class Needs(NamedTuple):
 
 
 def pass_bytes(config: MSRNConfig, side: int, choice: Choice, height: int = 0, width: int = 0) -> int:
-    """Estimate the bytes of one pass of the network over the largest tile of a side with its halo, as measured.
+    """Estimate the bytes of one pass of the network over the largest tile of a side, with its halo.
 
-    Args:
-        config: the network's.
-        side: of the tiles.
-        choice: what computes.
-        height: of the picture; by default the tile is all there is.
-        width: likewise.
+    ``height`` and ``width`` are the picture's; without them, the tile is all there is.
     """
     # All memories are there at the end. Where nothing is rounded to 8 bit, so is what the last gate reads of each.
     blocks, recursions, precision = config.memory_blocks, config.recursions, choice.precision
@@ -58,22 +53,27 @@ def pass_bytes(config: MSRNConfig, side: int, choice: Choice, height: int = 0, w
     return int(rows * columns * (2 if half else 4) * config.channels_per_pixel * maps)
 
 
-def budget(device: Device, config: MSRNConfig | None = None, choice: Choice | None = None, pixels: int = 0) -> int:
-    """Return the bytes that one pass of the network may take.
+def budget(device: Device) -> int:
+    """The bytes that one pass of the network may take at most: a quarter of what is free."""
+    return int(free_on(device) * _SHARE)
 
-    A quarter of what is free. Where a choice is given and a processor computes, no more than a gibibyte, all libraries
-    and what ``pixels`` of result take besides included; or more if tiles would otherwise be mostly halo.
+
+def tile_budget(device: Device, config: MSRNConfig, choice: Choice, pixels: int) -> int:
+    """The bytes that a tile's pass may take.
+
+    On a processor that is no more than leaves all within a gibibyte, libraries and what ``pixels`` of result take
+    besides included; more only if tiles would otherwise be mostly halo.
     """
-    most = int(free_on(device) * _SHARE)
-    if device.type != "cpu" or config is None or choice is None:
-        return most
+    if device.type != "cpu":
+        return budget(device)
     usual = _USUAL_BYTES - runtime_bytes(choice) - _BESIDES_PER_PIXEL * pixels
-    wide = _HALOS * config.halo + 2 * config.halo
-    return min(most, max(usual, pass_bytes(config, wide, choice)))
+    return min(budget(device), max(usual, pass_bytes(config, (_HALOS + 2) * config.halo, choice)))
 
 
-def memory(config: MSRNConfig, channels: int, height: int, width: int, tile: int, choice: Choice) -> tuple[int, int]:
-    """Forecast the bytes that restoring a picture whose result has a size takes at most, and keeps."""
+def picture_bytes(
+    config: MSRNConfig, channels: int, height: int, width: int, tile: int, choice: Choice
+) -> tuple[int, int]:
+    """Forecast the bytes that restoring takes at most, and that it keeps, for a result of a size."""
     planes = int(_FLOAT_COPIES * channels * height * width * 4)
     one_pass = pass_bytes(config, tile, choice, height, width)
     kept = one_pass if choice.backend in ("openvino", "onnx") else 0  # torch frees it
@@ -81,5 +81,5 @@ def memory(config: MSRNConfig, channels: int, height: int, width: int, tile: int
 
 
 def runtime_bytes(choice: Choice) -> int:
-    """What Python takes with the libraries that are needed, measured."""
+    """What Python takes with the libraries that are needed."""
     return (160 if choice.backend in ("openvino", "onnx") and "torch" not in sys.modules else 320) << 20

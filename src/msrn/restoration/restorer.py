@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol, TypedDict, get_args
 
 from msrn.errors import UsageError
 from msrn.images.picture import Picture, check_picture
@@ -20,7 +20,6 @@ from msrn.network.catalogue import find
 from msrn.network.config import MSRNConfig
 from msrn.network.weights import Weights, load
 from msrn.restoration import colors
-from msrn.restoration.autotune import Tuned
 from msrn.restoration.backends import Planes
 from msrn.restoration.engine import Engine, Options, Report, silent
 from msrn.restoration.memory import Needs
@@ -28,12 +27,21 @@ from msrn.system.lazy import once
 from msrn.types import BackendName, Precision, Size, Task
 
 
+class How(TypedDict, total=False):
+    """The arguments of :meth:`Restorer.__call__`, which has them in full, besides the picture."""
+
+    scale: float | None
+    size: Size | None
+    progress: Report | None
+    at_once: int
+
+
 class PictureRestorer(Protocol):
     """Whatever restores pictures: a :class:`Restorer`, or what ``Automatic`` chose for a picture."""
 
     @property
     def at_once(self) -> int:
-        """How many small pictures are best restored side by side, each by a thread of its own."""
+        """Number of small pictures to restore in parallel, one thread each."""
         ...
 
     @property
@@ -42,7 +50,7 @@ class PictureRestorer(Protocol):
         ...
 
     def forecast(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> Needs:
-        """Forecast seconds and memory."""
+        """Forecast the seconds and the memory that restoring a picture will take."""
         ...
 
     def __call__(
@@ -64,15 +72,9 @@ class Restorer:
     Args:
         weights: task (``sr``, ``denoise``, ``jpeg``: its default weights, other ones for pictures with colours),
             catalogue name, file, or loaded.
-        device: see :class:`~msrn.restoration.engine.Options`, as are the next five.
-        backend: what computes.
-        precision: computing type.
-        tile: side of the tiles.
-        tta: average eight flips and rotations.
-        strength: how much of what the network changes is applied; what is enlarged with 0 is bicubic.
+        device: see :class:`~msrn.restoration.engine.Options`, as for backend, precision, tile, tta and strength.
         for_color: catalogue name or file of other weights that restore pictures with colours.
-        begun_with: backend and precision by the weights' SHA-256, of an earlier run that is continued (see
-            :attr:`choices`): what computes the rest of its pixels is not chosen anew.
+        begun_with: the :attr:`choices` of an earlier run that is continued: they are not made anew.
 
     Raises:
         WeightsError: the weights cannot be loaded.
@@ -98,8 +100,8 @@ class Restorer:
         begun_with: Mapping[str, str] | None = None,
     ) -> None:
         options = Options(device, backend, precision, tile, tta, strength)
-        loaded = weights if isinstance(weights, Weights) else load(weights)
-        self.engine = Engine(loaded, options, begun_with)
+        self.weights = weights if isinstance(weights, Weights) else load(weights)
+        self.engine = Engine(self.weights, options, begun_with)
         by_task = not isinstance(weights, Weights) and str(weights).lower() in get_args(Task)
         if for_color is None and by_task and find(f"{weights}-color"):
             for_color = f"{weights}-color"
@@ -108,7 +110,7 @@ class Restorer:
 
     @once
     def color_engine(self) -> Engine:
-        """What restores pictures with colours: the same engine, or one that sees R, G and B together."""
+        """The engine for pictures with colours: the same one, or one that sees R, G and B together."""
         if self._load_color is None:
             return self.engine
         return Engine(self._load_color(), self.engine.options, self._begun_with)
@@ -119,23 +121,13 @@ class Restorer:
         return (self.engine,) if self._load_color is None else (self.engine, self.color_engine)
 
     @property
-    def weights(self) -> Weights:
-        """The weights for gray pictures."""
-        return self.engine.weights
-
-    @property
     def config(self) -> MSRNConfig:
         """The configuration of the network for gray pictures."""
-        return self.engine.config
-
-    @property
-    def tuned(self) -> Tuned:
-        """What computes gray pictures, and what is known of its speed."""
-        return self.engine.tuned
+        return self.weights.card.config
 
     @property
     def at_once(self) -> int:
-        """How many small pictures are best restored side by side, each by a thread of its own."""
+        """Number of small pictures to restore in parallel, one thread each."""
         return min(engine.at_once for engine in self.engines)
 
     def __repr__(self) -> str:
@@ -188,7 +180,7 @@ class Restorer:
         return self.engine if picture.is_gray else self.color_engine
 
     def forecast(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> Needs:
-        """Forecast the seconds and the memory that restoring will take, from the timing of this machine."""
+        """Forecast the seconds and the memory that restoring a picture will take, from this machine's timing."""
         engine, channels = self.engine_for(picture), len(picture.pixels)
         return engine.forecast(channels, *self.result_size(picture, scale, size), colors.passes(engine, channels))
 
@@ -232,7 +224,7 @@ class Restorer:
         return picture.with_pixels(pixels, alpha)
 
     def learn(self, patience: float) -> None:
-        """Time what else could have computed, for later runs, within some seconds; see :meth:`Engine.learn`."""
+        """See :meth:`Engine.learn`."""
         deadline = time.perf_counter() + patience
         for engine in self.engines:
             engine.learn(deadline - time.perf_counter())

@@ -10,6 +10,11 @@ from itertools import pairwise
 
 from msrn.errors import UsageError
 
+SMALLEST_TILE = 64
+"""Below this side, nearly all that is computed is halo."""
+_Span = tuple[int, int]
+"""First and last pixel along an axis, the last one exclusive."""
+
 
 @dataclass(frozen=True)
 class Rectangle:
@@ -19,6 +24,11 @@ class Rectangle:
     bottom: int
     left: int
     right: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.bottom - self.top, self.right - self.left
 
     @property
     def slices(self) -> tuple[slice, slice]:
@@ -38,9 +48,8 @@ class Tile:
     @property
     def kept(self) -> Rectangle:
         """The core, in the coordinates of the source."""
-        top, left = self.core.top - self.source.top, self.core.left - self.source.left
-        height, width = self.core.bottom - self.core.top, self.core.right - self.core.left
-        return Rectangle(top, top + height, left, left + width)
+        core, top, left = self.core, self.source.top, self.source.left
+        return Rectangle(core.top - top, core.bottom - top, core.left - left, core.right - left)
 
 
 def plan(height: int, width: int, tile: int, halo: int, multiple: int = 1, uniform: bool = False) -> list[Tile]:
@@ -70,7 +79,7 @@ def plan(height: int, width: int, tile: int, halo: int, multiple: int = 1, unifo
 
 
 def longest_source(length: int, tile: int, halo: int, multiple: int = 1) -> int:
-    """Return how far the largest source of :func:`plan` reaches along an axis at most."""
+    """How far the largest source of :func:`plan` reaches along an axis at most."""
     return min(length, _step(length, tile, multiple) + 2 * halo)
 
 
@@ -79,13 +88,11 @@ def _step(length: int, tile: int, multiple: int) -> int:
     return -(-squares // -(-squares // most)) * multiple
 
 
-def _spans(
-    length: int, tile: int, halo: int, multiple: int, uniform: bool
-) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """First and last pixel (exclusive) of each core and of its source, along one axis."""
+def _spans(length: int, tile: int, halo: int, multiple: int, uniform: bool) -> list[tuple[_Span, _Span]]:
+    """The spans of each core and of its source, along one axis."""
     step = _step(length, tile, multiple)
     reach = step + 2 * halo if uniform else 0
-    spans: list[tuple[tuple[int, int], tuple[int, int]]] = []
+    spans: list[tuple[_Span, _Span]] = []
     for first, last in pairwise([*range(0, length, step), length]):
         start, end = max(0, first - halo), min(length, last + halo)
         if end - start < reach:

@@ -100,6 +100,7 @@ class Rounded:
 
 class _Rounding(TorchOperations):
     def __init__(self, ranges: dict[str, float]) -> None:
+        super().__init__()
         self.ranges = ranges
 
     def convolve(self, x: Tensor, convolution: Convolution, place: str) -> Tensor:
@@ -116,6 +117,7 @@ class _Recording(TorchOperations):
     """Notes the top of every input that may be rounded."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.ranges: list[dict[str, float]] = [{} for _ in _QUANTILES]
 
     def convolve(self, x: Tensor, convolution: Convolution, place: str) -> Tensor:

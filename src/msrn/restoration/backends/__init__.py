@@ -16,7 +16,7 @@ int8 rounds the inputs of the memory blocks' convolutions to 8 bit, in the range
 weights, per output channel; everything else stays fp32, or is bf16 in int8-bf16.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from typing import NamedTuple, Protocol, get_args, runtime_checkable
 
@@ -31,20 +31,22 @@ from msrn.types import BackendName, Precision
 
 Planes = NDArray[np.float32]
 
-_PRECISIONS = {
-    "openvino": ("int8-bf16", "int8", "bf16", "fp32"),
-    "onnx": ("fp32",),
-    "eager": ("bf16", "fp32"),
-    "compiled": ("bf16", "fp32"),
+
+class _Row(NamedTuple):
+    """A row of the table above: precisions, the likely fastest first, needed packages, and the extra that has them."""
+
+    precisions: tuple[str, ...]
+    packages: tuple[str, ...]
+    extra: str
+    on_cpu_only: bool
+
+
+_TABLE = {
+    "openvino": _Row(("int8-bf16", "int8", "bf16", "fp32"), ("openvino",), "", True),
+    "onnx": _Row(("fp32",), ("onnxruntime", "onnx"), "onnx", True),
+    "eager": _Row(("bf16", "fp32"), ("torch",), "torch", False),
+    "compiled": _Row(("bf16", "fp32"), ("torch",), "torch", False),
 }
-_PACKAGES = {
-    "openvino": (("openvino",), ""),
-    "onnx": (("onnxruntime", "onnx"), "onnx"),
-    "eager": (("torch",), "torch"),
-    "compiled": (("torch",), "torch"),
-}
-"""The packages a backend needs, and the extra that brings them."""
-_ON_CPU_ONLY = ("openvino", "onnx")
 
 
 class Device(Protocol):
@@ -97,11 +99,8 @@ def candidates(
 ) -> list[Choice]:
     """Return what can compute here, the likely fastest first.
 
-    Args:
-        device: anything but a CPU has torch only.
-        backend: a name, or ``auto`` for all that are installed and start at once.
-        precision: a name, or ``auto`` for those that are ``harmless``.
-        harmless: computing types that are known to cost this network no quality.
+    ``auto`` are all backends that are installed and start at once, and all precisions that are ``harmless``, known to
+    cost this network no quality.
 
     Raises:
         UsageError: a name is unknown, or what was asked for is not installed or does not go together.
@@ -109,23 +108,21 @@ def candidates(
     for value, names, what in ((backend, BackendName, "backend"), (precision, Precision, "precision")):
         if value not in get_args(names):
             raise UsageError(f"unknown {what} {value!r}; known: {', '.join(get_args(names))}")
-    if backend in _PACKAGES and not installed(backend):
-        packages, extra = _PACKAGES[backend]
-        raise missing(f"the {backend} backend", " and ".join(packages), extra)
-    if device.type != "cpu" and backend in _ON_CPU_ONLY:
-        raise UsageError(f"the {backend} backend computes on the CPU only, not on {device}")
-    named = [backend] if backend != "auto" else [name for name in _PRECISIONS if name != "compiled" and installed(name)]
-    found = [
-        Choice(name, kind)
-        for name in named
-        for kind in _PRECISIONS[name]
-        if (device.type == "cpu" or name not in _ON_CPU_ONLY)
-        and (kind in harmless if precision == "auto" else kind == precision)
-    ]
+    if backend == "auto":
+        named = [name for name in _TABLE if name != "compiled" and installed(name)]
+    elif installed(backend):
+        named = [backend]
+    else:
+        raise missing(f"the {backend} backend", " and ".join(_TABLE[backend].packages), _TABLE[backend].extra)
     if not named:
         raise missing("restoring", "openvino", "")
+    usable = [name for name in named if device.type == "cpu" or not _TABLE[name].on_cpu_only]
+    if not usable and backend != "auto":
+        raise UsageError(f"the {backend} backend computes on the CPU only, not on {device}")
+    wanted = harmless if precision == "auto" else (precision,)
+    found = [Choice(name, kind) for name in usable for kind in _TABLE[name].precisions if kind in wanted]
     if not found:
-        able = sorted(name for name, kinds in _PRECISIONS.items() if precision in kinds)
+        able = sorted(name for name, row in _TABLE.items() if precision in row.precisions)
         where = f"the {backend} backend" if backend != "auto" else f"any backend installed for {device}"
         raise UsageError(f"{precision} is not for {where}; it is for {', '.join(able)}")
     return found
@@ -136,7 +133,9 @@ def native(device: Device, kinds: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(kind for kind in kinds if device.type != "cpu" or has_bf16() or "bf16" not in kind)
 
 
-def create(choice: Choice, graph: Graph, ranges: dict[str, float], device: Device, at_once: int = 1) -> Backend:
+def create(
+    choice: Choice, graph: Graph, ranges: dict[str, float], device: Device, at_once: int = 1, content: str = ""
+) -> Backend:
     """Return a backend that is ready to run.
 
     Args:
@@ -145,6 +144,7 @@ def create(choice: Choice, graph: Graph, ranges: dict[str, float], device: Devic
         ranges: for 8 bit, the largest value of every input that is rounded, by place.
         device: for torch.
         at_once: how many threads will call it at once, each with its share of the cores; more than 1 is for OpenVINO.
+        content: digest of the weights, for OpenVINO to keep what it compiles for later runs; empty: nothing is kept.
 
     Raises:
         UsageError: 8 bit without ranges.
@@ -154,7 +154,7 @@ def create(choice: Choice, graph: Graph, ranges: dict[str, float], device: Devic
     if choice.backend == "openvino":
         from msrn.restoration.backends.openvino import OpenVINO
 
-        return OpenVINO.build(graph, choice.precision, ranges, at_once)
+        return OpenVINO.kept(graph, choice.precision, ranges, at_once, content)
     if choice.backend == "onnx":
         from msrn.restoration.backends.onnx import OnnxRuntime
 
@@ -164,22 +164,6 @@ def create(choice: Choice, graph: Graph, ranges: dict[str, float], device: Devic
     return Torch(graph, choice.precision, str(device), compiled=choice.backend == "compiled")
 
 
-def kept(choice: Choice, content: str, build: Callable[[], Backend], at_once: int = 1) -> Backend:
-    """Return the backend that ``build`` would create, from an earlier run's cache where there is one.
-
-    Args:
-        choice: what it is; OpenVINO's models can be kept.
-        content: digest of the weights; empty where a program made them.
-        build: calls :func:`create`.
-        at_once: what it calls it with.
-    """
-    if choice.backend != "openvino" or not content:
-        return build()
-    from msrn.restoration.backends.cache import keep
-
-    return keep(choice, content, build, at_once)
-
-
 def installed(backend: str) -> bool:
     """Whether the packages that a backend needs are here."""
-    return all(find_spec(name) for name in _PACKAGES[backend][0])
+    return all(find_spec(name) for name in _TABLE[backend].packages)

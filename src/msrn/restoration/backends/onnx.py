@@ -18,13 +18,16 @@ _OPSET = 17
 """Old enough for every runtime of the last years; the graph needs nothing newer."""
 
 
+def session(model: bytes) -> Any:
+    """Open an ONNX model for the processor."""
+    return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+
+
 class OnnxRuntime:
     """One session for images of every size."""
 
     def __init__(self, graph: Graph) -> None:
-        self.session = onnxruntime.InferenceSession(
-            model(graph).SerializeToString(), providers=["CPUExecutionProvider"]
-        )
+        self.session = session(model(graph).SerializeToString())
 
     def __call__(self, planes: Planes) -> Planes:
         """Return the residual of float32 ``(N, depth, H, W)``."""
@@ -51,30 +54,14 @@ def whole(graph: Graph) -> Any:
         x = do.node("DepthToSpace", [x], blocksize=s, mode="CRD")
         x = do.node("Slice", [x, do.integers(0, 0), size, do.integers(2, 3)])
     do.add(x, do.multiply(image, graph.skip))
-    return _model(do, image, "restored", channels)
+    return do.model(image, "restored", channels)
 
 
 def model(graph: Graph) -> Any:
     """Return the residual's graph as an ONNX model: float32 ``x``, ``(N, depth, H, W)``, to ``residual``."""
-    operations = _Operations()
-    graph.residual("x", operations)
-    return _model(operations, "x", "residual", graph.config.depth)
-
-
-def _model(operations: "_Operations", given: str, result: str, channels: int) -> Any:
-    """The model of all nodes, of which the last one gives the result."""
-    operations.nodes[-1].output[0] = result
-    shape = ["n", channels, "h", "w"]
-    built = helper.make_graph(
-        operations.nodes,
-        "msrn",
-        [helper.make_tensor_value_info(given, onnx.TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(result, onnx.TensorProto.FLOAT, shape)],
-        operations.constants,
-    )
-    made = helper.make_model(built, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
-    onnx.checker.check_model(made)
-    return made
+    do = _Operations()
+    graph.residual("x", do)
+    return do.model("x", "residual", graph.config.depth)
 
 
 class _Operations:
@@ -118,3 +105,15 @@ class _Operations:
         name = f"c{len(self.constants)}"
         self.constants.append(onnx.numpy_helper.from_array(array, name))
         return name
+
+    def model(self, given: str, result: str, channels: int) -> Any:
+        """The model of all nodes, of which the last one gives the result."""
+        self.nodes[-1].output[0] = result
+        ends = [
+            [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", channels, "h", "w"])]
+            for name in (given, result)
+        ]
+        graph = helper.make_graph(self.nodes, "msrn", *ends, self.constants)
+        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
+        onnx.checker.check_model(made)
+        return made

@@ -18,7 +18,10 @@ _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class TorchOperations:
-    """The graph in torch, memory reused where it is safe; for a graph of :func:`as_tensors`."""
+    """The graph in torch, memory reused where it is safe; for a graph of :func:`as_tensors` of the same type."""
+
+    def __init__(self, computing: torch.dtype = torch.float32) -> None:
+        self.computing = computing
 
     def activate(self, x: Tensor, activation: Activation) -> Tensor:
         """See :class:`~msrn.network.graph.Operations`."""
@@ -26,7 +29,7 @@ class TorchOperations:
 
     def convolve(self, x: Tensor, convolution: Convolution, place: str) -> Tensor:
         """See :class:`~msrn.network.graph.Operations`."""
-        return F.conv2d(x, convolution.weight, convolution.bias, padding=convolution.padding)
+        return F.conv2d(x, convolution.weight, convolution.bias, padding=convolution.padding).to(self.computing)
 
     def relu(self, x: Tensor) -> Tensor:
         """See :class:`~msrn.network.graph.Operations`."""
@@ -133,16 +136,6 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def free_on_gpu(device: str) -> int:
-    """Return the bytes that are free on a CUDA device."""
-    return torch.cuda.mem_get_info(device)[0]
-
-
-def name_of_gpu(device: str) -> str:
-    """Return what a CUDA device is called."""
-    return torch.cuda.get_device_name(device)
-
-
 def _arrived(result: Tensor, event: Any) -> Planes:
     event.synchronize()
     return result.numpy()
@@ -151,15 +144,7 @@ def _arrived(result: Tensor, event: Any) -> Planes:
 class _Residual(nn.Module):
     def __init__(self, graph: Graph, computing: torch.dtype, device: torch.device, layout: torch.memory_format) -> None:
         super().__init__()
-        self.graph, self.operations = as_tensors(graph, device, computing, layout), _Operations(computing)
+        self.graph, self.operations = as_tensors(graph, device, computing, layout), TorchOperations(computing)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.graph.residual(x, self.operations)
-
-
-class _Operations(TorchOperations):
-    def __init__(self, computing: torch.dtype) -> None:
-        self.computing = computing
-
-    def convolve(self, x: Tensor, convolution: Convolution, place: str) -> Tensor:
-        return super().convolve(x, convolution, place).to(self.computing)

@@ -6,12 +6,12 @@ from msrn.network.config import MSRNConfig
 from msrn.restoration import device, memory
 from msrn.restoration.autotune import Tuned
 from msrn.restoration.backends import Choice, Processor
-from msrn.restoration.schedule import automatic_tile
-from msrn.restoration.tiles import plan
+from msrn.restoration.tile_plan import TilePlanner
+from msrn.restoration.tiles import SMALLEST_TILE, plan
 
 
 def tile_of(config, side=2048, rates=None, backend="eager"):
-    return automatic_tile(config, side, side, Processor(), Tuned(Choice(backend, "fp32"), rates or {}, ""))
+    return TilePlanner(config, Processor(), Tuned(Choice(backend, "fp32"), rates or {}, "")).side(side, side)
 
 
 def test_the_automatic_tile_shrinks_with_the_memory(monkeypatch):
@@ -20,7 +20,7 @@ def test_the_automatic_tile_shrinks_with_the_memory(monkeypatch):
         monkeypatch.setattr(device, "free_memory", lambda gibibytes=gibibytes: gibibytes * 2**30)
         sides.append(tile_of(MSRNConfig()))
     assert sides == sorted(sides, reverse=True)
-    assert sides[0] > sides[-1] == 64
+    assert sides[0] > sides[-1] == SMALLEST_TILE
 
 
 EAGER = Choice("eager", "fp32")
@@ -69,13 +69,9 @@ def test_a_lower_precision_leaves_room_for_larger_tiles(monkeypatch):
     monkeypatch.setattr(memory, "instructions", lambda: {"avx512f"})
     monkeypatch.setattr(device, "free_memory", lambda: 4 << 30)
     tiles = {
-        precision: automatic_tile(
-            MSRNConfig(6, 1, 96, unshuffle=2),
-            4096,
-            4096,
-            Processor(),
-            Tuned(Choice("openvino", precision), FLAT, ""),
-        )
+        precision: TilePlanner(
+            MSRNConfig(6, 1, 96, unshuffle=2), Processor(), Tuned(Choice("openvino", precision), FLAT, "")
+        ).side(4096, 4096)
         for precision in ("fp32", "int8", "bf16")
     }
     assert tiles["fp32"] <= tiles["int8"] <= tiles["bf16"] > tiles["fp32"]
@@ -91,9 +87,9 @@ def test_the_automatic_tile_follows_the_timing(monkeypatch):
 
 def test_an_oblong_picture_is_cut_across_only(monkeypatch):
     monkeypatch.setattr(device, "free_memory", lambda: 8 << 30)
-    config, tuned = MSRNConfig(6, 6, 64), Tuned(Choice("openvino", "int8"), FLAT, "")
+    planner = TilePlanner(MSRNConfig(6, 6, 64), Processor(), Tuned(Choice("openvino", "int8"), FLAT, ""))
     for height, width in ((631, 4304), (4304, 631)):
-        assert automatic_tile(config, height, width, Processor(), tuned) >= 631
+        assert planner.side(height, width) >= 631
 
 
 def test_where_nothing_fits_a_picture_is_not_cut_for_nothing(monkeypatch):
@@ -107,7 +103,7 @@ def test_any_picture_has_a_tile(monkeypatch, size, free):
     monkeypatch.setattr(device, "free_memory", lambda: free)
     for unshuffle in (1, 2):
         config = MSRNConfig(4, 1, 64, unshuffle=unshuffle)
-        assert automatic_tile(config, *size, Processor(), Tuned(EAGER, FLAT, "")) >= 1
+        assert TilePlanner(config, Processor(), Tuned(EAGER, FLAT, "")).side(*size) >= 1
 
 
 @pytest.mark.parametrize(("side", "tile"), [(1024, 768), (1000, 64), (77, 512), (999, 500)])
