@@ -30,6 +30,7 @@ import msrn
 from msrn import Restorer
 restorer, times = Restorer("sr"), []
 for _ in range(int(sys.argv[3]) + 1):
+    Path(sys.argv[2]).unlink()
     started = time.perf_counter()
     msrn.write(restorer(msrn.read(Path(sys.argv[1])), scale=2), Path(sys.argv[2]))
     times.append(time.perf_counter() - started)
@@ -52,7 +53,7 @@ def main() -> None:
         rough.resize((512, 512), Image.Resampling.BICUBIC).save(source)
         work: list[float] = []
         for number, package in enumerate(packages):
-            _run(package, folder, number, "-m", "msrn.cli", "upscale", source, "-o", target, "--overwrite")
+            _run(package, folder, number, "-m", "msrn", "upscale", source, "-o", target, "--overwrite", "-q")
             printed = _run(package, folder, number, "-c", WORK, source, target, options.rounds)
             work.append(statistics.median(json.loads(printed)))
         starts: list[list[float]] = [[] for _ in packages]
@@ -61,7 +62,7 @@ def main() -> None:
                 if options.empty_cache:
                     shutil.rmtree(_cache(folder, number))
                 started = time.perf_counter()
-                _run(package, folder, number, "-m", "msrn.cli", "upscale", source, "-o", target, "--overwrite")
+                _run(package, folder, number, "-m", "msrn", "upscale", source, "-o", target, "--overwrite", "-q")
                 starts[number].append(time.perf_counter() - started - work[number])
     for package, each, taken in zip(packages, starts, work, strict=True):
         start = statistics.median(each)
@@ -77,8 +78,10 @@ def _cache(folder: str, number: int) -> Path:
 
 def _run(package: Path, folder: str, number: int, *arguments: object) -> str:
     environment = os.environ | {"PYTHONPATH": str(package), "MSRN_CACHE": str(_cache(folder, number))}
+    if not (package / "msrn" / "__main__.py").exists():  # an older one
+        arguments = tuple("msrn.cli" if word == "msrn" else word for word in arguments)
     command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 if __name__ == "__main__":

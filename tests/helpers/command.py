@@ -6,7 +6,7 @@ import sys
 
 def msrn(*arguments, cwd=None):
     """Run a command to its end, in a process of its own."""
-    command = [sys.executable, "-m", "msrn.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "msrn", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
 
 

@@ -224,3 +224,36 @@ sys.exit(any(thread.is_alive() for thread in threads))
 def test_threads_whose_first_calls_meet_do_not_wait_for_each_other_for_ever():
     # Left to itself, OpenVINO's binding stopped at every one of six tries.
     subprocess.run([sys.executable, "-c", FIRST_CALLS_AT_ONCE], cwd=ROOT, check=True, timeout=120)
+
+
+WHAT_IS_IMPORTED = """
+import sys
+from msrn.restoration.backends import openvino as ours
+assert not {"openvino.tools.ovc", "openvino_telemetry"} & {*sys.modules}, "the converter"
+import openvino
+try:
+    openvino.convert_model("no such file")
+except Exception as error:
+    print("no such file" in str(error), "openvino.tools.ovc" in sys.modules)
+"""
+
+
+@pytest.mark.skipif(not backends.installed("openvino"), reason="openvino is not installed")
+def test_openvino_is_imported_without_its_converter_which_reports_its_use():
+    process = subprocess.run([sys.executable, "-c", WHAT_IS_IMPORTED], capture_output=True, text=True)
+    assert (process.returncode, process.stdout) == (0, "True True\n"), process.stderr  # others get it when they ask
+
+
+NO_TELEMETRY = """
+import onnxruntime
+told = []
+onnxruntime.disable_telemetry_events = lambda: told.append(1)
+import msrn.restoration.backends.onnx
+print(len(told))
+"""
+
+
+@pytest.mark.skipif(not backends.installed("onnx"), reason="onnxruntime is not installed")
+def test_onnxruntime_is_told_not_to_report_its_use():
+    process = subprocess.run([sys.executable, "-c", NO_TELEMETRY], capture_output=True, text=True)
+    assert (process.returncode, process.stdout) == (0, "1\n"), process.stderr

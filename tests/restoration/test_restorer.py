@@ -254,7 +254,7 @@ def test_out_of_memory_halves_the_tile_and_goes_on(error):
     weights = random_weights("sr", MSRNConfig(1, 1, 4))
     planes = np.random.default_rng(0).random((1, 1, 130, 130), dtype=np.float32)
     expected = Engine(weights, Options("cpu", tile=64)).restore(planes)
-    result = Engine(weights, Options("cpu", "eager", "fp32", tile=128), make=make).restore(planes)
+    result = Engine(weights, Options("cpu", "eager", "fp32", tile=130), make=make).restore(planes)
     np.testing.assert_allclose(result, expected, atol=1e-5)
     assert max(seen) > 80 >= seen[-1]
 

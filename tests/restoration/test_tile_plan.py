@@ -115,3 +115,12 @@ def test_a_pass_takes_what_the_largest_tile_needs(side, tile, unshuffle):
     alone = memory.pass_bytes(config, 10, EAGER) / 100
     # Of two tiles, each has a halo on one side only.
     assert 1 <= memory.pass_bytes(config, tile, EAGER, side, side + 40) / (largest * alone) < 1.15
+
+
+def test_a_small_picture_is_cut_where_fresh_memory_costs_more_than_halos(monkeypatch):
+    monkeypatch.setattr(device, "free_memory", lambda: 64 << 30)
+    config = MSRNConfig(4, 1, 64, unshuffle=2)
+    sides = {side: tile_of(config, side, {96: 1e-6}, "openvino") for side in (512, 1024, 8192)}
+    assert sides[512] == 512
+    assert sides[1024] == 512
+    assert sides[8192] >= 1024

@@ -1,5 +1,6 @@
 """A process that decodes strangers' files may end at any time, by any hand; tested with the one for pictures."""
 
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -12,6 +13,7 @@ from tests.helpers.albums import album
 from msrn import images
 from msrn.errors import ImageError
 from msrn.images.isolated import Decoder
+from msrn.system.guarded_process import start_ahead
 
 
 @pytest.fixture
@@ -50,3 +52,18 @@ def test_too_little_memory_for_what_was_decoded_does_not_confuse_the_next_answer
         other = (album(tmp_path, "y.png") / "y.png").read_bytes()
         decoded = decoder.decode(other, Path("y.png"))
         assert np.array_equal(decoded.pixels, images.decode(other, Path("y.png")).pixels)
+
+
+def test_a_process_that_was_started_ahead_answers_first_and_a_dead_one_is_replaced(data, monkeypatch):
+    module, started, popen = "tests.helpers.hostile_pictures", [], subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1])
+    start_ahead(module)
+    with closing(Decoder(module=module)) as decoder:
+        assert decoder.decode(data, Path("x.png")).width == 9
+        assert len(started) == 1
+    start_ahead(module)
+    started[-1].kill()
+    started[-1].wait()
+    with closing(Decoder(module=module)) as decoder:
+        assert decoder.decode(data, Path("x.png")).width == 9
+        assert len(started) == 3

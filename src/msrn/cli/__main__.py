@@ -1,5 +1,5 @@
 """``python -m msrn.cli`` is ``msrn``."""
 
-from msrn.cli import main
+from msrn.__main__ import run
 
-main()
+run()

@@ -14,11 +14,13 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from msrn import __version__
 from msrn.errors import UsageError
 from msrn.network.config import MSRNConfig
 from msrn.network.weights import Weights
@@ -163,14 +165,14 @@ def _key(weights: Weights, device: Device) -> dict[str, Any]:
         "cores": cores(),
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "device": name_of(device),
-        "versions": {name: _version(name) for name in ("msrn-pytorch", "torch", "openvino", "onnxruntime")},
+        "version": __version__,
+        "installed": {name: _installed(name) for name in ("torch", "openvino", "onnxruntime")},
         "weights": weights.sha256,
         "network": asdict(weights.card.config),
     }
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def _installed(package: str) -> int | None:
+    """When a package was installed; its version would tell as much, and take a tenth of a command's start to read."""
+    spec = find_spec(package)
+    return Path(spec.origin).stat().st_mtime_ns if spec and spec.origin else None

@@ -1,7 +1,6 @@
 """Optional packages: what to say when one is missing."""
 
 import json
-from importlib.metadata import PackageNotFoundError, distribution, version
 from urllib.parse import unquote, urlparse
 
 from msrn.errors import UsageError
@@ -40,6 +39,8 @@ def explained(error: ImportError, what: str) -> UsageError | None:
 
 def installed_version(package: str) -> str | None:
     """The version of a package, or None where it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:
@@ -48,6 +49,8 @@ def installed_version(package: str) -> str | None:
 
 def install_command(extra: str) -> str:
     """The command that installs an extra where this package came from: a folder, a wheel, or an index."""
+    from importlib.metadata import PackageNotFoundError, distribution  # which takes long, and is seldom needed
+
     wanted = f"[{extra}]" if extra else ""
     try:
         origin = json.loads(distribution(_NAME).read_text("direct_url.json") or "{}")

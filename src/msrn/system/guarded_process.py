@@ -13,13 +13,14 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, cast
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from msrn.errors import ImageError, TooManyPixelsError, UnknownFormatError
 from msrn.types import MAX_SECONDS
+
+if TYPE_CHECKING:  # a process is to be started before anything heavy is imported
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class EndedError(ImageError):
@@ -34,6 +35,24 @@ _KINDS = {kind.__name__: kind for kind in (TooManyPixelsError, UnknownFormatErro
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import main; main()"
 
 
+_ahead: dict[str, subprocess.Popen[bytes]] = {}
+
+
+def start_ahead(module: str) -> None:
+    """Start the process that the first :class:`GuardedProcess` of a module will use, before anything is imported."""
+    _ahead[module] = _start(module)
+
+
+def _start(module: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM.format(path=sys.path, module=module)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for the parent, which closes this one
+    )
+
+
 class GuardedProcess:
     """A process that answers questions about strangers' files; it is started for the first, and again after a crash.
 
@@ -43,22 +62,17 @@ class GuardedProcess:
     """
 
     def __init__(self, module: str, seconds: float = MAX_SECONDS) -> None:
-        self._program = _PROGRAM.format(path=sys.path, module=module)
-        self._seconds = seconds
+        self._module, self._seconds = module, seconds
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the process before the first question, which then need not wait for its imports."""
+        if self._process is None:
+            self._process = _ahead.pop(self._module, None)
         if self._process is not None and self._process.poll() is not None:
             self.close()  # somebody else has ended it; the next file is not to blame
         if self._process is None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", self._program],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the parent, which closes this one
-            )
+            self._process = _start(self._module)
 
     def ask(self, path: Path, question: dict[str, Any], *blocks: bytes) -> None:
         """Send a question; ``path`` names the file it is about in errors.
@@ -119,10 +133,12 @@ class AnswerReader:
         self.header = self._guarded(lambda: _receive_header(pipe))
         self._sizes: list[int] = list(self.header["sizes"])
 
-    def array(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    def array(self, shape: tuple[int, ...]) -> "NDArray[np.float32]":
         """The next block as float32 of this shape."""
 
-        def read() -> NDArray[np.float32]:
+        import numpy as np
+
+        def read() -> "NDArray[np.float32]":
             made = np.empty(shape, np.float32)
             if cast(io.BufferedReader, self._pipe).readinto(made.data.cast("B")) < made.nbytes:
                 raise EOFError

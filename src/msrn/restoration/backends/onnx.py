@@ -13,6 +13,7 @@ from msrn.restoration.backends import Planes
 onnx: Any = import_module("onnx")
 onnxruntime: Any = import_module("onnxruntime")
 helper: Any = onnx.helper
+onnxruntime.disable_telemetry_events()
 
 _OPSET = 17
 """Old enough for every runtime of the last years; the graph needs nothing newer."""

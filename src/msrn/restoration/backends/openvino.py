@@ -2,12 +2,13 @@
 
 import hashlib
 import io
+import sys
 import threading
+from contextlib import nullcontext
 from functools import cache
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +19,43 @@ from msrn.restoration.backends import Planes
 from msrn.restoration.kept import KeptFile
 from msrn.system.machine import processor
 
-# Optional, without types of its own.
-openvino: Any = import_module("openvino")
-ops: Any = import_module("openvino.opset13")
-
+_CONVERTER = "openvino.tools.ovc"
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32", "int8-bf16": "bf16"}
 
 
-_making = threading.Lock()
+def _runtime() -> Any:
+    """The package without its model converter, which takes longer than all the rest and reports its use to its makers.
+
+    ``openvino`` does without where the converter cannot be imported; other code in this process gets it when it asks.
+    """
+    if "openvino" in sys.modules:
+        return import_module("openvino")
+    blocked = cast(dict[str, Any], sys.modules)
+    blocked[_CONVERTER] = None
+    try:
+        package: Any = import_module("openvino")
+    except ImportError:  # a version that needs it
+        del blocked[_CONVERTER]
+        return import_module("openvino")
+    del blocked[_CONVERTER]
+    package.convert_model = lambda *model, **how: import_module(_CONVERTER).convert_model(*model, **how)  # pyright: ignore
+    return package
+
+
+# Without types of its own.
+openvino = _runtime()
+ops: Any = import_module("openvino.opset13")
+
+_alone = threading.RLock()
+"""The bindings look up Python types when first called and guard that with a C++ lock: of two threads whose first calls
+meet, one waits for the lock with the interpreter in its hand, and the other for the interpreter, for ever. So models
+are made by one thread at a time, and the first picture is restored alone, too."""
+_called = threading.Event()
+
+
+@cache
+def _core() -> Any:
+    return openvino.Core()
 
 
 def core() -> Any:
@@ -34,27 +64,8 @@ def core() -> Any:
     Each one's CPU plugin brings an alternate signal stack and, when unloaded, puts its predecessor's back: of two, the
     second to go installs what the first has freed, and the next Ctrl-C would be a segmentation fault.
     """
-    with _making:
+    with _alone:
         return _core()
-
-
-@cache
-def _core() -> Any:
-    """Make it, and run a model once.
-
-    The bindings look up Python types when first called and guard that with a C++ lock: of two threads whose first calls
-    meet, one waits for the lock with the interpreter in its hand, and the other for the interpreter, for ever.
-    """
-    made = openvino.Core()
-    x: Any = ops.parameter([-1, 1], np.float32)
-    compiled = made.compile_model(openvino.Model([ops.relu(x)], [x]), "CPU")
-    made.import_model(compiled.export_model().getvalue(), "CPU", {})
-    _infer(compiled.create_infer_request(), np.zeros((1, 1), np.float32))
-    return made
-
-
-def _infer(request: Any, x: Planes) -> Planes:
-    return request.infer([np.ascontiguousarray(x)], share_inputs=True)[0]
 
 
 class OpenVINO:
@@ -76,39 +87,45 @@ class OpenVINO:
         if not content:
             return cls.build(graph, precision, ranges, at_once)
         code = hashlib.sha256(Path(graph_code).read_bytes() + Path(__file__).read_bytes()).hexdigest()
-        key = {"processor": processor(), "openvino": version("openvino"), "graph": code, "precision": precision}
+        key = {"processor": processor(), "openvino": openvino.__version__, "graph": code, "precision": precision}
         file = KeptFile("model", key | {"apart": str(at_once), "weights": content})
         data = file.read()
         if data is not None:
             try:
                 head = io.BytesIO(data)
                 norm = np.load(head, allow_pickle=False)
-                compiled = core().import_model(head.read(), "CPU", _hints(precision, at_once))
+                with _alone:
+                    compiled = core().import_model(head.read(), "CPU", _hints(precision, at_once))
                 return cls(compiled, norm if norm.size else None)
             except (ValueError, RuntimeError) as error:
                 file.refuse(error)
         built = cls.build(graph, precision, ranges, at_once)
         head = io.BytesIO()
         np.save(head, np.empty(0, np.float32) if built.norm is None else built.norm, allow_pickle=False)
-        file.write(head.getvalue() + built.compiled.export_model().getvalue())
+        with _alone:
+            file.write(head.getvalue() + built.compiled.export_model().getvalue())
         return built
 
     @classmethod
     def build(cls, graph: Graph, precision: str, ranges: dict[str, float], at_once: int = 1) -> "OpenVINO":
         """Compile the graph; ``ranges`` are for 8 bit. The cores are for ``at_once`` calls at a time."""
         done = graph.extract_norm if "bf16" in precision else None
-        x: Any = ops.parameter([-1, graph.config.depth * (2 if done else 1), -1, -1], np.float32)
-        operations = _Operations(ranges if "int8" in precision else {}, done)
-        model = openvino.Model([graph.residual(x, operations)], [x])
         norm = None if done is None else np.stack([done.scale, done.shift])
-        return cls(core().compile_model(model, "CPU", _hints(precision, at_once)), norm)
+        with _alone:
+            x: Any = ops.parameter([-1, graph.config.depth * (2 if done else 1), -1, -1], np.float32)
+            operations = _Operations(ranges if "int8" in precision else {}, done)
+            model = openvino.Model([graph.residual(x, operations)], [x])
+            return cls(core().compile_model(model, "CPU", _hints(precision, at_once)), norm)
 
     def __call__(self, planes: Planes) -> Planes:
         """Return the residual of float32 ``(N, depth, H, W)``."""
         x = planes if self.norm is None else _halves(planes, *self.norm)
-        if not hasattr(self._callers, "request"):
-            self._callers.request = self.compiled.create_infer_request()
-        return _infer(self._callers.request, x)
+        with nullcontext() if _called.is_set() else _alone:
+            if not hasattr(self._callers, "request"):
+                self._callers.request = self.compiled.create_infer_request()
+            result = self._callers.request.infer([np.ascontiguousarray(x)], share_inputs=True)[0]
+            _called.set()
+            return result
 
 
 def _hints(precision: str, at_once: int) -> dict[str, Any]:
