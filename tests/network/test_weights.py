@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import pickle
+import tracemalloc
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -237,3 +238,15 @@ def test_weights_are_halved_where_float16_holds_them():
     wide = {**whole.arrays, "extract.weight": np.full_like(whole.arrays["extract.weight"], 70_000)}
     with pytest.raises(WeightsError, match=r"extract\.weight .* too large for float16"):
         weights.halve(replace(whole, arrays=wide))
+
+
+@pytest.mark.parametrize("name", ["memory_blocks", "recursions", "channels", "unshuffle", "units"])
+def test_a_card_of_an_enormous_network_is_refused_before_anything_is_allocated(name, saved):
+    path = rewrite(saved, **changed(config=asdict(CONFIG) | {name: 10**9}))
+    tracemalloc.start()
+    try:
+        with pytest.raises(WeightsError):
+            weights.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()

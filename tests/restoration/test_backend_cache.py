@@ -1,6 +1,7 @@
 """Compiled models are kept between runs, and a kept one computes what a new one does."""
 
 import logging
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 
 from msrn.network import weights
+from msrn.network.graph import fuse
 from msrn.restoration import backends
+from msrn.restoration.backends import Choice, Processor, create
 from msrn.restoration.restorer import Restorer
 
 pytestmark = pytest.mark.skipif(not backends.installed("openvino"), reason="openvino is not installed")
@@ -96,3 +99,16 @@ def test_what_a_program_made_is_neither_kept_nor_taken_from_the_cache(cache):
     assert np.abs(shifted - published).mean() > 0.1
     np.testing.assert_array_equal(restorer().restore_planes(PLANES), published)
     assert len(list(cache.iterdir())) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="profiles are closed to others")
+def test_a_model_that_somebody_else_may_have_planted_is_not_used(cache, caplog):
+    loaded = weights.load("sr")
+    arrays = {**loaded.arrays, "reconstruct.bias": loaded.arrays["reconstruct.bias"] + np.float32(0.25)}
+    graph, ranges = fuse(loaded.card.config, arrays), loaded.card.ranges
+    create(Choice("openvino", "int8"), graph, ranges, Processor(), 1, loaded.content)  # as if it were the file's own
+    planted = restorer().restore_planes(PLANES)
+    cache.chmod(0o777)
+    honest = restorer().restore_planes(PLANES)
+    assert np.abs(planted - honest).mean() > 0.1
+    assert f"other users can write to {cache}" in caplog.text

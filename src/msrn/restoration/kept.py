@@ -8,11 +8,14 @@ compiled model is a program. What happened goes to the log.
 import hashlib
 import json
 import logging
-from typing import Any
+import os
+from functools import cache
+from typing import Any, BinaryIO
 
 from msrn.errors import OutputError
 from msrn.system.atomic import reason, write_atomically
 from msrn.system.machine import cache_folder
+from msrn.system.private_files import SharedError, private_folder, read_private
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +35,14 @@ class KeptFile:
     def read(self) -> bytes | None:
         """The content; None where there is none that can be used."""
         try:
-            head, _, data = self.path.read_bytes().partition(b"\n")
+            head, _, data = read_private(self.path).partition(b"\n")
             if json.loads(head) != {"key": self._key, "sha256": _digest(data)}:
                 raise ValueError("it is damaged")
             return data
         except FileNotFoundError:
             pass
+        except SharedError as error:
+            _warn(reason(error))
         except (OSError, ValueError, RecursionError) as error:
             self.refuse(error)
         return None
@@ -47,12 +52,28 @@ class KeptFile:
         logger.info("%s cannot be used (%s): making it again", self.path, reason(error))
 
     def write(self, data: bytes) -> None:
-        """Keep the content; where it cannot be written, that costs a line in the log."""
+        """Keep the content, closed to others; where it cannot be written, that costs a line in the log."""
         head = json.dumps({"key": self._key, "sha256": _digest(data)}).encode()
+
+        def write(file: BinaryIO) -> None:
+            if os.name == "posix":
+                os.fchmod(file.fileno(), 0o600)
+            file.write(head + b"\n" + data)
+
         try:
-            write_atomically(self.path, lambda file: file.write(head + b"\n" + data))
-        except OutputError as error:
-            logger.info("the %s cannot be kept: %s; set MSRN_CACHE to a folder that can be written", self._kind, error)
+            private_folder(self.path.parent)
+            write_atomically(self.path, write)
+        except SharedError as error:
+            _warn(reason(error))
+        except (OSError, OutputError) as error:
+            why = f"{reason(error)}; set MSRN_CACHE to a folder that can be written"
+            logger.info("the %s cannot be kept: %s", self._kind, why)
+
+
+@cache
+def _warn(why: str) -> None:
+    """Tell once."""
+    logger.warning("nothing is kept for the next run: %s", why)
 
 
 def _digest(data: bytes) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from msrn.errors import UsageError
 from msrn.network.config import MSRNConfig
 from msrn.network.memnet import MSRN, Outputs, build, grow, initialise
+from msrn.restoration.backends.pytorch import keep_compiled_code_private
 from msrn.system.machine import instructions
 from msrn.training import checkpoint
 from msrn.training.distributed import share_batchnorms
@@ -222,6 +223,8 @@ def _assemble(
         share_batchnorms(network)
     average = copy.deepcopy(network).requires_grad_(False)
     scaler = torch.amp.GradScaler(device.type, enabled=setting.precision == torch.float16)
+    if setting.compiled:
+        keep_compiled_code_private()
     forward = torch.compile(network.all_outputs, dynamic=False) if setting.compiled else network.all_outputs
     return TrainingRun(step, network, average, forward, _optimiser(network, options), scaler)
 

@@ -1,5 +1,8 @@
 """torch itself, eager or compiled, on any device."""
 
+import logging
+import os
+import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
@@ -13,7 +16,11 @@ from torch.nn import functional as F
 from msrn.errors import UsageError
 from msrn.network.graph import Activation, Convolution, Graph
 from msrn.restoration.backends import Planes
+from msrn.system.atomic import reason
+from msrn.system.machine import cache_folder
+from msrn.system.private_files import private_folder
 
+logger = logging.getLogger(__name__)
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -77,6 +84,8 @@ class Torch:
         last = precision == "bf16" or self.device.type == "cuda" or wide
         self.layout = torch.channels_last if last else torch.contiguous_format
         residual = _Residual(graph, _TYPES[precision], self.device, self.layout)
+        if compiled:
+            keep_compiled_code_private()
         self.residual = cast(nn.Module, torch.compile(residual, dynamic=True)) if compiled else residual
         if self.device.type == "cuda" and precision == "fp32":
             torch.backends.cudnn.allow_tf32 = False  # ten significant bits are not what fp32 says
@@ -113,6 +122,20 @@ class Torch:
                 yield _arrived(*under_way.popleft())
         while under_way:
             yield _arrived(*under_way.popleft())
+
+
+def keep_compiled_code_private() -> None:
+    """Let torch keep the libraries it compiles in this program's cache folder, or in a new one for this run.
+
+    Its own place is a folder of ``/tmp`` with a name that anybody can guess, and fill with libraries to be loaded.
+    """
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+        try:
+            folder = private_folder(cache_folder() / "inductor")
+        except OSError as error:
+            folder = tempfile.mkdtemp(prefix="msrn-inductor-")
+            logger.warning("compiled code is not kept: %s", reason(error))
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
 
 
 def choose_device(name: str) -> torch.device:
