@@ -273,13 +273,13 @@ def test_small_pictures_restored_at_once_are_those_restored_alone(tmp_path, monk
         return whole(self, picture, **how)
 
     main, together = threading.current_thread(), threading.Barrier(2)
-    monkeypatch.setattr("msrn.restoration.schedule.cores", lambda: 2)
+    monkeypatch.setattr("msrn.restoration.tile_plan.cores", lambda: 2)
     monkeypatch.setattr(Restorer, "__call__", noting)
     outcomes = run(folder, tmp_path / "out", restorer)
     assert not [outcome.error for outcome in outcomes if outcome.error]
     assert seen == {"small apart", "large in the main thread"}
     alone.set()
-    monkeypatch.setattr("msrn.restoration.schedule.cores", lambda: 1)
+    monkeypatch.setattr("msrn.restoration.tile_plan.cores", lambda: 1)
     restorer = Restorer(restorer.weights, device="cpu", backend="openvino")
     run(folder, tmp_path / "expected", restorer)
     assert "small in the main thread" in seen
@@ -297,7 +297,7 @@ def test_a_small_picture_that_fails_beside_others_costs_its_own_file(tmp_path, m
             raise MemoryError
         return whole(self, picture, **how)
 
-    monkeypatch.setattr("msrn.restoration.schedule.cores", lambda: 2)
+    monkeypatch.setattr("msrn.restoration.tile_plan.cores", lambda: 2)
     monkeypatch.setattr(Restorer, "__call__", third_fails)
     outcomes = run(folder, tmp_path / "out", restorer)
     (error,) = [outcome.error for outcome in outcomes if outcome.error]
