@@ -12,6 +12,9 @@ import pytest
 from tests.helpers.command import assert_refused, msrn
 
 from msrn import images
+from msrn.batch import Job, Outcome, Plan
+from msrn.cli.batch_report import BatchReport
+from msrn.cli.console import Bar, count
 from msrn.images.picture import Picture
 
 pytestmark = pytest.mark.timeout(120)
@@ -62,3 +65,26 @@ def test_a_terminal_sees_how_far_a_batch_is(tmp_path):
     seen_halfway = [bar.format(ended, r" *\d+") for ended in range(2, 6)]  # not all of it is drawn
     for expected in ("|".join(seen_halfway), bar.format(6, 100)):
         assert any(re.match(expected, line) for line in lines), lines[-20:]
+
+
+def test_the_time_left_is_right_after_the_first_tiles(tmp_path):
+    """On a busy machine a tile takes forty seconds; most of the batch was done before, and the files differ in size."""
+    jobs = [Job(tmp_path / f"{k}.png", tmp_path / "out" / f"{k}.png") for k in range(12)]
+    for k, job in enumerate(jobs):
+        job.source.write_bytes(b"x" * (100 if k < 10 else 1000 * (k - 9)))
+    now = 0.0
+    with Bar(quiet=False, shown=True, clock=lambda: now) as bar:
+        report = BatchReport(Plan(jobs, tmp_path / "out"), bar, "", quiet=True, as_json=False)
+        for job in jobs[:10]:
+            report.done(Outcome(job, skipped="done before"))
+        tiles = [(jobs[10], k / 10) for k in range(1, 11)] + [(jobs[11], k / 20) for k in range(1, 21)]
+        for done, (job, share) in enumerate(tiles, start=1):
+            now += 40
+            report.advance(job, share)
+            if done >= 3:
+                assert bar.seconds_left == pytest.approx(40 * (30 - done), abs=2)
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "0 videos"), (1, "1 video"), (2, "2 videos"), (1234, "1,234 videos")])
+def test_one_thing_is_one(number, said):
+    assert count(number, "video") == said

@@ -14,6 +14,12 @@ def test_weights_lists_and_describes():
     listing = msrn("weights").stdout
     for entry in CATALOGUE:
         assert entry.name in listing
+    for kind in ("sr", "denoise", "denoise-color", "jpeg", "jpeg-color"):
+        assert f"  {kind}  " in listing
+    assert "s/MP here" in listing
+    assert "m6 is better" in listing
+    for row in json.loads(msrn("weights", "--json").stdout):
+        assert row["seconds_per_megapixel"] is None or row["seconds_per_megapixel"] > 0
     described = json.loads(msrn("weights", "sr", "--json").stdout)
     assert described["task"] == "sr"
     assert described["recipe"]["task"] == "sr"

@@ -46,6 +46,10 @@ COMMANDS = {
         "evaluating:evaluate": "Score weights on clean images, by the literature's protocol.",
         "benchmark:benchmark": "Measure every backend and precision here: speed and memory.",
     },
+    "Shell": {
+        "shell:completion": "Print what makes a shell complete commands and options.",
+        "shell:man": "Print the manual page: every command with its options.",
+    },
 }
 """Where each command is, and what its docstring begins with, by the panels of ``msrn --help``."""
 
@@ -55,8 +59,8 @@ Usage: msrn COMMAND [OPTIONS]
 Restore photographs with a persistent memory network: upscale, denoise,
 remove JPEG artifacts.
 
-$ msrn restore photo.jpg -o restored.png
-$ msrn upscale album -r -o large --scale 2
+$ msrn restore photo.jpg --output restored.png
+$ msrn upscale album --recursive --output large --scale 2
 
 {commands}
 

@@ -2,17 +2,30 @@
 
 import logging
 import sys
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 
-class Bar:
-    """A progress bar on stderr, shown on terminals only."""
+_REMEMBERED = 300.0
+"""Seconds that the speed is estimated from: on a busy machine, a tile may take a minute."""
 
-    def __init__(self, quiet: bool) -> None:
-        self.shown = not quiet and sys.stderr.isatty()
+
+class Bar:
+    """A progress bar on stderr, shown on terminals only.
+
+    Args:
+        quiet: show none.
+        shown: show one, terminal or not.
+        clock: returns seconds.
+    """
+
+    def __init__(self, quiet: bool, *, shown: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self.shown = shown or (not quiet and sys.stderr.isatty())
+        self._clock = clock
         self._progress: Progress | None = None
 
     def __enter__(self) -> "Bar":
@@ -26,6 +39,8 @@ class Bar:
                 TaskProgressColumn(),
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
+                get_time=self._clock,
+                speed_estimate_period=_REMEMBERED,
             )
             self._task = self._progress.add_task("", total=1.0)
             self._progress.start()
@@ -39,6 +54,11 @@ class Bar:
         """Set the description and the share done."""
         if self._progress is not None:
             self._progress.update(self._task, description=printable(text), completed=share)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The estimate that is shown, from the speed of the last minutes; None before there is one."""
+        return self._progress.tasks[0].time_remaining if self._progress is not None else None
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""

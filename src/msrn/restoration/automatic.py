@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from msrn.errors import UsageError
 from msrn.images.picture import Picture, check_picture
 from msrn.images.resize import enlarged_size
+from msrn.restoration.colors import passes
 from msrn.restoration.diagnosis import Diagnosis, diagnose
 from msrn.restoration.engine import Engine, silent
 from msrn.restoration.memory import Needs
@@ -140,10 +141,11 @@ class Chain:
     def __call__(self, picture: Picture, **how: Unpack[How]) -> Picture:
         """Restore a picture; see ``Restorer.__call__``."""
         progress, alone = how.get("progress") or silent, How(at_once=how.get("at_once", 1))
+        work = [_multiply_adds(step, picture, how.get("scale"), how.get("size")) for step in self.steps]
         for done, step in enumerate(self.steps):
 
             def report(share: float, done: int = done) -> None:
-                progress((done + share) / len(self.steps))
+                progress((sum(work[:done]) + share * work[done]) / sum(work))
 
             picture = step(picture, **((how if step.enlarges else alone) | How(progress=report)))
         return picture
@@ -169,6 +171,12 @@ class Chain:
         looking = _DIAGNOSIS_COPIES * picture.pixels.nbytes
         peak = max([looking, *(step.beside(kept) for step in each)])
         return Needs(sum(step.seconds for step in each), peak, kept)
+
+
+def _multiply_adds(step: Restorer, picture: Picture, scale: float | None, size: Size | None) -> float:
+    """What a step has to compute, for the share of all steps that it is."""
+    engine, (height, width) = step.engine_for(picture), step.result_size(picture, scale, size)
+    return engine.config.multiply_adds_per_pixel * passes(engine, len(picture.pixels)) * height * width
 
 
 def _parts(pixels: NDArray[np.float32]) -> list[NDArray[np.float32]]:
