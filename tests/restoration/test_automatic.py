@@ -210,3 +210,10 @@ def test_weights_are_taken_for_their_tasks(tmp_path, clean):
         refused = msrn(*command, tmp_path / "gray.png", *more)
         assert (refused.returncode, words in refused.stderr) == (2, True)
     assert msrn("restore", tmp_path / "gray.png", "-o", tmp_path / "x.png", "-g", "nonsense").returncode == 2
+
+
+def test_a_step_on_more_pixels_is_more_of_the_whole():
+    denoiser, enlarger = (Restorer(identity_weights(task), device="cpu") for task in ("denoise", "sr"))
+    shares = []
+    Chain([denoiser, enlarger], "")(Picture(np.full((1, 8, 8), 0.5, np.float32)), scale=3, progress=shares.append)
+    assert shares == pytest.approx([1 / 10, 1])
