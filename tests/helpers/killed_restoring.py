@@ -6,6 +6,7 @@ came of them as JSON.
 """
 
 import json
+import math
 import os
 import random
 import signal
@@ -60,8 +61,8 @@ def live(folder, kind, out):
     assert not failed, failed[0].error
 
 
-def one_life(folder, kind, out, kill_after=None):
-    """Fork, and kill after some seconds; returns how the child ended."""
+def one_life(folder, kind, out, kill_after=math.inf):
+    """Fork, and kill after some seconds, if it has not ended; returns how it did."""
     child = os.fork()
     if not child:
         try:
@@ -71,9 +72,13 @@ def one_life(folder, kind, out, kill_after=None):
             sys.stderr.write(f"{error!r}\n")
         finally:
             os._exit(4)
-    if kill_after is not None:
-        time.sleep(kill_after)
-        os.kill(child, signal.SIGKILL)
+    deadline = time.perf_counter() + kill_after
+    while time.perf_counter() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
@@ -99,7 +104,7 @@ def main(folder, kills, seed):
             out = folder / kind / str(turn)
             out.parent.mkdir(exist_ok=True)
             for _ in range(min(3, wanted - killed)):
-                end = one_life(folder, kind, out, moments.uniform(0, 1.1 * whole))
+                end = one_life(folder, kind, out, moments.uniform(0, whole))
                 killed += end == -signal.SIGKILL
                 failed += end not in (0, -signal.SIGKILL)
             failed += one_life(folder, kind, out) != 0
