@@ -44,10 +44,10 @@ def restore(out: Path, case: tuple[str, str, float, str, tuple[float, float]], w
     bad_path, good_path = out / f"{name}_degraded.png", out / f"{name}_restored.png"
     if task == "sr":
         clean = clean.with_pixels(multiple_of(clean.pixels, int(level)))
-        msrn.write(clean.with_pixels(resize(clean.pixels, 1 / level)), bad_path)
+        msrn.write(clean.with_pixels(resize(clean.pixels, 1 / level)), bad_path, overwrite=True)
     elif task == "denoise":
         noisy = GaussianNoise().apply(clean.pixels, level, np.random.default_rng(0))
-        msrn.write(clean.with_pixels(noisy), bad_path)
+        msrn.write(clean.with_pixels(noisy), bad_path, overwrite=True)
     else:
         bad_path = bad_path.with_suffix(".jpg")
         pixels = to_uint8(clean.pixels)
@@ -56,7 +56,7 @@ def restore(out: Path, case: tuple[str, str, float, str, tuple[float, float]], w
     started = time.perf_counter()
     restored = restorer(msrn.read(bad_path), **({"scale": level} if task == "sr" else {}))
     seconds = time.perf_counter() - started
-    msrn.write(restored, good_path)
+    msrn.write(restored, good_path, overwrite=True)
     bad, good = msrn.read(bad_path).pixels, msrn.read(good_path).pixels
     if task == "sr":  # what enlarging without the network gives
         bad = resize(bad, level).clip(0, 1)
