@@ -18,7 +18,8 @@ from msrn.images.degradations import degradation_for
 from msrn.images.folder import list_images, load_plane
 from msrn.images.picture import to_uint8
 from msrn.images.resize import multiple_of, resize
-from msrn.training.patches import off_grid, split
+from msrn.training.loader import split
+from msrn.training.retouch import off_grid
 from msrn.types import Range
 
 Image = np.ndarray

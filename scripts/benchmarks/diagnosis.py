@@ -19,7 +19,7 @@ from msrn.images.degradations import GaussianNoise, Jpeg
 from msrn.images.folder import list_images
 from msrn.images.picture import FloatArray, Picture
 from msrn.restoration.diagnosis import Diagnosis, diagnose
-from msrn.training.patches import off_grid
+from msrn.training.retouch import off_grid
 
 
 def row(clean: list[Picture], degrade: Callable[[FloatArray], FloatArray], restorer: Restorer) -> str:

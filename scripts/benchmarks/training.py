@@ -22,8 +22,9 @@ import torch
 from msrn.system.machine import keep_freed_memory
 from msrn.training import recipe_file
 from msrn.training.distributed import World
-from msrn.training.loader import Feed, Pairs, load_material
+from msrn.training.loader import load_material
 from msrn.training.loss import objective
+from msrn.training.patches import Feed, Pairs
 from msrn.training.recipe import Recipe
 from msrn.training.setting import Setting, choose_training_precision
 from msrn.training.state import network_config, start_run
@@ -54,9 +55,9 @@ def ours(recipe: Recipe, precision: torch.dtype, compiled: bool) -> Callable[[Pa
     """What ``msrn train`` does."""
     keep_freed_memory()
     setting = Setting(precision=precision, compiled=compiled)
-    run = start_run(recipe, None, setting)
     options = recipe.optimiser.model_copy(update={"rate": 1e-6})
-    return lambda parts: train_step(run, parts, recipe.loss, options, setting)
+    run = start_run(recipe.model_copy(update={"optimiser": options}), None, setting)
+    return lambda parts: train_step(run, parts)
 
 
 def loop(name: str, recipe: Recipe, precision: torch.dtype, parent: Connection) -> None:

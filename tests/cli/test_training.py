@@ -54,7 +54,9 @@ def test_train_publish_and_use(tmp_path):
 
 
 def test_a_stopped_run_says_with_which_options_to_go_on():
-    assert TrainingSpeedOptions().words(tensorboard=False) == []
-    given = TrainingSpeedOptions(device="cuda", precision="bf16", compiled=True, deterministic=True, threads=2)
-    words = "--device cuda --precision bf16 --compile --deterministic --tensorboard --threads 2"
-    assert given.words(tensorboard=True) == words.split()
+    assert TrainingSpeedOptions().words() == []
+    given = TrainingSpeedOptions(
+        device="cuda", precision="bf16", compile=True, deterministic=True, threads=2, tensorboard=True
+    )
+    words = "--device cuda --precision bf16 --compile --deterministic --threads 2 --tensorboard"
+    assert given.words() == words.split()

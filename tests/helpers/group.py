@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 
 import torch
+import torch._dynamo  # which the first optimiser of a process would import: two seconds for every one that is forked
 
-from msrn.training.loader import Feed
+from msrn.training.patches import Feed
 from msrn.training.recipe_file import validate
 from msrn.training.setting import Computing
 from msrn.training.trainer import fit

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import torch
+import torch._dynamo  # which the first optimiser of a process would import: two seconds for every one that is forked
 
 from msrn.training import checkpoint
 from msrn.training.recipe_file import validate

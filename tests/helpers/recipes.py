@@ -4,7 +4,7 @@ import torch
 
 from msrn.training.recipe import Recipe
 from msrn.training.recipe_file import validate
-from msrn.training.setting import Computing, Setting
+from msrn.training.setting import Computing
 from msrn.training.state import TrainingRun
 from msrn.training.trainer import Step, fit, train_step
 
@@ -31,9 +31,9 @@ def train(plan: Recipe, data, folder, *, precision="fp32", compiled=False, **opt
     return fit(plan, data, folder, Computing("cpu", precision, compiled), **options)
 
 
-def one_step(run: TrainingRun, plan: Recipe, clean, degraded) -> Step:
+def one_step(run: TrainingRun, clean, degraded) -> Step:
     """Take a step on one batch."""
-    return train_step(run, [(degraded, clean)], plan.loss, plan.optimiser, Setting())
+    return train_step(run, [(degraded, clean)])
 
 
 def tensors_of(run: TrainingRun) -> dict:

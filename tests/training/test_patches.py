@@ -1,5 +1,7 @@
 """Training pairs are a pure function of seed and index, and look like what the whole image would give."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,10 @@ from msrn.images.degradations import Bicubic, GaussianNoise, Jpeg
 from msrn.images.folder import list_images
 from msrn.images.picture import to_uint8
 from msrn.images.resize import resize
-from msrn.training.loader import load_material
-from msrn.training.patches import Pack, PatchSampler, digest_of, load_pack, off_grid, read_folders, save_pack, split
+from msrn.training.loader import Pack, digest_of, load_material, load_pack, read_folders, save_pack, split
+from msrn.training.patches import PatchSampler
 from msrn.training.recipe_file import validate
+from msrn.training.retouch import off_grid
 
 
 def images(sides=((90, 80), (120, 100), (100, 130))):
@@ -48,26 +51,29 @@ def test_an_epoch_visits_every_image_by_its_size():
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_a_patch_is_degraded_as_inside_the_whole_image(scale):
     """Every sampled pair is found in the degraded whole image, at some orientation and phase."""
-    big = np.random.default_rng(1).integers(0, 256, (1, 96, 96), dtype=np.uint8)
-    sampler = PatchSampler([big], Bicubic((scale,)), 12, seed=0)
+    big = np.random.default_rng(1).integers(0, 256, (96, 96), dtype=np.uint8)
+    turns = [np.rot90(each, turn) for each in (big, big[:, ::-1]) for turn in range(4)]
+    places = {
+        turned[y : y + 12, x : x + 12].tobytes(): (number, y, x)
+        for number, turned in enumerate(turns)
+        for y, x in np.ndindex(85, 85)
+    }
+
+    @cache
+    def whole(number, dy, dx):
+        shifted = turns[number][None, dy:, dx:] / 255
+        side = [length - length % scale for length in shifted.shape[1:]]
+        return Bicubic().apply(shifted[:, : side[0], : side[1]], scale)[0]
+
+    sampler = PatchSampler([big[None]], Bicubic((scale,)), 12, seed=0)
     phases = set()
     for index in range(25):
         degraded, clean = sampler.sample(index)
-        offsets = []
-        for turn in range(8):
-            turned = np.rot90(big, turn % 4, axes=(1, 2))
-            turned = (turned[:, :, ::-1] if turn >= 4 else turned) / 255
-            windows = np.lib.stride_tricks.sliding_window_view(turned[0], (12, 12))
-            found = np.argwhere(np.abs(windows - clean[0]).max((2, 3)) < 1e-6)
-            offsets += [(turned, *place) for place in found]
-        ((turned, y, x),) = offsets
+        number, y, x = places[np.rint(clean * 255).astype(np.uint8).tobytes()]
         candidates = []
         for dy in range(scale):
             for dx in range(scale):
-                shifted = turned[:, dy:, dx:]
-                side = [length - length % scale for length in shifted.shape[1:]]
-                whole = Bicubic().apply(shifted[:, : side[0], : side[1]], scale)
-                part = whole[0, y - dy : y - dy + 12, x - dx : x - dx + 12]
+                part = whole(number, dy, dx)[y - dy : y - dy + 12, x - dx : x - dx + 12]
                 if part.shape == (12, 12) and np.abs(part - degraded[0]).max() < 1e-5:
                     candidates.append(((y - dy) % scale, (x - dx) % scale))
         assert candidates
@@ -242,6 +248,28 @@ def test_a_pack_comes_back_and_other_files_are_refused(tmp_path):
             load_pack(tmp_path / name)
 
 
+def test_hostile_packs_are_refused_before_anything_is_made(tmp_path, monkeypatch):
+    path, hostile = tmp_path / "set.npz", tmp_path / "hostile.npz"
+    save_pack(Pack([np.zeros((1, 9, 9), np.uint8)], "full"), path)
+    whole = path.read_bytes()
+    header = whole.index(b"(1, 9, 9)")
+    entry = whole.index(b"PK\x01\x02")
+    changed = {
+        "encrypted": (entry + 8, b"\x01"),
+        "compressed in an unknown way": (entry + 10, b"\x63"),
+        "larger than its file": (entry + 24, b"\xff\xff\xff\x7f"),
+        "another shape": (header, b"(9, 9, 9)"),
+    }
+    for at, new in changed.values():
+        hostile.write_bytes(whole[:at] + new + whole[at + len(new) :])
+        with pytest.raises(ImageError, match=r"hostile\.npz is not a packed training set"):
+            load_pack(hostile)
+    np.savez_compressed(hostile, **{"000000": np.zeros((1, 3000, 3000), np.uint8), "color_range": np.array("full")})
+    monkeypatch.setattr(np, "frombuffer", lambda *_: pytest.fail("it was unpacked"))
+    with pytest.raises(ImageError, match="claims more than it holds"):
+        load_pack(hostile)
+
+
 def test_held_out_images_too_small_to_be_scored_are_left_out(tmp_path, caplog):
     for index, side in enumerate((60, 3, 60, 60)):  # with every third held out: the second
         pixels = np.zeros((side, 60, 3), dtype=np.uint8)
@@ -272,10 +300,10 @@ def test_an_image_that_two_folders_lead_to_is_named_once(tmp_path):
 def test_folders_that_do_not_fit_in_half_of_the_memory_are_refused(tmp_path, monkeypatch):
     Image.new("L", (100, 100)).save(tmp_path / "a.png")
     needed = 10_000 * (1 + 48)
-    monkeypatch.setattr("msrn.training.patches.free_memory", lambda: 2 * needed - 1)
+    monkeypatch.setattr("msrn.training.loader.free_memory", lambda: 2 * needed - 1)
     with pytest.raises(UsageError, match="msrn prepare"):
         read_folders([tmp_path], 1, "full")
-    monkeypatch.setattr("msrn.training.patches.free_memory", lambda: 2 * needed)
+    monkeypatch.setattr("msrn.training.loader.free_memory", lambda: 2 * needed)
     assert len(read_folders([tmp_path], 1, "full").images) == 1
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from msrn.errors import UsageError
-from msrn.training.recipe import OptimiserRecipe, forbidden_changes
+from msrn.training.recipe import OptimiserRecipe
 from msrn.training.recipe_file import PACKAGED, load, schema, validate
+from msrn.training.state import forbidden_changes
 
 RECIPES = sorted(PACKAGED.glob("*.toml"))
 SMALL = {
@@ -78,6 +79,9 @@ def test_one_cycle_rises_to_the_rate_and_falls_to_almost_nothing():
         ("growth.step=10", "below optimiser.steps"),
         ("optimiser.schedule=one_cycle", "never reaches"),
         ("loss.reduction=sum", "patch"),
+        ("network.recursions=1000000", "at most 1,000 memory_blocks × recursions"),
+        ("network.channels=1000000", "about 1,000,000,000 parameters"),
+        ("network.unshuffle=1000000", "about 1,000,000,000 parameters"),
     ],
 )
 def test_schedules_and_parts_that_do_not_fit_are_refused(override, word, tmp_path):

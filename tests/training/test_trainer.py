@@ -21,7 +21,7 @@ from msrn.network.config import MSRNConfig
 from msrn.system.locks import locked
 from msrn.training import checkpoint
 from msrn.training.held_out import HeldOut, restorer_of
-from msrn.training.patches import read_folders, save_pack
+from msrn.training.loader import read_folders, save_pack
 from msrn.training.publish import publish
 from msrn.training.recipe import OptimiserRecipe
 from msrn.training.setting import Setting
@@ -54,7 +54,7 @@ def pair():
 def test_steps_lower_the_loss_on_one_batch(change, pair):
     plan = recipe(growth=None, network__channels=8, optimiser__freeze_batchnorm_step=None, **change)
     run = start_run(plan, None, Setting())
-    losses = [one_step(run, plan, *pair)[0] for _ in range(40)]
+    losses = [one_step(run, *pair)[0] for _ in range(40)]
     assert losses[-1] < 0.5 * losses[0]
 
 
@@ -63,8 +63,8 @@ def test_a_batch_in_parts_gives_the_same_gradient(pair):
     plan = recipe(growth=None, optimiser__freeze_batchnorm_step=0, optimiser__kind="sgd")
     halves = [tuple(part[index : index + 1] for part in reversed(pair)) for index in range(2)]
     whole, parts = (start_run(plan, None, Setting()) for _ in range(2))
-    loss, norm, _ = one_step(whole, plan, *pair)
-    other, other_norm, _ = train_step(parts, halves, plan.loss, plan.optimiser, Setting())
+    loss, norm, _ = one_step(whole, *pair)
+    other, other_norm, _ = train_step(parts, halves)
     assert other == pytest.approx(loss, rel=1e-6)
     assert other_norm == pytest.approx(norm, rel=1e-5)
     for a, b in zip(whole.network.parameters(), parts.network.parameters(), strict=True):
@@ -74,20 +74,20 @@ def test_a_batch_in_parts_gives_the_same_gradient(pair):
 def test_a_step_that_is_not_finite_changes_nothing_and_too_many_end_the_run(pair):
     plan = recipe(growth=None, optimiser__skip_limit=2, optimiser__warmup_steps=0)
     run = start_run(plan, None, Setting())
-    one_step(run, plan, *pair)
+    one_step(run, *pair)
     before = copy.deepcopy(tensors_of(run))
     bad = torch.full((2, 1, 12, 12), float("nan"))
-    one_step(run, plan, pair[0], bad)
+    one_step(run, pair[0], bad)
     for counter in (name for name in before["network"] if name.endswith("num_batches_tracked")):  # nothing reads it
         before["network"][counter] += 1
     assert_same(tensors_of(run), before)
     assert (run.step, run.skipped, run.skipped_in_a_row) == (2, 1, 1)
-    one_step(run, plan, *pair)
+    one_step(run, *pair)
     assert (run.skipped, run.skipped_in_a_row) == (1, 0)
-    one_step(run, plan, pair[0], bad)
-    one_step(run, plan, pair[0], bad)
+    one_step(run, pair[0], bad)
+    one_step(run, pair[0], bad)
     with pytest.raises(MSRNError, match=r"3 steps in a row .* lower optimiser\.rate"):
-        one_step(run, plan, pair[0], bad)
+        one_step(run, pair[0], bad)
 
 
 @pytest.mark.parametrize(("rate", "limit"), [(0.1, 0.1), (0.01, 1.0)])
@@ -106,7 +106,7 @@ def test_adjustable_clipping_limits_the_step_not_the_gradient(rate, limit, pair)
     assert plan.optimiser.clip_at(rate) == pytest.approx(limit)
     run = start_run(plan, None, Setting())
     before = [parameter.clone() for parameter in run.network.parameters()]
-    _, norm, _ = one_step(run, plan, *pair)
+    _, norm, _ = one_step(run, *pair)
     assert norm > limit  # so it was clipped
     step = torch.cat([(a - b).flatten() for a, b in zip(before, run.network.parameters(), strict=True)])
     assert step.norm().item() == pytest.approx(0.01, rel=1e-3)
@@ -171,7 +171,7 @@ def test_training_does_not_touch_the_global_generators(data_folder, tmp_path):
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(6)
     other = train(plan, data_folder, tmp_path / "b")
-    again = read_run(checkpoint.latest(tmp_path))[1]
+    again = read_run(checkpoint.latest(tmp_path))
     assert_same(other.network.state_dict(), again.network.state_dict())
 
 
@@ -398,8 +398,8 @@ def test_two_processes_do_not_train_in_one_folder(data_folder, tmp_path):
 
 def test_the_log_forgets_steps_that_a_killed_run_had_made_after_its_checkpoint(whole, data_folder, tmp_path):
     train(recipe(), data_folder, tmp_path, minutes=1e-9)
-    with (tmp_path / "log.jsonl").open("a") as log:
-        log.write('{"step": 5, "loss": 1}\n{"step": 10, "lo')
+    with (tmp_path / "log.jsonl").open("ab") as log:
+        log.write(b'{"step": "x"}\n\xff\n' + b"[" * 9999 + b'\n[3]\n{"step": 5, "loss": 1}\n{"step": 10, "lo')
     train(recipe(), data_folder, tmp_path, resume=True)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 5, 10, 12]

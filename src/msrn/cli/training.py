@@ -1,11 +1,12 @@
 """The commands that make weights: train, prepare, pack, schema."""
 
+import json
 import os
 import shlex
 import time
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,9 +19,9 @@ from msrn.errors import ImageError, UsageError
 from msrn.types import MAX_TRAINING_PIXELS
 
 if TYPE_CHECKING:
-    from msrn.network.weights import Weights
     from msrn.training.log import Progress
     from msrn.training.recipe import Recipe
+    from msrn.training.setting import Computing
 
 _SILENCE = 60.0
 """Seconds after which a run whose bar nobody sees says where it is."""
@@ -42,24 +43,31 @@ class TrainingSpeedOptions:
     device: options.Device = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Computing type; weights stay fp32."""
-    compiled: Annotated[bool, Parameter(name="--compile")] = False
+    compile: bool = False
     """Use torch.compile."""
     deterministic: bool = False
     """The same bits every time on a GPU too; slower there."""
     threads: Annotated[int, Parameter(validator=at_least(0))] = 0
     """Processor threads; 0 = all."""
+    tensorboard: Annotated[bool, Parameter(group=ADVANCED)] = False
+    """Write curves and pictures into the run."""
 
-    def words(self, tensorboard: bool) -> list[str]:
+    def words(self) -> list[str]:
         """The options that were given, as they are typed."""
-        chosen = [("--device", self.device), ("--precision", self.precision)]
-        words = [word for option, value in chosen if value != "auto" for word in (option, value)]
-        switches = [
-            ("--compile", self.compiled),
-            ("--deterministic", self.deterministic),
-            ("--tensorboard", tensorboard),
-        ]
-        words += [option for option, given in switches if given]
-        return [*words, "--threads", str(self.threads)] if self.threads else words
+        given = {f"--{each.name}": getattr(self, each.name) for each in fields(self)}
+        defaults = [each.default for each in fields(self)]
+        changed = [each for each, default in zip(given.items(), defaults, strict=True) if each[1] != default]
+        return [word for name, value in changed for word in ([name] if value is True else [name, str(value)])]
+
+    def computing(self) -> "Computing":
+        """What the library takes of them."""
+        import torch
+
+        from msrn.training.setting import Computing
+
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        return Computing(self.device, self.precision, self.compile, self.deterministic)
 
 
 def train(
@@ -74,7 +82,6 @@ def train(
     dry_run: Annotated[bool, Parameter(group=FILES)] = False,
     speed: TrainingSpeedOptions = TrainingSpeedOptions(),
     minutes: Annotated[float | None, Parameter(group=LIMITS)] = None,
-    tensorboard: Annotated[bool, Parameter(group=ADVANCED)] = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Train a recipe; interrupt it whenever you like, and go on.
@@ -90,69 +97,46 @@ def train(
         init_from: Start from weights (fine-tuning).
         dry_run: Forecast time and memory; draw what the network will see.
         minutes: Stop after this long, with a checkpoint.
-        tensorboard: Write curves and pictures into the run.
     """
+    from msrn.network import weights
+    from msrn.training import log, trainer
     from msrn.training import recipe_file as recipes
 
     if resume is not None and (output is not None or init_from is not None):
         raise UsageError("--resume continues a run as it is: it takes neither --output nor --init-from")
-    if recipe is None and resume is None:
-        raise UsageError("name a recipe, such as denoise_fast or a TOML file, or --resume a run")
     show_log(quiet=quiet)
     loaded = recipes.load(recipe or _recipe_of(resume), settings or [])
     run = resume or output or Path("runs") / loaded.name
 
-    import torch
-
-    from msrn.network import weights
-    from msrn.training import log
-
     data_root = data_root or (log.data_root_of(run) if resume else None) or Path("data")
-    if speed.threads:
-        torch.set_num_threads(speed.threads)
     if dry_run:
-        _forecast(loaded, data_root, run, speed.device, speed.precision)
+        _forecast(loaded, data_root, run, speed.computing())
         return
-    initial = weights.load(init_from) if init_from else None
-    _fit(loaded, data_root, run, resume is not None, initial, speed, tensorboard, minutes, quiet)
+    how_to_go_on = ["msrn", "train", "--resume", str(run), "--data-root", str(data_root), *speed.words()]
+    with Bar(quiet) as bar, _interruptible(run, how_to_go_on):
+        made = trainer.fit(
+            loaded,
+            data_root,
+            run,
+            speed.computing(),
+            resume=resume is not None,
+            initial=weights.load(init_from) if init_from else None,
+            tensorboard=speed.tensorboard,
+            minutes=minutes,
+            report=_TrainingReport(bar, quiet),
+        )
+    if made.step < loaded.optimiser.steps and not quiet:
+        _say_how_to_go_on("the minutes are over", run, how_to_go_on)
     print_data(str(run))
 
 
-def _fit(
-    recipe: "Recipe",
-    data_root: Path,
-    run: Path,
-    resume: bool,
-    initial: "Weights | None",
-    speed: TrainingSpeedOptions,
-    tensorboard: bool,
-    minutes: float | None,
-    quiet: bool,
-) -> None:
-    """Train, say how far it is, and how to go on where it stops early."""
-    from msrn.training.setting import Computing
-    from msrn.training.trainer import fit
-
-    words = ["--data-root", str(data_root), *speed.words(tensorboard)]
-    with Bar(quiet) as bar:
-        try:
-            made = fit(
-                recipe,
-                data_root,
-                run,
-                Computing(speed.device, speed.precision, speed.compiled, speed.deterministic),
-                resume=resume,
-                initial=initial,
-                tensorboard=tensorboard,
-                minutes=minutes,
-                report=_TrainingReport(bar, quiet),
-            )
-        except KeyboardInterrupt:
-            with suppress(OSError):  # of a terminal that was closed
-                _say_how_to_go_on("interrupted", run, words)
-            raise SystemExit(130) from None
-    if made.step < recipe.optimiser.steps and not quiet:
-        _say_how_to_go_on("the minutes are over", run, words)
+def _recipe_of(run: Path | None) -> Path:
+    """The recipe of a run that is resumed, as it keeps it."""
+    if run is None:
+        raise UsageError("name a recipe, such as denoise_fast or a TOML file, or --resume a run")
+    if not (run / "recipe.json").is_file():
+        raise UsageError(f"nothing to resume in {run}: it holds no run")
+    return run / "recipe.json"
 
 
 class _TrainingReport:
@@ -177,49 +161,48 @@ class _TrainingReport:
             self._bar.say(f"{steps}  held-out {scores}{skipped}")
 
 
-def _say_how_to_go_on(why: str, run: Path, options: list[str]) -> None:
+@contextmanager
+def _interruptible(run: Path, how_to_go_on: list[str]) -> Generator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        with suppress(OSError):  # of a terminal that was closed
+            _say_how_to_go_on("interrupted", run, how_to_go_on)
+        raise SystemExit(130) from None
+
+
+def _say_how_to_go_on(why: str, run: Path, command: list[str]) -> None:
     from msrn.training import checkpoint
 
-    newest = checkpoint.latest(run)
     if os.environ.get("RANK", "0") != "0":
         return
+    newest = checkpoint.latest(run)
     if newest is None:
         say(f"msrn: {why} before the first step")
-        return
-    command = shlex.join(["msrn", "train", "--resume", str(run), *options])
-    say(f"msrn: {why} at step {int(newest.stem.rpartition('-')[2])}; go on with: {command}")
+    else:
+        say(f"msrn: {why} at step {int(newest.stem.rpartition('-')[2])}; go on with: {shlex.join(command)}")
 
 
-def _recipe_of(run: Path | None) -> Path:
-    """The recipe of a run, as it keeps it."""
-    path = (run or Path()) / "recipe.json"
-    if not path.is_file():
-        raise UsageError(f"nothing to resume in {run}: it holds no run")
-    return path
-
-
-def _forecast(recipe: "Recipe", data_root: Path, run: Path, device: str, precision: str) -> None:
+def _forecast(recipe: "Recipe", data_root: Path, run: Path, computing: "Computing") -> None:
+    """Say how long a run would take, and draw what it would see."""
     from msrn import images
     from msrn.images.picture import Picture
-    from msrn.restoration.backends.pytorch import choose_device
     from msrn.training import dry_run
     from msrn.training.loader import load_material
-    from msrn.training.setting import Setting, choose_training_precision
+    from msrn.training.setting import settled
 
-    target = choose_device(device)
-    setting = Setting(target, choose_training_precision(target, precision))
-    material = load_material(recipe, data_root, target)
     run = run.resolve()  # "." has no name
     path = run.with_name(f"{run.name}-dry_run.png")
-    images.write(Picture(dry_run.sheet(material, recipe.optimiser.batch)), path, overwrite=True)
-    expected = dry_run.forecast_training(recipe, material, setting)
+    with settled(computing) as setting:
+        material = load_material(recipe, data_root, setting.device)
+        images.write(Picture(dry_run.sheet(material, recipe.optimiser.batch)), path, overwrite=True)
+        expected = dry_run.forecast_training(recipe, material, setting)
     epochs = f", {expected.epochs:.1f} epochs" if expected.epochs else ""
     memory = f"; {expected.peak_bytes / 2**30:.2f} GiB" if expected.peak_bytes else ""
     print_data(f"{recipe.name}: {expected.parameters:,} parameters, {recipe.optimiser.steps:,} steps{epochs}")
     print_data(
-        f"{expected.hours:.2f} hours at {expected.patches_per_second:.1f} patches/s on {target} "
-        f"({str(setting.precision).removeprefix('torch.')}), {expected.data_share:.0%} of it drawing patches"
-        f"{memory}"
+        f"{expected.hours:.2f} hours at {expected.patches_per_second:.1f} patches/s on {setting.device} "
+        f"({str(setting.precision).removeprefix('torch.')}), {expected.data_share:.0%} of it drawing patches{memory}"
     )
     print_data(f"what the network sees (above) and should see (below): {path}")
 
@@ -251,15 +234,21 @@ def prepare(
         min_side: Leave smaller images out.
         max_pixels: Leave larger images out.
     """
-    import json
-    from dataclasses import asdict
-
-    from msrn.training import shards
+    from msrn.training import known_sets, shards
 
     if verify:
-        _verify(output)
+        wrong = shards.verify(output)
+        for line in wrong:
+            say(f"msrn: error: {line}")
+        if wrong:
+            raise SystemExit(ImageError.exit_code)
+        say(f"{output}: all shards are as written")
         return
-    found = _find(sources, data_root)
+    if not sources:
+        raise UsageError("name the folders or known sets to take images from")
+    for source in filter(known_sets.is_scored_on, sources):
+        say(f"msrn: warning: {source} is what the field scores on; do not train on it")
+    found = [known_sets.locate(source, data_root) for source in sources]
     with Bar(quiet) as bar:
         done = shards.prepare(
             found,
@@ -279,30 +268,6 @@ def prepare(
         print_data(f"{done.images} images in {done.shards} shards{kept}, {len(done.skipped)} skipped -> {output}")
 
 
-def _verify(folder: Path) -> None:
-    from msrn.training import shards
-
-    wrong = shards.verify(folder)
-    for line in wrong:
-        say(f"msrn: error: {line}")
-    if wrong:
-        raise SystemExit(ImageError.exit_code)
-    say(f"{folder}: all shards are as written")
-
-
-def _find(sources: Sequence[str], data_root: Path) -> list[tuple[Path, Sequence[Path]]]:
-    """The images of each folder or known set."""
-    from msrn.training import known_sets
-
-    if not sources:
-        raise UsageError("name the folders or known sets to take images from")
-    for source in sources:
-        known = known_sets.DATASETS.get(source.lower())
-        if known and known.evaluation and not Path(source).is_dir():
-            say(f"msrn: warning: {source} is what the field scores on; do not train on it")
-    return [known_sets.locate(source, data_root) for source in sources]
-
-
 def pack(
     recipe: Annotated[Path, Parameter(group=FILES)],
     /,
@@ -320,14 +285,13 @@ def pack(
         recipe: Recipe whose images to pack.
         output: The pack, an .npz file.
     """
+    from msrn.training import loader
     from msrn.training import recipe_file as recipes
-    from msrn.training.loader import sources_of
-    from msrn.training.patches import read_folders, save_pack
 
     wanted = recipes.load(recipe, settings or [])
-    folders = [Path(source) for source in sources_of(wanted.data.folders, data_root)]
-    packed = read_folders(folders, wanted.network.in_channels, wanted.data.luminance)
-    save_pack(packed, output)
+    folders = [Path(source) for source in loader.sources_of(wanted.data.folders, data_root)]
+    packed = loader.read_folders(folders, wanted.network.in_channels, wanted.data.luminance)
+    loader.save_pack(packed, output)
     say(f"{len(packed.images)} images -> {output}")
 
 
@@ -337,8 +301,6 @@ def schema() -> None:
     $ msrn schema
     $ msrn schema > recipe.schema.json
     """
-    import json
-
     from msrn.training import recipe_file as recipes
 
     print_data(json.dumps(recipes.schema(), indent=2, ensure_ascii=False))

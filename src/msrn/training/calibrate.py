@@ -42,11 +42,7 @@ class LowerPrecision:
 def measure(weights: Weights, recipe: Recipe, data_root: Path, harmless: float = HARMLESS) -> LowerPrecision:
     """Choose the ranges on training patches and measure the losses on the recipe's held-out images.
 
-    Args:
-        weights: to be measured.
-        recipe: they were trained by; names the images and levels.
-        data_root: the folder of the recipe's folders, or a file made by ``msrn pack``.
-        harmless: dB; where int8 costs more at any level, the gates stay in floating point.
+    Where int8 costs more than ``harmless`` dB at any level, the gates stay in floating point.
 
     Raises:
         UsageError: a folder is missing.

@@ -20,6 +20,19 @@ logger = logging.getLogger(__name__)
 
 TEMPORARY = ".msrn-*.tmp"
 """What an interrupted write leaves."""
+_CONTENT = {
+    "recipe": dict,
+    "step": int,
+    "recursions": int,
+    "network": dict,
+    "average": dict,
+    "optimiser": dict,
+    "scaler": dict,
+    "seconds": float,
+    "best": float,
+    "skipped": int,
+    "skipped_in_a_row": int,
+}
 
 
 def path_of(run: Path, step: int) -> Path:
@@ -80,21 +93,24 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
         WeightsError: missing, damaged (checksums are compared), or not a checkpoint.
     """
+    foreign = f"{path} is damaged or not a checkpoint of this program"
     try:
         with path.open("rb") as file:
             with zipfile.ZipFile(file) as parts:  # which torch does not compare with its checksums
-                damaged = parts.testzip()
-            if damaged:
-                raise zipfile.BadZipFile(f"{damaged} is not what was written")
+                if damaged := parts.testzip():
+                    raise zipfile.BadZipFile(f"{damaged} is not what was written")
             file.seek(0)
             state = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, MemoryError) as error:
         said = getattr(error, "strerror", None) or str(error) or "too little memory"
         raise WeightsError(f"cannot read checkpoint {path}: {said}") from error
     except pickle.UnpicklingError as error:  # whose message advises to unpickle what nobody should
-        raise WeightsError(f"{path} is damaged or not a checkpoint of this program") from error
+        raise WeightsError(foreign) from error
     except Exception as error:  # hostile bytes have many ways
-        raise WeightsError(f"{path} is damaged or not a checkpoint of this program: {error}") from error
-    if not isinstance(state, dict) or "recipe" not in state:
-        raise WeightsError(f"{path} is not a training checkpoint of this program")
+        raise WeightsError(f"{foreign}: {error}") from error
+    if not isinstance(state, dict):
+        raise WeightsError(f"{foreign}: it holds no state")
+    for name, kind in _CONTENT.items():
+        if not isinstance(state.get(name), kind):
+            raise WeightsError(f"{foreign}: its {name!r} is missing or wrong")
     return state

@@ -10,7 +10,7 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -42,24 +42,17 @@ class World:
         """Whether this process writes the checkpoints and the log."""
         return self.rank == 0
 
-    def average(self, tensors: Iterable[Tensor]) -> None:
+    def average(self, tensors: list[Tensor]) -> None:
         """Replace tensors by their means over all processes, in place and in one message."""
-        if self.size == 1:
-            return
-        kept = list(tensors)
-        flat = torch.cat([tensor.flatten() for tensor in kept])
-        _all_reduce(flat)
-        flat /= self.size
-        parts = flat.split([tensor.numel() for tensor in kept])
-        torch._foreach_copy_(kept, [part.view_as(t) for part, t in zip(parts, kept, strict=True)])  # pyright: ignore
+        if self.size > 1:
+            means = _all_reduce(torch.cat([tensor.flatten() for tensor in tensors])) / self.size
+            parts = means.split([tensor.numel() for tensor in tensors])
+            for tensor, part in zip(tensors, parts, strict=True):
+                tensor.copy_(part.view_as(tensor))
 
     def any(self, flag: bool, device: torch.device) -> bool:
         """Whether the flag is set in any process."""
-        if self.size == 1:
-            return flag
-        votes = torch.tensor(float(flag), device=device)
-        _all_reduce(votes)
-        return votes.item() > 0
+        return flag if self.size == 1 else _all_reduce(torch.tensor(float(flag), device=device)).item() > 0
 
     def agree(self, value: str, device: torch.device) -> None:
         """Compare a value over all processes.
@@ -72,8 +65,7 @@ class World:
         number = int.from_bytes(hashlib.sha256(value.encode()).digest()[:6], "big")  # float64 holds 53 bits
         numbers = torch.zeros(self.size, dtype=torch.float64, device=device)
         numbers[self.rank] = number
-        _all_reduce(numbers)
-        if not (numbers == number).all():
+        if not (_all_reduce(numbers) == number).all():
             raise UsageError(
                 "the processes see different checkpoints, images or recipes: give all of them the same run folder, "
                 "--data-root and options"
@@ -82,22 +74,20 @@ class World:
 
 @contextmanager
 def world(device: str, timeout_seconds: float = TIMEOUT_SECONDS) -> Generator[World]:
-    """Join the group that torchrun's environment announces; without one, train alone.
-
-    Args:
-        device: ``auto`` or a torch device; decides between nccl and gloo.
-        timeout_seconds: a process that waits longer for the others ends with an error.
+    """Join the group that torchrun's environment announces, by nccl or gloo as the device wants; else train alone.
 
     Raises:
         UsageError: the environment is incomplete.
     """
-    job, attempt = _job(), os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    told = os.environ
+    job = told.get("TORCHELASTIC_RUN_ID", "")
+    if job == "none":  # the job was given no name: what tells its process from others
+        job = f"{socket.gethostname()} {os.getppid()} {told.get('MASTER_PORT', '')}"
+    if int(told.get("WORLD_SIZE", "1")) == 1:
         yield World(job=job)
         return
     try:
-        rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        here = World(rank, size, int(os.environ["LOCAL_RANK"]), job)
+        here = World(int(told["RANK"]), int(told["WORLD_SIZE"]), int(told["LOCAL_RANK"]), job)
     except (KeyError, ValueError) as error:
         raise UsageError(f"WORLD_SIZE is set, but not {error}: start several processes with torchrun") from error
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
@@ -105,8 +95,10 @@ def world(device: str, timeout_seconds: float = TIMEOUT_SECONDS) -> Generator[Wo
     store, *_ = next(rendezvous("env://", timeout=timeout))
     # torchrun keeps its store over a restart, and with it the addresses of the processes that ended: a new process that
     # is quicker than its neighbour would read those and find nobody there.
-    store = dist.PrefixStore(f"attempt {attempt}", store)  # pyright: ignore[reportPrivateImportUsage]
-    dist.init_process_group("nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=size, timeout=timeout)
+    attempt = f"attempt {told.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    store = dist.PrefixStore(attempt, store)  # pyright: ignore[reportPrivateImportUsage]
+    backend = "nccl" if on_gpu else "gloo"
+    dist.init_process_group(backend, store=store, rank=here.rank, world_size=here.size, timeout=timeout)
     try:
         yield here
     finally:
@@ -114,13 +106,6 @@ def world(device: str, timeout_seconds: float = TIMEOUT_SECONDS) -> Generator[Wo
         # already exits would abort the process (seen in 1 of 20 short runs; pytorch/pytorch#179291).
         time.sleep(_SETTLING_SECONDS)
         dist.destroy_process_group()
-
-
-def _job() -> str:
-    """The name that torchrun's job was given, or else what tells its process from others."""
-    name = os.environ.get("TORCHELASTIC_RUN_ID", "")
-    port = os.environ.get("MASTER_PORT", "")
-    return f"{socket.gethostname()} {os.getppid()} {port}" if name == "none" else name
 
 
 def _all_reduce(tensor: Tensor) -> Tensor:
@@ -143,6 +128,9 @@ class _SumOverProcesses(torch.autograd.Function):
         return _all_reduce(gradients[0].clone())
 
 
+_sum: Any = _SumOverProcesses.apply
+
+
 class SharedBatchNorm(nn.BatchNorm2d):
     """BatchNorm over the batches of all processes (torch's own works on GPUs only)."""
 
@@ -152,30 +140,14 @@ class SharedBatchNorm(nn.BatchNorm2d):
             return super().forward(input)
         x = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
         size = dist.get_world_size()
-        mean = _sum(x.mean(dim=(0, 2, 3))) / size
+        mean: Tensor = _sum(x.mean(dim=(0, 2, 3))) / size
         centred = x - mean[None, :, None, None]
-        variance = _sum(centred.square().mean(dim=(0, 2, 3))) / size
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.momentum is not None
-        assert self.num_batches_tracked is not None
+        variance: Tensor = _sum(centred.square().mean(dim=(0, 2, 3))) / size
         count = size * x.numel() // x.shape[1]
+        kept: Any = self  # all that torch declares as optional is there
         with torch.no_grad():
-            self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / max(1, count - 1)), self.momentum)
+            kept.num_batches_tracked += 1
+            kept.running_mean.lerp_(mean, self.momentum)
+            kept.running_var.lerp_(variance * (count / max(1, count - 1)), self.momentum)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (centred * scale[None, :, None, None] + self.bias[None, :, None, None]).to(input.dtype)
-
-
-def _sum(x: Tensor) -> Tensor:
-    total = _SumOverProcesses.apply(x)
-    assert isinstance(total, Tensor)
-    return total
-
-
-def share_batchnorms(network: nn.Module) -> None:
-    """Let every BatchNorm see the batches of all processes; parameters and names stay."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.__class__ = SharedBatchNorm

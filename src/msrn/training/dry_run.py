@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from msrn.system.machine import keep_freed_memory
-from msrn.training.distributed import World
-from msrn.training.loader import Feed, Material
-from msrn.training.recipe import LossRecipe, OptimiserRecipe, Recipe
+from msrn.training.loader import Material
+from msrn.training.patches import Feed
+from msrn.training.recipe import Recipe
 from msrn.training.setting import Setting
-from msrn.training.state import TrainingRun, grow_run, is_grown, start_run
+from msrn.training.state import TrainingRun, start_run
 from msrn.training.trainer import train_step
 
 _STEPS = 3
@@ -38,17 +38,14 @@ class TrainingForecast:
     """How often every image has its share of patches; None where patches are drawn independently."""
 
 
-def median_step(
-    run: TrainingRun, feed: Feed, loss: LossRecipe, options: OptimiserRecipe, setting: Setting
-) -> tuple[float, float]:
+def median_step(run: TrainingRun, feed: Feed) -> tuple[float, float]:
     """Return the median seconds of (drawing, computing) a step, over a few steps after one that warms up."""
-    options = options.model_copy(update={"rate": 1e-6})
     times: list[tuple[float, float]] = []
     for _ in range(1 + _STEPS):
         begun = time.perf_counter()
         parts = feed.parts(run.step)
         drawn = time.perf_counter()
-        train_step(run, parts, loss, options, setting)
+        train_step(run, parts)
         times.append((drawn - begun, time.perf_counter() - drawn))
     drawing, computing = np.median(times[1:], axis=0)
     return float(drawing), float(computing)
@@ -57,24 +54,18 @@ def median_step(
 def forecast_training(
     recipe: Recipe, material: Material, setting: Setting, timed: Callable[..., tuple[float, float]] = median_step
 ) -> TrainingForecast:
-    """Time a few steps of the recipe's network, before and after it grows, on a run that is thrown away.
-
-    Args:
-        recipe: what would be trained.
-        material: its images.
-        setting: where and how it would compute.
-        timed: measures a step, as :func:`median_step` does.
-    """
-    options, shape, growth = recipe.optimiser, recipe.network, recipe.growth
+    """Time a few steps of the recipe's network, before and after it grows, on a run that is thrown away."""
+    options, growth = recipe.optimiser, recipe.growth
     if setting.device.type == "cpu":
         keep_freed_memory()  # as training does
-    run = start_run(recipe, None, setting)
+    small_steps = recipe.model_copy(update={"optimiser": options.model_copy(update={"rate": 1e-6})})
+    run = start_run(small_steps, None, setting)
     seconds = 0.0
-    with Feed(material.sampler, options, World(), setting.device) as feed:
-        if growth and not is_grown(run, shape):
-            seconds += growth.step * sum(timed(run, feed, recipe.loss, options, setting))
-            run = grow_run(run, shape, options, setting)
-        drawing, computing = timed(run, feed, recipe.loss, options, setting)
+    with Feed(material.sampler, options, setting.everyone, setting.device) as feed:
+        if growth and not run.is_grown:
+            seconds += growth.step * sum(timed(run, feed))
+            run.grow()
+        drawing, computing = timed(run, feed)
     seconds += (options.steps - (growth.step if growth else 0)) * (drawing + computing)
     epoch = getattr(material.sampler, "samples_per_epoch", None)
     return TrainingForecast(

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from msrn.errors import OutputError
+from msrn.network.memnet import MSRN
 from msrn.system.atomic import write_atomically
 from msrn.system.extras import missing
 from msrn.training.held_out import Example
+from msrn.training.recipe import Recipe
 
 LOGGED_EVERY = 50
 """Steps between two lines."""
@@ -50,26 +52,31 @@ class Progress:
 class RunLog:
     """The run folder's readable part: ``recipe.json``, ``data_root``, ``log.jsonl``, TensorBoard's files on request.
 
-    Args:
-        folder: of the run.
-        recipe: as JSON.
-        data_root: where the images are, noted for whoever resumes the run.
-        step: where the run goes on; what an attempt that was killed had logged after it is dropped.
-        tensorboard: write curves and pictures too; ``tensorboard --logdir FOLDER`` shows them.
+    A run goes on at ``step``: what an attempt that was killed had logged after it is dropped.
 
     Raises:
         UsageError: TensorBoard is not installed.
         OutputError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, recipe: str, data_root: Path, step: int, tensorboard: bool) -> None:
-        write_atomically(folder / "recipe.json", lambda file: file.write(f"{recipe}\n".encode()))
-        write_atomically(folder / _DATA_ROOT, lambda file: file.write(os.fsencode(data_root.absolute())))
+    def __init__(self, folder: Path, recipe: Recipe, data_root: Path, step: int, tensorboard: bool) -> None:
         self.path = folder / "log.jsonl"
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        kept = [line for line in lines if _step_of(line) <= step] if step else []
-        write_atomically(self.path, lambda file: file.write("".join(f"{line}\n" for line in kept).encode()))
-        self._board: Any = _summary_writer(folder / "tensorboard", step) if tensorboard else None
+        lines = self.path.read_bytes().splitlines() if step and self.path.exists() else []
+        contents = {
+            "recipe.json": f"{recipe.model_dump_json(indent=2)}\n".encode(),
+            _DATA_ROOT: os.fsencode(data_root.absolute()),
+            self.path.name: b"".join(line + b"\n" for line in lines if _step_of(line) <= step),
+        }
+        for name, content in contents.items():
+            write_atomically(folder / name, lambda file, content=content: file.write(content))
+        self._board: Any = None
+        if tensorboard:
+            try:
+                from torch.utils.tensorboard.writer import SummaryWriter
+            except ImportError as error:
+                raise missing("--tensorboard", "tensorboard", "train") from error
+            # Purging hides what an earlier attempt wrote of later steps.
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step or None)
 
     def __enter__(self) -> "RunLog":
         self._file = self.path.open("a", encoding="utf-8")
@@ -86,8 +93,8 @@ class RunLog:
         """Whether :meth:`pictures` has a place for them."""
         return self._board is not None
 
-    def progress(self, now: Progress, ensemble: Sequence[float] = ()) -> None:
-        """Log a step: what is known of it, and the ensemble's weights w_m for TensorBoard."""
+    def progress(self, now: Progress, average: MSRN) -> None:
+        """Log a step: what is known of it, for TensorBoard also the averaged network's ensemble weights w_m."""
         known = {key: value for key, value in vars(now).items() if value is not None}
         values = {key: value for key, value in known.items() if key == "scores" or math.isfinite(value)}
         self.note(values)
@@ -95,7 +102,8 @@ class RunLog:
             return
         points = {name: values[key] for key, name in _CURVES.items() if key in values}
         points |= {f"held-out PSNR/{level}": score for level, score in (now.scores or {}).items()}
-        points |= {f"ensemble/w_{number}": weight for number, weight in enumerate(ensemble, start=1)}
+        if average.config.multi_supervised:
+            points |= {f"ensemble/w_{number}": weight for number, weight in enumerate(average.ensemble.tolist(), 1)}
         for name, value in points.items():
             self._board.add_scalar(name, value, now.step)
         self._board.flush()
@@ -126,16 +134,8 @@ def data_root_of(folder: Path) -> Path | None:
     return None
 
 
-def _step_of(line: str) -> float:
+def _step_of(line: bytes) -> float:
     try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         return math.inf  # half a line, from a process that was killed
-
-
-def _summary_writer(folder: Path, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard.writer import SummaryWriter
-    except ImportError as error:
-        raise missing("--tensorboard", "tensorboard", "train") from error
-    return SummaryWriter(str(folder), purge_step=step or None)  # which hides later events of an earlier attempt

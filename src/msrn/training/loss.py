@@ -11,18 +11,10 @@ _CHARBONNIER = 1e-3
 
 
 def objective(outputs: Outputs, clean: Tensor, recipe: LossRecipe) -> Tensor:
-    """The loss of the final and the intermediate images, normalised to weight one in all.
+    """The loss of the final and the intermediate images, ``(N, C, H, W)`` each, normalised to weight one in all.
 
     The final image weighs 1, every intermediate one ``intermediate_weight``; at 1 that is the paper's
     α = 1/(M+1). The basic variant's single image is not counted twice.
-
-    Args:
-        outputs: of the network, ``(N, C, H, W)`` each.
-        clean: ``(N, C, H, W)``.
-        recipe: kind, weight and reduction.
-
-    Returns:
-        A scalar.
     """
     terms = [(1.0, outputs.ensemble)]
     if len(outputs.intermediate) > 1 or outputs.intermediate[0] is not outputs.ensemble:

@@ -19,9 +19,8 @@ from msrn.restoration.restorer import Restorer
 from msrn.system.machine import processor
 from msrn.training import checkpoint
 from msrn.training.calibrate import measure
-from msrn.training.recipe import Recipe
 from msrn.training.recipe_file import validate
-from msrn.training.state import TrainingRun, is_grown, read_run
+from msrn.training.state import TrainingRun, read_run
 from msrn.types import Task
 
 _POINTS = 60
@@ -138,28 +137,29 @@ def _trained(run: Path) -> Weights:
     path = best if best.is_file() else checkpoint.latest(run) if run.is_dir() else run
     if path is None:
         raise WeightsError(f"{run} holds no checkpoint")
-    recipe, state = read_run(path)
-    if not is_grown(state, recipe.network):
+    made = read_run(path)
+    recipe, network = made.recipe, made.average
+    if not made.is_grown:
         raise WeightsError(f"{run} has not grown to {recipe.network.recursions} recursions yet; go on training")
     card = Card(
         task=recipe.task,
-        config=state.average.config,
+        config=network.config,
         luminance=recipe.data.luminance,
         levels=recipe.data.levels,
         data=", ".join(recipe.data.folders),
         licence="Apache-2.0",
         recipe=recipe.model_dump(mode="json"),
-        training=_training(recipe, state) | {"curve": curve(path.parent, state.step)},
+        training=_training(made) | {"curve": curve(path.parent, made.step)},
         commit=revision(),
     )
-    return Weights(card, arrays_of(state.average), recipe.name)
+    return Weights(card, arrays_of(network), recipe.name)
 
 
-def _training(recipe: Recipe, run: TrainingRun) -> dict[str, Any]:
+def _training(run: TrainingRun) -> dict[str, Any]:
     told = {"began_with": run.origin, "precision": run.precision}
     return {
         "steps": run.step,
-        "patches": run.step * recipe.optimiser.batch,
+        "patches": run.step * run.recipe.optimiser.batch,
         "hours": round(run.seconds / 3600, 2),
         "processor": processor(),
         **{key: value for key, value in told.items() if value},

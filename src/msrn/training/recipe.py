@@ -1,8 +1,7 @@
 """Recipes: everything needed to train a weights file again, typed and strict (``recipe_file.py`` reads them)."""
 
-import json
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,6 +14,8 @@ _LEVELS: dict[Task, tuple[float, float]] = {
     "photo": (0, math.inf),
 }
 """Lowest and highest scale, σ and quality."""
+_MOST_UNITS, _MOST_PARAMETERS = 1000, 10**9
+"""Of a network, M·R and about: the paper's has 36 and 700,000."""
 
 
 class _Strict(BaseModel):
@@ -39,6 +40,18 @@ class NetworkRecipe(_Strict):
     """Start the reconstruction convolution at zero, so that the untrained network returns its input."""
     batchnorm_momentum: float = Field(default=0.01, gt=0, le=1)
     """Weight of the new batch in the running statistics (the paper's Caffe files: 0.001)."""
+
+    @model_validator(mode="after")
+    def _small_enough(self) -> "NetworkRecipe":
+        blocks, units = self.memory_blocks, self.memory_blocks * self.recursions
+        ends = 18 * self.channels * self.in_channels * self.unshuffle**2
+        parameters = ends + self.channels**2 * (18 * blocks + units + blocks**2 // 2)
+        if units > _MOST_UNITS or parameters > _MOST_PARAMETERS:
+            raise ValueError(
+                f"a network may have at most {_MOST_UNITS:,} memory_blocks × recursions, and about "
+                f"{_MOST_PARAMETERS:,} parameters"
+            )
+        return self
 
 
 class GrowthRecipe(_Strict):
@@ -195,40 +208,3 @@ class Recipe(_Strict):
             if wrong:
                 raise ValueError(f"data.{key} must be from {low:g} to {high:g} for {self.task!r}, got {wrong[0]:g}")
         return self
-
-
-def forbidden_changes(old: Recipe, new: Recipe, step: int) -> list[str]:
-    """Name the fields, as ``section.key: old -> new``, by which ``new`` would have made the first steps differently.
-
-    What may change is how often a run is saved and scored, and the schedule from ``step`` on.
-    """
-    free = {key: getattr(new, key) for key in ("checkpoint_minutes", "evaluate_every", "keep")}
-    prolonged = old.model_copy(update=free | {"optimiser": _prolonged(old.optimiser, new.optimiser, step)})
-    before, after = flatten(prolonged.model_dump(mode="json")), flatten(new.model_dump(mode="json"))
-    return [
-        f"{key}: {json.dumps(before.get(key))} -> {json.dumps(after.get(key))}"
-        for key in sorted(before | after)
-        if before.get(key) != after.get(key)
-    ]
-
-
-def _prolonged(old: OptimiserRecipe, new: OptimiserRecipe, step: int) -> OptimiserRecipe:
-    """Take the rest of the schedule over from ``new``, if the steps already made stay as they were."""
-    if (old.schedule, old.decay_factor) != (new.schedule, new.decay_factor):
-        return old
-    keys = ("steps", "decay_steps", "freeze_batchnorm_step")
-    options = old.model_copy(update={key: getattr(new, key) for key in keys})
-    same_rate = all(options.rate_at(at) == old.rate_at(at) for at in range(step + 1))
-    same_freeze = all(options.frozen_at(at) == old.frozen_at(at) for at in range(step))
-    return options if same_rate and same_freeze else old
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested sections as one, with keys such as ``section.key``."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -7,47 +7,36 @@ in; the command line's ``--set key=value`` goes through the same checks.
 import difflib
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from msrn.errors import UsageError
-from msrn.training.recipe import Recipe, flatten
+from msrn.training.recipe import Recipe
 
 PACKAGED = Path(__file__).parent / "recipes"
 """Those that come with the package."""
 _ELSEWHERE = {
-    "batch_size": "optimiser.batch",
-    "epochs": "optimiser.steps",
-    "total_iter": "optimiser.steps",
-    "iterations": "optimiser.steps",
-    "lr": "optimiser.rate",
-    "learning_rate": "optimiser.rate",
-    "model_lr": "optimiser.rate",
-    "model_ema_decay": "optimiser.ema_decay",
-    "gamma": "optimiser.decay_factor",
-    "lr_scheduler_gamma": "optimiser.decay_factor",
-    "lr_scheduler_step_size": "optimiser.decay_steps",
-    "gt_size": "data.patch",
-    "gt_image_size": "data.patch",
-    "image_size": "data.patch",
-    "patch_size": "data.patch",
-    "dataset": "data",
-    "datasets": "data",
-    "train_gt_images_dir": "data.folders",
-    "dataroot_gt": "data.folders",
-    "scale": "data.levels",
-    "upscale_factor": "data.levels",
-    "num_memory_blocks": "network.memory_blocks",
-    "num_residual_blocks": "network.recursions",
-    "num_feat": "network.channels",
-    "loss_weights": "loss.intermediate_weight",
-    "exp_name": "name",
-    "manual_seed": "seed",
+    "data": "dataset datasets",
+    "data.folders": "train_gt_images_dir dataroot_gt",
+    "data.levels": "scale upscale_factor",
+    "data.patch": "gt_size gt_image_size image_size patch_size",
+    "loss.intermediate_weight": "loss_weights",
+    "name": "exp_name",
+    "network.channels": "num_feat",
+    "network.memory_blocks": "num_memory_blocks",
+    "network.recursions": "num_residual_blocks",
+    "optimiser.batch": "batch_size",
+    "optimiser.decay_factor": "gamma lr_scheduler_gamma",
+    "optimiser.decay_steps": "lr_scheduler_step_size",
+    "optimiser.ema_decay": "model_ema_decay",
+    "optimiser.rate": "lr learning_rate model_lr",
+    "optimiser.steps": "epochs total_iter iterations",
+    "seed": "manual_seed",
 }
-"""What the original repository and others call it."""
+"""What the original repository and others call a key."""
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -78,21 +67,25 @@ def _found(path: Path) -> Path:
     """The file itself, or that of the package's recipe of this name."""
     if path.is_file() or path.parent != Path():
         return path
-    known = sorted(PACKAGED.glob("*.toml"))
-    found = [each for each in known if each.stem == path.stem and path.suffix in ("", ".toml")]
-    if not found:
-        names = ", ".join(each.stem for each in known)
+    known = {each.stem: each for each in sorted(PACKAGED.glob("*.toml"))}
+    if path.stem not in known or path.suffix not in ("", ".toml"):
+        names = ", ".join(known)
         raise UsageError(f"no recipe {str(path)!r}: neither a file nor one that comes with the package ({names})")
-    return found[0]
+    return known[path.stem]
 
 
 def validate(values: dict[str, Any], source: str) -> Recipe:
-    """Turn plain values (from TOML or a checkpoint) into a recipe."""
+    """Turn plain values (from TOML or a checkpoint) into a recipe.
+
+    Raises:
+        UsageError: a key or value does not fit; all of them are named, with the ``source``.
+    """
     try:
         return Recipe.model_validate_json(json.dumps(values, default=str))  # where a list is a tuple
     except ValidationError as error:
-        lines = [_explain(dict(item)) for item in error.errors()]
-        raise UsageError(f"recipe {source}: " + "; ".join(lines)) from error
+        raise UsageError(f"recipe {source}: " + "; ".join(_explain(dict(item)) for item in error.errors())) from error
+    except (RecursionError, ValueError) as error:
+        raise UsageError(f"recipe {source} is nested too deep: {error}") from error
 
 
 def schema() -> dict[str, Any]:
@@ -130,19 +123,20 @@ def _explain(error: dict[str, Any]) -> str:
 def _nearest(where: str) -> str | None:
     """The known key, or section, whose whole or last name is most like an unknown one's."""
     section, _, leaf = where.rpartition(".")
-    if leaf.lower() in _ELSEWHERE:
-        return _ELSEWHERE[leaf.lower()]
-    keys = list(flatten(_known_keys(Recipe)))
-    names = {key: key for key in (*keys, *(key.partition(".")[0] for key in keys))}
+    for key, others in _ELSEWHERE.items():
+        if leaf.lower() in others.split():
+            return key
+    keys = list(_known_keys(Recipe))
+    names = {key: key for key in keys}
     names |= {key.rpartition(".")[2]: key for key in keys if key.startswith(f"{section}.") or not section}
     near = difflib.get_close_matches(leaf, names, n=1)
     return names[near[0]] if near else None
 
 
-def _known_keys(model: type[BaseModel]) -> dict[str, Any]:
-    keys: dict[str, Any] = {}
+def _known_keys(model: type[BaseModel], section: str = "") -> Iterator[str]:
+    """All keys, such as ``section.key``, and the sections themselves."""
     for name, info in model.model_fields.items():
-        options = getattr(info.annotation, "__args__", (info.annotation,))
-        section = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
-        keys[name] = _known_keys(section) if section else None
-    return keys
+        yield f"{section}{name}"
+        for kind in getattr(info.annotation, "__args__", (info.annotation,)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _known_keys(kind, f"{section}{name}.")

@@ -20,8 +20,8 @@ from msrn.errors import UsageError
 from msrn.images.degradations import Degradation, GaussianNoise, Jpeg
 from msrn.images.resize import multiple_of
 from msrn.system.machine import free_memory
-from msrn.training.figures import some_painted
-from msrn.training.patches import off_grid, shapes_of, with_reduced
+from msrn.training.retouch import off_grid, some_painted, with_reduced
+from msrn.training.shards import TrainingImage
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class ResidentSampler:
         seed: the run's.
         device: where everything lives.
         reduced: factors below 1 by which every image is kept once more, reduced by MATLAB's bicubic.
-        graphics: share of the images, at every size, that have figures painted into them; see ``graphics.py``.
+        graphics: share of the images, at every size, that have figures painted into them; see ``retouch.py``.
 
     Raises:
         UsageError: no image is as large as the patch, or together they are too large for the memory.
@@ -45,7 +45,7 @@ class ResidentSampler:
 
     def __init__(
         self,
-        images: Sequence[NDArray[np.uint8]],
+        images: Sequence[TrainingImage],
         degradation: Degradation,
         patch: int,
         seed: int,
@@ -60,10 +60,11 @@ class ResidentSampler:
         drawn = _levels(degradation)
         levels = sorted(set(drawn))  # what is drawn more often is kept once
         whole = math.lcm(*(degradation.multiple(level) for level in levels)) if levels else 1
-        decoded_here = hasattr(images, "shapes")  # rather than held already
-        samples = sum(map(math.prod, shapes_of(images))) * (1 + sum(factor**2 for factor in reduced))
+        decoded_here = not all(isinstance(image, np.ndarray) for image in images)  # rather than held already
+        samples = sum(math.prod(image.shape) for image in images) * (1 + sum(factor**2 for factor in reduced))
         _check_memory(round(samples), len(levels), decoded_here or bool(reduced), device)
-        cropped = [multiple_of(image, whole) for image in with_reduced(images, reduced)]
+        decoded = [np.asarray(image) for image in images]
+        cropped = [multiple_of(image, whole) for image in with_reduced(decoded, reduced)]
         if isinstance(degradation, Jpeg):
             cropped = [off_grid(image, number) for number, image in enumerate(cropped)]
         cropped = some_painted(cropped, graphics)
@@ -75,9 +76,8 @@ class ResidentSampler:
             logger.warning("%d of %d images are smaller than a patch and left out", left_out, len(cropped))
         self.clean = _flat(kept).to(device)  # (C, all pixels) uint8
         with ThreadPoolExecutor() as pool:
-            versions = [
-                _flat(list(pool.map(_Degraded(degradation, level), kept, range(len(kept))))) for level in levels
-            ]
+            degraded = partial(_degraded, degradation)
+            versions = [_flat(list(pool.map(partial(degraded, level), kept, range(len(kept))))) for level in levels]
         self.drawn = torch.tensor([levels.index(level) for level in drawn], device=self.drawing)
         # (levels, C, all pixels); half precision is 0.06 grey levels at worst.
         self.degraded = torch.stack(versions).to(device) if versions else None
@@ -135,16 +135,10 @@ def _check_memory(samples: int, levels: int, decoded_here: bool, device: torch.d
             )
 
 
-class _Degraded:
-    """Degrades whole images at one level; a class, so that a pool can carry it."""
-
-    def __init__(self, degradation: Degradation, level: float) -> None:
-        self.degradation, self.level = degradation, level
-
-    def __call__(self, image: NDArray[np.uint8], number: int) -> NDArray[np.float16]:
-        clean = image.astype(np.float32) / np.float32(255)
-        rng = np.random.default_rng((number, round(1000 * self.level)))
-        return self.degradation.apply(clean, self.level, rng).astype(np.float16)
+def _degraded(degradation: Degradation, level: float, image: NDArray[np.uint8], number: int) -> NDArray[np.float16]:
+    clean = image.astype(np.float32) / np.float32(255)
+    rng = np.random.default_rng((number, round(1000 * level)))
+    return degradation.apply(clean, level, rng).astype(np.float16)
 
 
 def _levels(degradation: Degradation) -> list[float]:

@@ -51,12 +51,20 @@ def settled(wishes: Computing) -> Generator[Setting]:
     Raises:
         UsageError: no such device or precision, or torchrun's environment is incomplete.
     """
-    random = torch.random.fork_rng(devices=[])  # which layers draw from before they are initialised
-    with world(wishes.device) as everyone, random, _deterministic(wishes.deterministic):
-        device = choose_device(wishes.device if everyone.size == 1 else _own_device(wishes.device, everyone))
+    exact = torch.are_deterministic_algorithms_enabled()
+    with world(wishes.device) as everyone, torch.random.fork_rng(devices=[]):  # which layers draw from when made
+        device = choose_device(wishes.device)
+        if everyone.size > 1 and device == torch.device("cuda"):  # each process of a machine has a GPU of its own
+            device = choose_device(f"cuda:{everyone.local_rank}")
         if device.type == "cpu":
             keep_freed_memory()
-        yield Setting(device, choose_training_precision(device, wishes.precision), everyone, wishes.compiled)
+        if wishes.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without which CUDA's matrix products refuse
+            torch.use_deterministic_algorithms(True)
+        try:
+            yield Setting(device, choose_training_precision(device, wishes.precision), everyone, wishes.compiled)
+        finally:
+            torch.use_deterministic_algorithms(exact)
 
 
 def choose_training_precision(device: torch.device, name: str) -> torch.dtype:
@@ -70,23 +78,3 @@ def choose_training_precision(device: torch.device, name: str) -> torch.dtype:
     if name not in _PRECISIONS:
         raise UsageError(f"unknown precision {name!r}; known: auto, {', '.join(_PRECISIONS)}")
     return _PRECISIONS[name]
-
-
-def _own_device(device: str, everyone: World) -> str:
-    """Each process of a machine has a GPU of its own."""
-    on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    return f"cuda:{everyone.local_rank}" if on_gpu else device
-
-
-@contextmanager
-def _deterministic(wanted: bool) -> Generator[None]:
-    if not wanted:
-        yield
-        return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without which CUDA's matrix products refuse
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)

@@ -22,13 +22,10 @@ def caught_signals() -> Generator[Signals]:
     def ask(number: int, frame: object) -> None:
         asked.stop = True
 
-    if threading.current_thread() is not threading.main_thread():  # where signals cannot be caught
-        yield asked
-        return
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
-    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:  # nohup ignores it
-        numbers.append(hangup)
+    known = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]  # the last not on Windows
+    # Elsewhere than in the main thread none can be caught; what nohup ignores stays ignored.
+    caught = threading.current_thread() is threading.main_thread()
+    numbers = [each for each in known if each and caught and signal.getsignal(each) != signal.SIG_IGN]
     before = {number: signal.signal(number, ask) for number in numbers}
     try:
         yield asked

@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,30 +16,24 @@ import torch
 from torch import Tensor, nn
 
 from msrn.errors import MSRNError, UsageError
-from msrn.network.memnet import MSRN, Outputs
+from msrn.network.memnet import Outputs
 from msrn.network.weights import Weights
 from msrn.system.atomic import write_atomically
 from msrn.system.locks import locked
 from msrn.training import checkpoint
 from msrn.training.held_out import HeldOut, restorer_of
-from msrn.training.loader import Feed, Pairs, load_material
+from msrn.training.loader import load_material
 from msrn.training.log import LOGGED_EVERY, Progress, RunLog
 from msrn.training.loss import objective
-from msrn.training.recipe import LossRecipe, OptimiserRecipe, Recipe
+from msrn.training.patches import Feed, Pairs
+from msrn.training.recipe import Recipe
 from msrn.training.setting import Computing, Setting, settled
 from msrn.training.signals import Signals, caught_signals
-from msrn.training.state import (
-    TrainingRun,
-    grow_run,
-    is_grown,
-    resume_run,
-    settle_on,
-    start_run,
-    state_of,
-    update_average,
-)
+from msrn.training.state import TrainingRun, resume_run, start_run
 
+Report = Callable[[Progress], None]
 _JOB = ".job"
+"""Names the job of torchrun that began a run: its other attempts go on with it."""
 
 
 def fit(
@@ -53,7 +46,7 @@ def fit(
     initial: Weights | None = None,
     tensorboard: bool = False,
     minutes: float | None = None,
-    report: Callable[[Progress], None] = lambda progress: None,
+    report: Report = lambda progress: None,
 ) -> TrainingRun:
     """Train a recipe to its end, or until ``minutes`` are over, and leave a checkpoint.
 
@@ -89,19 +82,18 @@ def fit(
         else:
             run = start_run(recipe, initial, setting)
         material = load_material(recipe, data_root, setting.device)
-        settle_on(run, material.digest, setting.precision)
-        everyone.agree(run.fingerprint + recipe.model_dump_json(), setting.device)
-        if everyone.leads and everyone.job:
-            write_atomically(folder / _JOB, lambda file: file.write(everyone.job.encode()))
         feed = stack.enter_context(Feed(material.sampler, recipe.optimiser, everyone, setting.device))
+        run.settle_on(material.digest)
+        everyone.agree(run.fingerprint, setting.device)
         log = None
         if everyone.leads:
-            recipe_text = recipe.model_dump_json(indent=2)
-            log = stack.enter_context(RunLog(folder, recipe_text, data_root, run.step, tensorboard))
+            if everyone.job:
+                write_atomically(folder / _JOB, lambda file: file.write(everyone.job.encode()))
+            log = stack.enter_context(RunLog(folder, recipe, data_root, run.step, tensorboard))
         asked = stack.enter_context(caught_signals())
-        trainer = Trainer(recipe, folder, setting, run, feed, material.held_out, log, report)
+        trainer = Trainer(run, folder, feed, material.held_out, log, report)
         trainer.train(math.inf if minutes is None else 60 * minutes, asked)
-        return trainer.run
+        return run
 
 
 class Step(NamedTuple):
@@ -113,20 +105,16 @@ class Step(NamedTuple):
     rate: float
 
 
-@dataclass
 class Trainer:
     """A run and everything that it is trained with. Only the leading process, which has a log, scores and saves."""
 
-    recipe: Recipe
-    folder: Path
-    setting: Setting
-    run: TrainingRun
-    feed: Feed
-    held_out: HeldOut
-    log: RunLog | None
-    report: Callable[[Progress], None]
-    saved: float = field(default=0.0, init=False)
-    """When the last checkpoint was written, by the monotonic clock."""
+    def __init__(
+        self, run: TrainingRun, folder: Path, feed: Feed, held_out: HeldOut, log: RunLog | None, report: Report
+    ) -> None:
+        self.run, self.recipe, self.folder = run, run.recipe, folder
+        self.feed, self.held_out, self.log, self.report = feed, held_out, log, report
+        self.saved = time.monotonic()
+        """When the last checkpoint was written."""
 
     def train(self, seconds: float, asked: Signals) -> None:
         """Step until the recipe's end, the end of the time, or a signal.
@@ -134,59 +122,53 @@ class Trainer:
         Raises:
             KeyboardInterrupt: a signal came.
         """
-        steps, everyone = self.recipe.optimiser.steps, self.setting.everyone
-        if self.run.step == 0:
-            self.score_untrained()
+        run, steps = self.run, self.recipe.optimiser.steps
+        if run.step == 0 and self.log:
+            untrained = Progress(0, steps, math.nan, math.nan, 0.0, 0.0, 0.0, scores=self.evaluate())
+            self.log.progress(untrained, run.average)
+            self.report(untrained)
         begun = self.saved = time.monotonic()
-        before, ending = self.run.seconds, False
+        before, ending = run.seconds, False
         durations = deque[float](maxlen=LOGGED_EVERY)
-        while self.run.step < steps and not ending:
+        while run.step < steps and not ending:
             began = time.monotonic()
             result = self.step()
             now = time.monotonic()
             durations.append(now - began)
-            self.run.seconds = before + now - begun
-            ending = everyone.any(asked.stop or now - begun >= seconds, self.setting.device)
+            run.seconds = before + now - begun
+            ending = run.setting.everyone.any(asked.stop or now - begun >= seconds, run.setting.device)
             self.record(result, len(durations) / sum(durations), ending)
-        if asked.stop and self.run.step < steps:
+        if asked.stop and run.step < steps:
             raise KeyboardInterrupt
-
-    def score_untrained(self) -> None:
-        """Report what the first scores are to be compared with."""
-        if self.log:
-            steps = self.recipe.optimiser.steps
-            now = Progress(0, steps, math.nan, math.nan, 0.0, 0.0, 0.0, scores=self.evaluate())
-            self.log.progress(now, self.run.ensemble)
-            self.report(now)
 
     def step(self) -> Step:
         """Take one step, with all recursions from the recipe's step on."""
-        recipe, growth = self.recipe, self.recipe.growth
-        if growth and self.run.step >= growth.step and not is_grown(self.run, recipe.network):
-            self.run = grow_run(self.run, recipe.network, recipe.optimiser, self.setting)
+        run, growth = self.run, self.recipe.growth
+        if growth and run.step >= growth.step and not run.is_grown:
+            run.grow()
         try:
-            return train_step(self.run, self.feed.parts(self.run.step), recipe.loss, recipe.optimiser, self.setting)
+            return train_step(run, self.feed.parts(run.step))
         except MSRNError as error:
             if self.log:
-                self.log.note({"step": self.run.step, "stopped": str(error)})
+                self.log.note({"step": run.step, "stopped": str(error)})
             raise
 
     def record(self, result: Step, steps_per_second: float, ending: bool) -> None:
         """Score, log, save and report a step, whatever of these is due."""
         if not self.log:
             return
-        run, options = self.run, self.recipe.optimiser
+        run, recipe, options = self.run, self.recipe, self.recipe.optimiser
         finished = run.step == options.steps
-        scores = self.evaluate() if finished or run.step % self.recipe.evaluate_every == 0 else None
+        scores = self.evaluate() if finished or run.step % recipe.evaluate_every == 0 else None
         best = self.is_best(scores)
         speed = steps_per_second * options.batch
         now = Progress(run.step, options.steps, *result, speed, run.seconds, run.skipped, scores)
         if scores or run.step % LOGGED_EVERY == 0 or run.skipped_in_a_row:
-            self.log.progress(now, run.ensemble)
+            self.log.progress(now, run.average)
         # Not while steps are skipped: if that ends the run, what was good before is worth keeping.
-        due = time.monotonic() - self.saved >= 60 * self.recipe.checkpoint_minutes and not run.skipped_in_a_row
+        due = time.monotonic() - self.saved >= 60 * recipe.checkpoint_minutes and not run.skipped_in_a_row
         if finished or ending or due or best:
-            checkpoint.save(self.folder, run.step, state_of(run, self.recipe), self.recipe.keep, best)
+            checkpoint.save(self.folder, run.step, run.state(), recipe.keep, best)
             self.saved = time.monotonic()
         self.report(now)
 
@@ -200,7 +182,7 @@ class Trainer:
     def is_best(self, scores: dict[str, float] | None) -> bool:
         """Whether no step before scored as high, which is then remembered; networks that still grow do not count."""
         run = self.run
-        if not scores or run.skipped_in_a_row or not is_grown(run, self.recipe.network):
+        if not scores or run.skipped_in_a_row or not run.is_grown:
             return False
         mean = sum(scores.values()) / len(scores)
         best = mean > run.best
@@ -208,38 +190,35 @@ class Trainer:
         return best
 
 
-def train_step(run: TrainingRun, parts: Pairs, loss: LossRecipe, options: OptimiserRecipe, setting: Setting) -> Step:
-    """One batch, forward and backward in parts, and one optimiser step.
+def train_step(run: TrainingRun, parts: Pairs) -> Step:
+    """One optimiser step of a run, on this process's share of a batch: in parts, (degraded, clean) each.
 
     A step whose loss or gradient is not finite changes nothing but the count of skipped steps.
-
-    Args:
-        run: advanced by one step, in place.
-        parts: this process's share of the batch, (degraded, clean) pairs.
-        loss: what to minimise.
-        options: of the optimiser.
-        setting: where and how to compute.
 
     Raises:
         MSRNError: more steps in a row were skipped than the recipe allows.
     """
-    network, rate = run.network, options.rate_at(run.step)
+    network, options = run.network, run.recipe.optimiser
+    rate = options.rate_at(run.step)
     for group in run.optimiser.param_groups:
         group["lr"] = rate
-    _set_training(network, batchnorm=not options.frozen_at(run.step))
+    network.train()
+    if options.frozen_at(run.step):
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
     statistics = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
     kept: list[Tensor] = torch._foreach_add(statistics, 0.0)  # pyright: ignore  # a copy, in few kernels
     run.optimiser.zero_grad(set_to_none=True)
-    losses = [_backward(run, pair, len(parts), loss, setting) for pair in parts]
-    total = torch.stack(losses).sum()
-    setting.everyone.average([total, *(p.grad for p in network.parameters() if p.grad is not None)])
+    total = torch.stack([_backward(run, *pair, len(parts)) for pair in parts]).sum()
+    run.setting.everyone.average([total, *(p.grad for p in network.parameters() if p.grad is not None)])
     run.scaler.unscale_(run.optimiser)
     norm = nn.utils.clip_grad_norm_(network.parameters(), options.clip_at(rate))
     result = Step(total.item(), norm.item(), rate)
     if math.isfinite(result.loss) and math.isfinite(result.gradient_norm):
         run.scaler.step(run.optimiser)
         run.skipped_in_a_row = 0
-        update_average(run.average, network, run.step, options.ema_decay)
+        run.update_average()
     else:
         torch._foreach_copy_(statistics, kept)  # pyright: ignore
         run.skipped += 1
@@ -255,22 +234,13 @@ def train_step(run: TrainingRun, parts: Pairs, loss: LossRecipe, options: Optimi
     return result
 
 
-def _set_training(network: MSRN, batchnorm: bool) -> None:
-    network.train()
-    if not batchnorm:
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
-
-
-def _backward(run: TrainingRun, pair: tuple[Tensor, Tensor], parts: int, loss: LossRecipe, setting: Setting) -> Tensor:
+def _backward(run: TrainingRun, degraded: Tensor, clean: Tensor, parts: int) -> Tensor:
     """Add a part's share to the gradients; returns its share of the loss."""
-    degraded, clean = pair
-    half = setting.precision != torch.float32
-    with torch.autocast(setting.device.type, dtype=setting.precision, enabled=half):
+    precision = run.setting.precision
+    with torch.autocast(run.setting.device.type, dtype=precision, enabled=precision != torch.float32):
         outputs = run.forward(degraded)
     full = Outputs(outputs.ensemble.float(), [image.float() for image in outputs.intermediate])
-    share = objective(full, clean, loss) / parts
+    share = objective(full, clean, run.recipe.loss) / parts
     run.scaler.scale(share).backward()
     return share.detach()
 
@@ -281,18 +251,10 @@ def _goes_on(folder: Path, resume: bool, setting: Setting) -> bool:
     Raises:
         UsageError: it holds one that may not be gone on with.
     """
-    everyone = setting.everyone
+    everyone, job = setting.everyone, folder / _JOB
     begun = checkpoint.latest(folder) is not None
-    ours = everyone.leads and bool(everyone.job) and _job_of(folder) == everyone.job
+    ours = everyone.leads and job.is_file() and job.read_bytes() == everyone.job.encode() != b""
     again = everyone.any(begun and ours, setting.device)
     if begun and not (resume or again):
         raise UsageError(f"{folder} already holds a run; add --resume to continue it, or choose another folder")
     return begun
-
-
-def _job_of(folder: Path) -> str:
-    """Which job of torchrun began the run in a folder; its other attempts go on with it."""
-    try:
-        return (folder / _JOB).read_text()
-    except (OSError, ValueError):
-        return ""

@@ -5,8 +5,9 @@ import math
 import os
 import tarfile
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
@@ -19,9 +20,11 @@ from msrn.errors import ImageError, UsageError
 from msrn.images.folder import as_plane
 from msrn.system.atomic import reason
 from msrn.system.machine import free_memory
-from msrn.training.patches import DECODING_BYTES
 from msrn.training.shards.source import INDEX, PAUSE, hash_of, local_shard, members_of, read_index
 from msrn.types import Range
+
+DECODING_BYTES = 48
+"""Per pixel, at its peak, that decoding an image of 16-bit colour takes for a moment."""
 
 
 def verify(folder: Path) -> list[str]:
@@ -44,8 +47,8 @@ def are_shards(source: str | Path) -> bool:
     return "://" in str(source) or (Path(source) / INDEX).is_file()
 
 
-class Shards(Sequence[NDArray[np.uint8]]):
-    """The images of a set of shards as 8-bit planes ``(C, H, W)``, in a fixed order.
+class Shards(Sequence["ShardImage"]):
+    """The images of a set of shards, in a fixed order; ``np.asarray`` decodes one to 8-bit ``(C, H, W)``.
 
     All are kept decoded where they fit into half of the free memory; otherwise the least recently used are dropped and
     decoded again. Shards at a URL are fetched once into the user's cache and checked by their hash.
@@ -70,67 +73,91 @@ class Shards(Sequence[NDArray[np.uint8]]):
         budget: int | None = None,
         pause: float = PAUSE,
     ) -> None:
-        self._channels: Literal[1, 3] = channels
-        self._range: Range = color_range
         index = read_index(str(source), pause)
         self.digest = hashlib.sha256(index.model_dump_json(include={"shards"}).encode()).hexdigest()
         """Of what the index says of all images."""
-        self._places: list[tuple[Path, int, int, str, str | None]] = []
-        self.shapes: list[tuple[int, int, int]] = []
+        self._range: Range = color_range
+        self._budget = free_memory() // 2 if budget is None else budget
+        self._decoded: OrderedDict[ShardImage, NDArray[np.uint8]] = OrderedDict()
+        self._held, self._lock = 0, Lock()
+        self._images: list[ShardImage] = []
         for shard in index.shards:
             path = local_shard(str(source), shard, pause)
             try:
                 members = members_of(path)
-                for image in shard.images:
-                    member = members[image.key]
-                    self._places.append((path, member.offset_data, member.size, member.name, image.sha256))
-                    self.shapes.append((channels, image.height, image.width))
+                for entry in shard.images:
+                    shape = channels, entry.height, entry.width
+                    self._images.append(ShardImage(path, members[entry.key], entry.sha256, shape, self.pixels))
             except (OSError, tarfile.TarError, KeyError) as error:
                 raise ImageError(f"shard {path} is missing or damaged ({error}); run `msrn prepare` again") from error
-        if not self._places:
+        if not self._images:
             raise UsageError(f"{source} holds no images")
-        self._budget = free_memory() // 2 if budget is None else budget
-        self._decoded: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
-        self._held, self._lock = 0, Lock()
-        if sum(map(math.prod, self.shapes)) <= self._budget:
-            largest = DECODING_BYTES * max(height * width for _, height, width in self.shapes)
+        if sum(math.prod(image.shape) for image in self._images) <= self._budget:
+            largest = DECODING_BYTES * max(math.prod(image.shape[1:]) for image in self._images)
             at_once = max(1, min(os.cpu_count() or 1, free_memory() // 2 // largest))
             with ThreadPoolExecutor(at_once) as pool:
-                list(pool.map(self.__getitem__, range(len(self))))
+                list(pool.map(np.asarray, self._images))
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._images)
 
     def __getitem__(self, index: Any) -> Any:
+        return self._images[index]
+
+    def pixels(self, image: "ShardImage") -> NDArray[np.uint8]:
+        """Return an image decoded, at once if it still is."""
         with self._lock:
-            known = self._decoded.get(index)
-            if known is not None:
-                self._decoded.move_to_end(index)
-                return known
-        image = self._decode(index)
+            if image in self._decoded:
+                self._decoded.move_to_end(image)
+                return self._decoded[image]
+        pixels = image.decode(self._range)
         with self._lock:
-            if index not in self._decoded:
-                self._held += image.nbytes
-            self._decoded[index] = image
+            if image not in self._decoded:
+                self._held += pixels.nbytes
+            self._decoded[image] = pixels
             while self._held > self._budget and len(self._decoded) > 1:
                 self._held -= self._decoded.popitem(last=False)[1].nbytes
-        return image
+        return pixels
 
-    def _decode(self, index: int) -> NDArray[np.uint8]:
-        path, offset, size, name, sha256 = self._places[index]
+
+@dataclass(frozen=True, eq=False)
+class ShardImage:
+    """An image of a shard: its size, and its pixels when they are asked for."""
+
+    path: Path
+    member: tarfile.TarInfo
+    sha256: str | None
+    shape: tuple[Literal[1, 3], int, int]
+    """``(C, H, W)``."""
+    pixels: "Callable[[ShardImage], NDArray[np.uint8]]"
+    """Decodes it, or knows it decoded."""
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.uint8]:
+        return self.pixels(self)
+
+    def decode(self, color_range: Range) -> NDArray[np.uint8]:
+        """Read and decode it.
+
+        Raises:
+            ImageError: it cannot be read, or is not what the index says.
+        """
+        name = self.path / self.member.name
         try:
-            with path.open("rb") as file:
-                file.seek(offset)
-                data = file.read(size)
+            with self.path.open("rb") as file:
+                file.seek(self.member.offset_data)
+                data = file.read(self.member.size)
         except OSError as error:
-            raise ImageError(f"cannot read shard {path}: {reason(error)}") from error
-        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+            raise ImageError(f"cannot read shard {self.path}: {reason(error)}") from error
+        if self.sha256 is not None and hashlib.sha256(data).hexdigest() != self.sha256:
             raise ImageError(
-                f"{path}/{name} is not as it was written (SHA-256); delete the shard, and run `msrn prepare` again "
-                "if it was made here"
+                f"{name} is not as it was written (SHA-256); delete the shard, and run `msrn prepare` again if it was "
+                "made here"
             )
-        picture = images.decode(data, path / name, max_pixels=math.prod(self.shapes[index][1:]))
-        plane = as_plane(picture, self._channels, self._range)
-        if plane.shape != self.shapes[index]:
-            raise ImageError(f"{path}/{name} has {plane.shape[1:]} pixels, its index says {self.shapes[index][1:]}")
+        plane = as_plane(images.decode(data, name, max_pixels=math.prod(self.shape[1:])), self.shape[0], color_range)
+        if plane.shape != self.shape:
+            raise ImageError(f"{name} has {plane.shape[1:]} pixels, its index says {self.shape[1:]}")
         return plane
+
+
+TrainingImage = NDArray[np.uint8] | ShardImage
+"""8-bit ``(C, H, W)``, or what becomes that when it is asked for its pixels (``np.asarray``)."""

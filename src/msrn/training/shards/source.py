@@ -5,7 +5,6 @@ import math
 import tarfile
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, TypeVar
 
@@ -22,13 +21,15 @@ INDEX = "index.json"
 FORMAT = 1
 SCHEMES = ("http", "https", "s3", "gs", "file")
 """Of the URLs that are opened."""
+PAUSE = 1.0
+"""Seconds before a server is asked again; twice as many before the next time."""
 _SHA256 = "^[0-9a-f]{64}$"
 _SECONDS = 60.0
 """Of silence after which a server is given up."""
 _TRIES = 3
-PAUSE = 1.0
-"""Seconds before a server is asked again; twice as many before the next time."""
-_LONGEST_INDEX = 1 << 30
+_LONGEST_INDEX = 1 << 28
+"""Bytes; an image takes about 150."""
+_LONGEST_NAME = 1 << 20
 _Fetched = TypeVar("_Fetched")
 
 
@@ -80,26 +81,37 @@ def read_index(source: str, pause: float = PAUSE) -> Index:
 
 
 def local_shard(source: str, shard: ShardEntry, pause: float = PAUSE) -> Path:
-    """Return where a shard lies on this machine, fetching it first where it comes from a URL."""
+    """Return where a shard lies on this machine, fetching it first where it comes from a URL.
+
+    Raises:
+        ImageError: it cannot be fetched, or is not what the index says.
+    """
     if "://" not in source:
         return Path(source) / shard.name
     path = cache_folder() / "shards" / f"{shard.sha256}.tar"
-    if path.is_file():
-        return path
     where = f"{source.rstrip('/')}/{shard.name}"
-    _patiently(lambda: write_atomically(path, partial(_fetch, where, shard.sha256)), pause)
+
+    def write(file: BinaryIO) -> None:
+        file.writelines(_blocks(where))
+
+    def check(file: Any) -> None:
+        if hashlib.file_digest(file, "sha256").hexdigest() != shard.sha256:
+            raise ImageError(f"{where} differs from its index (SHA-256)")
+
+    if not path.is_file():
+        _patiently(lambda: write_atomically(path, write, check), pause)
     return path
 
 
-def members_of(path: Path) -> dict[str, tarfile.TarInfo]:
-    """Return the image members of a tar file by key."""
-    with tarfile.open(path, "r:") as tar:
-        plain = [member for member in tar.getmembers() if member.isreg()]
-    return {
-        str(PurePosixPath(member.name).with_suffix("")): member
-        for member in plain
-        if PurePosixPath(member.name).suffix in images.FORMATS
-    }
+class _Header(tarfile.TarInfo):
+    """A member's header that neither sends the reader back nor has it make room for more than a name."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
+        header = super().frombuf(buf, encoding, errors)
+        if header.size < 0 or (header.size > _LONGEST_NAME and not header.isreg()):
+            raise tarfile.ReadError(f"{header.name!r} claims {header.size} bytes")
+        return header
 
 
 def hash_of(path: Path) -> str:
@@ -108,16 +120,28 @@ def hash_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class Hashing:
-    """A file that knows the SHA-256 of what was written to it."""
+def members_of(path: Path) -> dict[str, tarfile.TarInfo]:
+    """Return the image members of a tar file by key.
 
-    def __init__(self, file: Any) -> None:
-        self.file, self.digest = file, hashlib.sha256()
-
-    def write(self, data: bytes) -> int:
-        """Write and remember."""
-        self.digest.update(data)
-        return self.file.write(data)
+    Raises:
+        TarError: it is damaged, or claims what it does not hold.
+        OSError: it cannot be read.
+    """
+    length = path.stat().st_size
+    members: dict[str, tarfile.TarInfo] = {}
+    try:
+        with tarfile.open(path, "r:", tarinfo=_Header) as tar:
+            for member in tar:
+                if not 0 <= member.size <= min(images.MAX_BYTES, length - member.offset_data):
+                    raise tarfile.ReadError(f"{member.name!r} claims {member.size} bytes")
+                name = PurePosixPath(member.name)
+                if member.isreg() and name.suffix in images.FORMATS:
+                    members[str(name.with_suffix(""))] = member
+    except (OSError, tarfile.TarError):
+        raise
+    except Exception as error:  # hostile bytes have many ways
+        raise tarfile.ReadError(repr(error)) from error
+    return members
 
 
 def checked_url(url: str) -> str:
@@ -164,14 +188,6 @@ def _patiently(fetch: Callable[[], _Fetched], pause: float) -> _Fetched:
     return fetch()
 
 
-def _fetch(where: str, sha256: str, file: BinaryIO) -> None:
-    hashing = Hashing(file)
-    for block in _blocks(where):
-        hashing.write(block)
-    if hashing.digest.hexdigest() != sha256:
-        raise ImageError(f"{where} differs from its index (SHA-256)")
-
-
 def _blocks(where: str, longest: float = math.inf) -> Iterator[bytes]:
     size = 0
     try:
@@ -184,8 +200,5 @@ def _blocks(where: str, longest: float = math.inf) -> Iterator[bytes]:
     except MSRNError:
         raise
     except Exception as error:  # each of fsspec's file systems has its own
-        raise ImageError(f"cannot read {where}: {_said(error)}") from error
-
-
-def _said(error: Exception) -> str:
-    return "there is no such file" if isinstance(error, FileNotFoundError) else reason(error)
+        said = "there is no such file" if isinstance(error, FileNotFoundError) else reason(error)
+        raise ImageError(f"cannot read {where}: {said}") from error

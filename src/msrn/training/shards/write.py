@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count, pairwise
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
+from pydantic import ValidationError
 
 from msrn import images
 from msrn.errors import ImageError, MSRNError, UsageError
 from msrn.images.picture import to_uint8
 from msrn.system.atomic import sweep, write_atomically
-from msrn.training.shards.source import FORMAT, INDEX, Hashing, hash_of
+from msrn.training.shards.source import FORMAT, INDEX, ImageEntry, ShardEntry, hash_of
 from msrn.types import MAX_TRAINING_PIXELS
 
 
@@ -34,6 +34,29 @@ class Prepared:
     """Shards that an earlier, interrupted call had finished."""
     skipped: list[dict[str, str]] = field(default_factory=list)
     """``source`` and ``reason`` of every file that was left out."""
+
+
+class _WrittenShard(ShardEntry):
+    """What stands beside a finished shard, and in the index."""
+
+    identity: str
+    """What it was made from: a hash of names, sizes, times and settings."""
+    skipped: list[dict[str, str]]
+
+
+class _Settings(NamedTuple):
+    format: int
+    min_side: int
+    crop: int
+    max_pixels: int
+    shard_bytes: int
+
+
+class _File(NamedTuple):
+    key: str
+    source: str
+    """Path below its folder."""
+    path: Path
 
 
 def prepare(
@@ -64,49 +87,37 @@ def prepare(
     """
     if crop and crop < min_side:
         raise UsageError(f"crops of {crop} would be smaller than the smallest image taken ({min_side})")
-    wanted = _Wanted(min_side, crop, max_pixels)
-    settings = {"format": FORMAT, **wanted._asdict(), "shard_bytes": shard_bytes}
+    settings = _Settings(FORMAT, min_side, crop, max_pixels, shard_bytes)
     sweep(folder)
     named = _named(sources)
-    groups = list(_groups(named, shard_bytes))
     result = Prepared()
-    entries: list[dict[str, Any]] = []
+    entries: list[_WrittenShard] = []
     done = 0
-    for number, group in enumerate(groups):
+    for number, group in enumerate(_groups(named, shard_bytes)):
         path = folder / f"shard-{number:06d}.tar"
-        identity = _identity(group, settings)
-        entry = _finished(path, identity, folder)
-        if entry is None:
-            entry = _write_shard(path, group, identity, wanted)
-            text = json.dumps(entry, indent=1).encode()
-            write_atomically(path.with_suffix(".json"), lambda file, text=text: file.write(text))
-        else:
+        stats = [(key, path.stat().st_size, path.stat().st_mtime_ns) for key, _, path in group]
+        identity = hashlib.sha256(json.dumps([stats, settings._asdict()]).encode()).hexdigest()
+        entry = _finished(path)
+        if entry is not None and entry.identity != identity:
+            raise UsageError(f"{folder} holds shards of other images or settings; choose another folder, or delete it")
+        if entry is not None and path.is_file() and hash_of(path) == entry.sha256:
             result.kept_shards += 1
+        else:
+            entry = _write_shard(path, group, identity, settings)
+            _write_json(path.with_suffix(".json"), entry.model_dump())
         entries.append(entry)
         done += len(group)
         report(done, len(named), path.name)
-    result.images = sum(len(entry["images"]) for entry in entries)
-    result.skipped = [skipped for entry in entries for skipped in entry["skipped"]]
+    result.images = sum(len(entry.images) for entry in entries)
+    result.skipped = [skipped for entry in entries for skipped in entry.skipped]
     result.shards = len(entries)
     if not result.images:
         reason = result.skipped[0]["reason"] if result.skipped else "there are none"
         raise UsageError(f"no usable image among {len(named)} files; the first: {reason}")
-    index = {"format": FORMAT, "images": result.images, "settings": settings, "shards": entries}
-    write_atomically(folder / INDEX, lambda file: file.write(json.dumps(index, indent=1).encode()))
+    shards = [entry.model_dump() for entry in entries]
+    index = {"format": FORMAT, "images": result.images, "settings": settings._asdict(), "shards": shards}
+    _write_json(folder / INDEX, index)
     return result
-
-
-class _Wanted(NamedTuple):
-    min_side: int
-    crop: int
-    max_pixels: int
-
-
-class _File(NamedTuple):
-    key: str
-    source: str
-    """Path below its folder."""
-    path: Path
 
 
 def _named(sources: Sequence[tuple[Path, Sequence[Path]]]) -> list[_File]:
@@ -141,67 +152,54 @@ def _groups(named: Sequence[_File], shard_bytes: int) -> Iterator[list[_File]]:
         yield group
 
 
-def _identity(group: Sequence[_File], settings: dict[str, int]) -> str:
-    """What a finished shard must have been made from to be kept: names, sizes, times and settings."""
-    stats = [(key, path.stat().st_size, path.stat().st_mtime_ns) for key, _, path in group]
-    return hashlib.sha256(json.dumps([stats, settings]).encode()).hexdigest()
-
-
-def _finished(path: Path, identity: str, folder: Path) -> dict[str, Any] | None:
-    beside = path.with_suffix(".json")
-    if not beside.is_file():
-        return None
+def _finished(path: Path) -> _WrittenShard | None:
+    """What an earlier call says of a shard, if it finished it."""
     try:
-        entry: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return _WrittenShard.model_validate_json(path.with_suffix(".json").read_bytes())
+    except (OSError, ValidationError):
         return None
-    if entry.get("identity") != identity:
-        raise UsageError(f"{folder} holds shards of other images or settings; choose another folder, or delete it")
-    return entry if path.is_file() and hash_of(path) == entry["sha256"] else None
 
 
-def _write_shard(path: Path, group: Sequence[_File], identity: str, wanted: _Wanted) -> dict[str, Any]:
-    images: list[dict[str, Any]] = []
+def _write_shard(path: Path, group: Sequence[_File], identity: str, settings: _Settings) -> _WrittenShard:
+    entries: list[ImageEntry] = []
     skipped: list[dict[str, str]] = []
-    digest = ""
 
-    def write(file: Any) -> None:
-        nonlocal digest
-        hashing: Any = Hashing(file)
-        with tarfile.open(fileobj=hashing, mode="w|") as tar:
+    def write(file: BinaryIO) -> None:
+        with tarfile.open(fileobj=file, mode="w") as tar:
             for each in group:
                 try:
-                    samples = list(_samples(each, wanted))
+                    samples = list(_samples(each, settings))
                 except MSRNError as error:
                     skipped.append({"source": each.source, "reason": _unicode(str(error))})
                     continue
                 for key, suffix, data, about in samples:
                     _add(tar, f"{key}{suffix}", data)
                     _add(tar, f"{key}.json", json.dumps(about).encode())
-                    images.append({"key": key, **{name: about[name] for name in ("height", "width", "sha256")}})
-        digest = hashing.digest.hexdigest()
+                    entries.append(ImageEntry(key=key, **{name: about[name] for name in ("height", "width", "sha256")}))
 
     write_atomically(path, write)
-    return {"name": path.name, "sha256": digest, "identity": identity, "images": images, "skipped": skipped}
+    return _WrittenShard(name=path.name, sha256=hash_of(path), images=entries, identity=identity, skipped=skipped)
 
 
-def _samples(file: _File, wanted: _Wanted) -> Iterator[tuple[str, str, bytes, dict[str, Any]]]:
+def _samples(file: _File, settings: _Settings) -> Iterator[tuple[str, str, bytes, dict[str, Any]]]:
     """Yield (key, suffix, bytes, description) of a file or of its pieces; decoding it whole proves it sound."""
-    key, source, path = file
-    data = images.read_bytes(path)
-    min_side, crop, max_pixels = wanted
-    picture = images.decode(data, path, max_pixels=max_pixels)
-    height, width = picture.pixels.shape[1:]
-    if min(height, width) < min_side:
-        raise ImageError(f"{path} has {width}×{height} pixels, less than {min_side} on a side")
-    if not crop or max(height, width) <= crop:
-        yield key, path.suffix.lower(), data, _about(source, data, height, width)
+    data = images.read_bytes(file.path)
+    pixels = images.decode(data, file.path, max_pixels=min(settings.max_pixels, images.MAX_PIXELS)).pixels
+    height, width = pixels.shape[1:]
+    if min(height, width) < settings.min_side:
+        raise ImageError(f"{file.path} has {width}×{height} pixels, less than {settings.min_side} on a side")
+    if not settings.crop or max(height, width) <= settings.crop:
+        yield file.key, file.path.suffix.lower(), data, _about(file.source, data, height, width)
         return
-    for top, bottom in _pieces(height, crop):
-        for left, right in _pieces(width, crop):
-            encoded = _png(picture.pixels[:, top:bottom, left:right])
-            about = _about(source, encoded, bottom - top, right - left) | {"top": top, "left": left}
-            yield f"{key}-{top}-{left}", ".png", encoded, about
+    samples = to_uint8(pixels).transpose(1, 2, 0)
+    for top, bottom in _pieces(height, settings.crop):
+        for left, right in _pieces(width, settings.crop):
+            piece = samples[top:bottom, left:right]
+            buffer = io.BytesIO()
+            Image.fromarray(piece[:, :, 0] if piece.shape[2] == 1 else piece).save(buffer, "PNG")
+            encoded = buffer.getvalue()
+            about = _about(file.source, encoded, bottom - top, right - left) | {"top": top, "left": left}
+            yield f"{file.key}-{top}-{left}", ".png", encoded, about
 
 
 def _about(name: str, data: bytes, height: int, width: int) -> dict[str, Any]:
@@ -214,14 +212,11 @@ def _pieces(length: int, crop: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def _png(pixels: NDArray[np.float32]) -> bytes:
-    samples = to_uint8(pixels)
-    buffer = io.BytesIO()
-    Image.fromarray(samples[0] if len(samples) == 1 else samples.transpose(1, 2, 0)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     member = tarfile.TarInfo(name)  # no times or owners: the same images give the same bytes
     member.size = len(data)
     tar.addfile(member, io.BytesIO(data))
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    write_atomically(path, lambda file: file.write(json.dumps(values, indent=1).encode()))

@@ -1,16 +1,22 @@
-"""What photographs for training show too seldom: fine stripes, thin lines, dots and letters on flat ground.
+"""What is done to images before a network learns from them: they are reduced, cut off a JPEG's grid, painted into.
 
-A network that has seen few takes them for noise, or for the traces of a JPEG, and removes them. It can tell: unlike
-noise they have a structure, and unlike a JPEG's artifacts no 8×8 grid.
+Photographs show fine stripes, thin lines, dots and letters on flat ground too seldom. A network that has seen few takes
+them for noise, or for the traces of a JPEG, and removes them. It can tell: unlike noise they have a structure, and
+unlike a JPEG's artifacts no 8×8 grid.
 """
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from msrn.images.resize import resize
 
 _AREA = 56**2
 """Pixels per figure: half of an image or more is covered."""
@@ -20,6 +26,23 @@ _LOG_CONTRAST = math.log(4), math.log(100)
 _TYPE = 7.0, 26.0
 """Sizes of letters in pixels."""
 _LETTERS = "etaoinshrdlucmfwypvbgkqjxzETAOINSHRDLUCMFWYPVBGKQJXZ0123456789.,:;-()/&%$?!"
+
+
+def with_reduced(images: Sequence[NDArray[np.uint8]], factors: Sequence[float]) -> list[NDArray[np.uint8]]:
+    """All images, followed by all of them reduced by each factor with MATLAB's bicubic."""
+    with ThreadPoolExecutor() as pool:
+        smaller = [list(pool.map(partial(resize, scale=factor), images)) for factor in factors]
+    return [*images, *chain(*smaller)]
+
+
+def off_grid(image: NDArray[Any], number: int) -> NDArray[Any]:
+    """Cut 1 to 7 rows and columns off ``(C, H, W)``, so that a new JPEG's blocks are not those of an earlier one.
+
+    Many collections, BSDS300 among them, were JPEGs once. Compressed again block by block, they would teach a network
+    that clean images have coefficients on the earlier JPEG's steps.
+    """
+    top, left = np.random.default_rng(number).integers(1, 8, size=2)
+    return image[:, top:, left:]
 
 
 def chosen(number: int, share: float) -> bool:

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from msrn.images.degradations import GaussianNoise, Jpeg
-from msrn.training.figures import chosen, painted
 from msrn.training.resident_patches import ResidentSampler
+from msrn.training.retouch import chosen, painted
 
 GRAY = np.full((1, 96, 128), 128, np.uint8)
 
