@@ -12,7 +12,6 @@ from typing import Any
 from msrn.errors import UsageError, WeightsError
 from msrn.evaluation.methods import WeightsMethod
 from msrn.evaluation.protocol import check_level, evaluate
-from msrn.evaluation.results import Scores
 from msrn.network.memnet import arrays_of
 from msrn.network.weights import Card, Weights, halve, load_file, save
 from msrn.restoration.restorer import Restorer
@@ -20,7 +19,7 @@ from msrn.system.machine import processor
 from msrn.training import checkpoint
 from msrn.training.calibrate import measure
 from msrn.training.recipe_file import validate
-from msrn.training.state import TrainingRun, read_run
+from msrn.training.state import read_run
 from msrn.types import Task
 
 _POINTS = 60
@@ -85,7 +84,7 @@ def curve(run: Path, last: int) -> list[list[Any]]:
     points: list[list[Any]] = []
     with suppress(OSError), (run / "log.jsonl").open(encoding="utf-8") as file:
         for line in file:
-            with suppress(ValueError, KeyError):
+            with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 row = json.loads(line)
                 scores = {level: round(value, 3) for level, value in row["scores"].items()}
                 points.append([row["step"], round(row["seconds"] / 3600, 4), scores])
@@ -120,15 +119,11 @@ def _scores(weights: Weights, task: Task, folders: Sequence[Path], levels: Seque
     for folder in folders:
         for level in levels:
             result = evaluate(task, level, folder, method, color=color)
+            means = {"mean": result.mean, "baseline": result.baseline}
             scores.setdefault(result.data, {})[f"{level:g}"] = {
-                "mean": _rounded(result.mean),
-                "baseline": _rounded(result.baseline),
+                kind: {name: round(value, 4) for name, value in mean.named().items()} for kind, mean in means.items()
             }
     return scores
-
-
-def _rounded(scores: Scores) -> dict[str, float]:
-    return {name: round(value, 4) for name, value in scores.named().items()}
 
 
 def _trained(run: Path) -> Weights:
@@ -141,6 +136,15 @@ def _trained(run: Path) -> Weights:
     recipe, network = made.recipe, made.average
     if not made.is_grown:
         raise WeightsError(f"{run} has not grown to {recipe.network.recursions} recursions yet; go on training")
+    told = {"began_with": made.origin, "precision": made.precision}
+    training: dict[str, Any] = {
+        "steps": made.step,
+        "patches": made.step * recipe.optimiser.batch,
+        "hours": round(made.seconds / 3600, 2),
+        "processor": processor(),
+        **{key: value for key, value in told.items() if value},
+        "curve": curve(path.parent, made.step),
+    }
     card = Card(
         task=recipe.task,
         config=network.config,
@@ -149,18 +153,7 @@ def _trained(run: Path) -> Weights:
         data=", ".join(recipe.data.folders),
         licence="Apache-2.0",
         recipe=recipe.model_dump(mode="json"),
-        training=_training(made) | {"curve": curve(path.parent, made.step)},
+        training=training,
         commit=revision(),
     )
     return Weights(card, arrays_of(network), recipe.name)
-
-
-def _training(run: TrainingRun) -> dict[str, Any]:
-    told = {"began_with": run.origin, "precision": run.precision}
-    return {
-        "steps": run.step,
-        "patches": run.step * run.recipe.optimiser.batch,
-        "hours": round(run.seconds / 3600, 2),
-        "processor": processor(),
-        **{key: value for key, value in told.items() if value},
-    }

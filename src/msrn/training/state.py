@@ -255,7 +255,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def network_config(shape: NetworkRecipe, recursions: int | None = None) -> MSRNConfig:
     """The network that a recipe ends with, or with other recursions while it grows."""
-    values: dict[str, Any] = {key: getattr(shape, key) for key in MSRNConfig.__dataclass_fields__}
+    values = shape.model_dump(include=set(MSRNConfig.__dataclass_fields__))
     values["recursions"] = recursions or shape.recursions
     return MSRNConfig(**values)
 

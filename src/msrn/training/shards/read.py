@@ -4,12 +4,11 @@ import hashlib
 import math
 import os
 import tarfile
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -50,8 +49,8 @@ def are_shards(source: str | Path) -> bool:
 class Shards(Sequence["ShardImage"]):
     """The images of a set of shards, in a fixed order; ``np.asarray`` decodes one to 8-bit ``(C, H, W)``.
 
-    All are kept decoded where they fit into half of the free memory; otherwise the least recently used are dropped and
-    decoded again. Shards at a URL are fetched once into the user's cache and checked by their hash.
+    Decoded, they are kept while they fit into half of the free memory; the least recently used are dropped and decoded
+    again. Shards at a URL are fetched once into the user's cache and checked by their hash.
 
     Args:
         source: a folder, or a URL (``http://``, ``https://``, ``s3://``, ``gs://`` or ``file://``).
@@ -76,10 +75,12 @@ class Shards(Sequence["ShardImage"]):
         index = read_index(str(source), pause)
         self.digest = hashlib.sha256(index.model_dump_json(include={"shards"}).encode()).hexdigest()
         """Of what the index says of all images."""
-        self._range: Range = color_range
-        self._budget = free_memory() // 2 if budget is None else budget
-        self._decoded: OrderedDict[ShardImage, NDArray[np.uint8]] = OrderedDict()
-        self._held, self._lock = 0, Lock()
+        budget = free_memory() // 2 if budget is None else budget
+        sizes = [channels * entry.height * entry.width for shard in index.shards for entry in shard.images]
+        if not sizes:
+            raise UsageError(f"{source} holds no images")
+        room = len(sizes) * budget // sum(sizes)  # on average
+        pixels = lru_cache(max(1, room))(partial(ShardImage.decode, color_range=color_range))
         self._images: list[ShardImage] = []
         for shard in index.shards:
             path = local_shard(str(source), shard, pause)
@@ -87,14 +88,11 @@ class Shards(Sequence["ShardImage"]):
                 members = members_of(path)
                 for entry in shard.images:
                     shape = channels, entry.height, entry.width
-                    self._images.append(ShardImage(path, members[entry.key], entry.sha256, shape, self.pixels))
+                    self._images.append(ShardImage(path, members[entry.key], entry.sha256, shape, pixels))
             except (OSError, tarfile.TarError, KeyError) as error:
                 raise ImageError(f"shard {path} is missing or damaged ({error}); run `msrn prepare` again") from error
-        if not self._images:
-            raise UsageError(f"{source} holds no images")
-        if sum(math.prod(image.shape) for image in self._images) <= self._budget:
-            largest = DECODING_BYTES * max(math.prod(image.shape[1:]) for image in self._images)
-            at_once = max(1, min(os.cpu_count() or 1, free_memory() // 2 // largest))
+        if room >= len(sizes):
+            at_once = max(1, min(os.cpu_count() or 1, free_memory() // 2 // (DECODING_BYTES * max(sizes) // channels)))
             with ThreadPoolExecutor(at_once) as pool:
                 list(pool.map(np.asarray, self._images))
 
@@ -103,21 +101,6 @@ class Shards(Sequence["ShardImage"]):
 
     def __getitem__(self, index: Any) -> Any:
         return self._images[index]
-
-    def pixels(self, image: "ShardImage") -> NDArray[np.uint8]:
-        """Return an image decoded, at once if it still is."""
-        with self._lock:
-            if image in self._decoded:
-                self._decoded.move_to_end(image)
-                return self._decoded[image]
-        pixels = image.decode(self._range)
-        with self._lock:
-            if image not in self._decoded:
-                self._held += pixels.nbytes
-            self._decoded[image] = pixels
-            while self._held > self._budget and len(self._decoded) > 1:
-                self._held -= self._decoded.popitem(last=False)[1].nbytes
-        return pixels
 
 
 @dataclass(frozen=True, eq=False)
