@@ -22,6 +22,7 @@ CASES: dict[str, tuple[str, tuple[float, ...]]] = {
     "jpeg": ("classic5", (10, 20)),
     "denoise-color": ("set5", (30, 50, 70)),
     "jpeg-color": ("set5", (10, 20)),
+    "photo": ("set5", (0, 10, 25, 50)),
 }
 """Folder and levels, by what weights are for."""
 COMPUTED = (("eager", "fp32"), ("openvino", "bf16"), ("openvino", "int8"), ("openvino", "int8-bf16"))

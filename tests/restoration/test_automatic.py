@@ -32,33 +32,33 @@ def loaded():
 def chooser(loaded):
     def load(task):
         loaded.append(task)
-        return Restorer(task if task == "denoise" else identity_weights(task), device="cpu")
+        return Restorer(task if task in ("denoise", "photo") else identity_weights(task), device="cpu")
 
     return Automatic(load)
 
 
 @pytest.mark.parametrize(
-    ("sigma", "quality", "noisy", "expected"),
+    ("sigma", "quality", "noisy", "in_colours", "gray"),
     [
-        (0, None, False, []),
-        (20, None, False, []),
-        (20, None, True, ["denoise"]),
-        (0, 92, False, ["jpeg"]),
-        (0, 93, False, []),
-        (2.9, 50, False, ["jpeg"]),
-        (3, 50, False, ["denoise", "jpeg"]),
-        (6, 95, True, ["denoise"]),
+        (20, None, False, [], []),
+        (14.9, None, True, ["denoise"], ["denoise"]),
+        (15, None, True, ["photo"], ["denoise"]),
+        (0, 92, False, ["jpeg"], ["jpeg"]),
+        (0, 93, False, [], []),
+        (1, 50, True, ["photo"], ["denoise", "jpeg"]),
+        (6, 95, True, ["denoise"], ["denoise"]),
     ],
 )
-def test_the_rules(sigma, quality, noisy, expected):
-    assert tasks_for(Diagnosis(sigma, quality), noisy) == expected
+def test_the_rules(sigma, quality, noisy, in_colours, gray):
+    assert tasks_for(Diagnosis(sigma, quality), noisy, color=True) == in_colours
+    assert tasks_for(Diagnosis(sigma, quality), noisy, color=False) == gray
 
 
 def test_pictures_get_what_they_need(chooser, loaded, clean):
     noisy = GaussianNoise().apply(clean, 25, np.random.default_rng(0))
     for pixels, tasks, note in (
         (clean, [], r"no JPEG artifacts found; too little noise to remove \(σ [01]\..\)"),
-        (noisy, ["denoise"], r"no JPEG artifacts found; removed noise \(σ 2.\)"),
+        (noisy, ["photo"], r"no JPEG artifacts found; removed noise \(σ 2.\)"),
         (
             Jpeg().apply(clean, 15),
             ["jpeg"],
@@ -78,7 +78,7 @@ def test_pictures_get_what_they_need(chooser, loaded, clean):
         assert shares == sorted(shares)
         assert shares[-1] == 1
         assert bigger.forecast(picture, 1.5)[0] > 0
-    assert sorted(loaded) == ["denoise", "jpeg", "sr"]  # once each
+    assert sorted(loaded) == ["denoise", "jpeg", "photo", "sr"]  # once each
 
 
 def test_what_one_step_keeps_is_there_while_the_next_computes():
@@ -105,6 +105,12 @@ def test_fine_texture_is_left_alone(chooser, clean):
     chain = chooser.settled(picture, None, None)
     assert chain.note.endswith("fine texture left, no noise")
     assert chain.steps == ()
+
+
+def test_gray_pictures_lose_noise_before_jpeg_artifacts(chooser, clean):
+    noisy = GaussianNoise().apply(clean[:1], 25, np.random.default_rng(0)).clip(0, 1)
+    chain = chooser.settled(Picture(Jpeg().apply(noisy, 85)), None, None)
+    assert [step.weights.card.task for step in chain.steps] == ["denoise", "jpeg"]
 
 
 def test_weak_noise_removal_is_judged_by_what_it_would_remove_in_full(clean):
@@ -159,7 +165,7 @@ def test_a_chain_takes_as_many_pictures_at_once_as_its_narrowest_step():
 
 def test_the_choices_of_all_tasks_are_named():
     chooser = Automatic(lambda task: SimpleNamespace(choices={task: "eager fp32"}))
-    assert set(chooser.choices) == {"jpeg", "denoise", "sr"}
+    assert set(chooser.choices) == {"jpeg", "denoise", "photo", "sr"}
 
 
 def test_in_python_it_is_called_like_a_restorer(chooser, clean):
@@ -196,7 +202,7 @@ def test_threads_share_what_is_loaded(loaded, clean):
     several, picture = Automatic(load), Picture(Jpeg().apply(clean, 20))
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(several, [picture] * 3))
-    assert loaded == ["jpeg"]
+    assert loaded == ["photo", "jpeg"]
 
 
 def test_weights_are_taken_for_their_tasks(tmp_path, clean):

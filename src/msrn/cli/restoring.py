@@ -160,7 +160,7 @@ def restore(
     names = _by_kind(weights or [])
     if "sr" in names and not enlarging:
         raise UsageError(f"{names['sr']} enlarges: give --scale or --to as well")
-    tasks: list[Task] = ["jpeg", "denoise", "sr"] if enlarging else ["jpeg", "denoise"]
+    tasks: list[Task] = ["jpeg", "denoise", "photo", *(["sr"] if enlarging else [])]
 
     def load(begun_with: Mapping[str, str]) -> Automatic:
         def restorer_of(task: Task) -> "Restorer":
@@ -288,7 +288,7 @@ def _by_kind(names: Sequence[str]) -> dict[str, str]:
     chosen: dict[str, str] = {}
     for name in names:
         card = load(name).card
-        kind = f"{card.task}-color" if card.config.in_channels == 3 else card.task
+        kind = f"{card.task}-color" if card.config.in_channels == 3 and card.task != "photo" else card.task
         if kind in chosen:
             raise UsageError(f"{chosen[kind]} and {name} are both for {kind!r}: give one of them")
         chosen[kind] = name

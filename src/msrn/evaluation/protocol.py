@@ -27,7 +27,7 @@ from msrn.errors import ImageError, UsageError, WeightsError
 from msrn.evaluation.methods import FolderMethod, Method, TiledMethod, WeightsMethod, check_output
 from msrn.evaluation.metrics import psnr, psnr_b, ssim
 from msrn.evaluation.results import Comparison, Difference, Duration, Evaluation, Failure, ImageScores, Scores
-from msrn.images.degradations import Bicubic, GaussianNoise, Jpeg
+from msrn.images.degradations import Bicubic, GaussianNoise, Jpeg, Photographic
 from msrn.images.folder import as_plane, list_images
 from msrn.images.picture import FloatArray, Metadata, Picture, to_uint8
 from msrn.images.resize import multiple_of
@@ -36,7 +36,7 @@ from msrn.types import Range, Task
 Protocol = Literal["matlab", "authors-tiles"]
 """Whether a method sees the whole image or, as in the authors' scripts, tiles with little context."""
 
-AUTHORS_TILE: dict[Task, int] = {"sr": 166, "denoise": 136, "jpeg": 166}
+AUTHORS_TILE: dict[Task, int] = {"sr": 166, "denoise": 136, "jpeg": 166, "photo": 136}
 """Largest side of the tiles: the scripts' threshold (150, for noise 120) plus their context."""
 AUTHORS_HALO = 16
 
@@ -44,6 +44,7 @@ _PROTOCOL: dict[Task, str] = {
     "sr": "MATLAB bicubic in double, uint8 {planes}, border of `scale` pixels shaved",
     "denoise": "{planes}, unclipped Gaussian noise seeded by image name, unrounded",
     "jpeg": "uint8 {planes} as JPEG, unrounded",
+    "photo": "uint8 {planes} with noise, JPEGs or neither, drawn as for training and seeded by image name, unrounded",
 }
 
 
@@ -63,12 +64,10 @@ def set_name(folder: Path) -> str:
 
 def check_level(task: Task, level: float) -> None:
     """Raise :class:`UsageError` unless ``level`` is a scale, σ or quality the task's protocol knows."""
-    if task not in _PROTOCOL:
-        raise UsageError(f"the literature has no protocol for {task!r}; its tasks are {', '.join(_PROTOCOL)}")
     whole = math.isfinite(level) and level == int(level)
     if task == "sr" and not (whole and level >= 2):
         raise UsageError(f"the scale must be a whole number of at least 2, got {level:g}")
-    if task == "denoise" and not (math.isfinite(level) and level >= 0):
+    if task in ("denoise", "photo") and not (math.isfinite(level) and level >= 0):
         raise UsageError(f"the noise level σ must be at least 0, got {level:g}")
     if task == "jpeg" and not (whole and 1 <= level <= 100):
         raise UsageError(f"the JPEG quality must be a whole number from 1 to 100, got {level:g}")
@@ -76,7 +75,7 @@ def check_level(task: Task, level: float) -> None:
 
 def color_range(task: Task) -> Range:
     """The range of the luminance that colour images are scored on."""
-    return "full" if task == "denoise" else "studio"
+    return "full" if task in ("denoise", "photo") else "studio"
 
 
 def load_pair(path: Path, task: Task, level: float, *, color: bool = False) -> Pair:
@@ -90,7 +89,8 @@ def load_pair(path: Path, task: Task, level: float, *, color: bool = False) -> P
     if task == "jpeg":
         return Pair(Jpeg().apply(clean, level), clean)
     seed = int.from_bytes(hashlib.sha256(os.fsencode(path.stem)).digest()[:8], "big")
-    return Pair(GaussianNoise().apply(clean, level, np.random.default_rng(seed)), clean)
+    degradation = Photographic() if task == "photo" else GaussianNoise()
+    return Pair(degradation.apply(clean, level, np.random.default_rng(seed)), clean)
 
 
 def score(image: FloatArray, clean: FloatArray, task: Task, level: float) -> Scores:

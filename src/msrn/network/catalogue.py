@@ -22,8 +22,8 @@ class CatalogueRow:
 
     @property
     def kind(self) -> str:
-        """What the first such row is the default for: ``denoise``, or ``denoise-color``."""
-        return f"{self.task}-color" if self.color else self.task
+        """What the first such row is the default for: ``denoise``, ``denoise-color``; ``photo`` always has colours."""
+        return f"{self.task}-color" if self.color and self.task != "photo" else self.task
 
 
 # The first row of a kind is its default.
@@ -84,6 +84,14 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         file="MSRN_M4R1C64S2_jpeg-color-291-ccb02a6c.safetensors",
         sha256="ccb02a6c237ef2e199b1a7b7668f6427603265f4e77cf715d8dcdd0d31257238",
         summary="JPEG artifacts in colours, R, G and B at once; 0.092 M multiply-adds per pixel",
+        color=True,
+    ),
+    CatalogueRow(
+        name="msrn-m4r1s2-photo",
+        task="photo",
+        file="MSRN_M4R1C64S2_photo-color-291+photos14-ed998fc4.safetensors",
+        sha256="ed998fc4424e484a3cbed94858f305370ce5acc5dbf750605c3b6e272d45d588",
+        summary="noise under JPEG artifacts, and strong noise, in colours; 0.092 M multiply-adds per pixel",
         color=True,
     ),
 )

@@ -2,11 +2,12 @@
 
 The rules, in the order they are applied (``scripts/benchmarks/diagnosis.py`` shows what each threshold gains):
 
-* Noise of σ 6 or more: remove it, if what a network removes from parts of the picture looks like noise. Under a JPEG it
-  no longer does, since quantisation has changed it; there, what seems to be σ 3 or more is removed first, as the other
-  order costs up to 2 dB.
-* JPEG of quality 92 or less, as its file says, or by traces in the pixels of other files: remove the artifacts. Beyond,
+* JPEG of quality 92 or less, as its file says, or by traces in the pixels of other files: remove the artifacts. Above
   there is little to gain.
+* Noise under such a JPEG: remove both by the network for photographs, if what that network removes from parts of the
+  picture looks like noise; from gray pictures the noise first, as the other order costs up to 2 dB.
+* Noise of σ 6 or more without a JPEG: remove it, if what the network for noise removes from parts looks like it; from
+  σ 15 on by the network for photographs, which knows that files clip it.
 * Enlarge last, and only if asked to.
 """
 
@@ -36,7 +37,13 @@ JPEG_QUALITY = 92
 NOISE = 6.0
 """Lowest σ of R, G and B that is removed, on the scale of 0 to 255."""
 NOISE_UNDER_JPEG = 3.0
-"""The same where a JPEG is to be restored as well, which has smoothed some of it."""
+"""The same of gray pictures where a JPEG is to be restored as well, which has smoothed some of it."""
+STRONG_NOISE = 15.0
+"""Lowest σ that the network for photographs removes better than the one for noise."""
+_SHARE, _KURTOSIS = 0.45, 8.0
+"""Least deviation of what is removed as noise, as a share of the estimate, and its highest kurtosis."""
+_LOOKS_UNDER_JPEG = 2.0, 5.5
+"""The same of noise under a JPEG, but in grey levels."""
 
 _PART, _PARTS = 128, 4
 """Side and number of the parts that noise is removed from for trial."""
@@ -58,7 +65,7 @@ class Automatic:
         self._loaded: dict[Task, Restorer] = {}
         self._loading = threading.Lock()
         self._told: list[Engine] = []
-        self._tasks: tuple[Task, ...] = ("jpeg", "denoise", "sr") if enlarging else ("jpeg", "denoise")
+        self._tasks: tuple[Task, ...] = ("jpeg", "denoise", "photo", *(("sr",) if enlarging else ()))
 
     def __call__(self, picture: Picture, **how: Unpack[How]) -> Picture:
         """Restore what a picture needs, and enlarge it if a scale or size is given; see ``Restorer.__call__``."""
@@ -67,7 +74,7 @@ class Automatic:
     @property
     def identity(self) -> dict[str, str]:
         """What decides the results, besides the pictures."""
-        rules = {"rules": f"{JPEG_QUALITY} {NOISE} {NOISE_UNDER_JPEG}"}
+        rules = {"rules": f"{JPEG_QUALITY} {NOISE} {NOISE_UNDER_JPEG} {STRONG_NOISE}"}
         return rules | {
             f"{task}.{key}": value for task in self._tasks for key, value in self._of(task).identity.items()
         }
@@ -90,8 +97,9 @@ class Automatic:
         if enlarged:
             enlarged_size((picture.height, picture.width), scale, size)  # before anything slow
         found = diagnose(picture)
-        tasks = tasks_for(found, found.sigma >= NOISE and self._is_noise(picture, found.sigma))
-        notes = [_jpeg_note(found, "jpeg" in tasks), _noise_note(found, "denoise" in tasks)]
+        noisy = self._is_noisy(picture, found)
+        tasks = tasks_for(found, noisy, color=not picture.is_gray)
+        notes = [_jpeg_note(found), _noise_note(found, noisy)]
         if enlarged:
             tasks.append("sr")
             notes.append("enlarged")
@@ -99,13 +107,19 @@ class Automatic:
         self._tell(step.engine_for(picture) for step in steps)
         return Chain(steps, "; ".join(notes), found)
 
-    def _is_noise(self, picture: Picture, sigma: float) -> bool:
-        """Whether what is removed from parts of a picture looks like noise."""
-        denoiser = self._of("denoise")
+    def _is_noisy(self, picture: Picture, found: Diagnosis) -> bool:
+        """Whether noise is believed: what is removed from parts of the picture, for trial, must look like noise."""
+        under_jpeg = is_jpeg(found)
+        if under_jpeg and picture.is_gray:
+            return found.sigma >= NOISE_UNDER_JPEG
+        if not under_jpeg and found.sigma < NOISE:
+            return False
+        restorer = self._of("photo" if under_jpeg else "denoise")
         parts = [Picture(part) for part in _parts(picture.pixels)]
         before = np.concatenate([part.pixels for part in parts], axis=2)
-        after = np.concatenate([denoiser(part).pixels for part in parts], axis=2)
-        return looks_like_noise(before, after, sigma * denoiser.engine.options.strength)
+        after = np.concatenate([restorer(part).pixels for part in parts], axis=2)
+        least, kurtosis = _LOOKS_UNDER_JPEG if under_jpeg else (_SHARE * found.sigma, _KURTOSIS)
+        return looks_like_noise(before, after, least * restorer.engine.options.strength, kurtosis)
 
     def _tell(self, engines: Iterable[Engine]) -> None:
         for engine in engines:
@@ -189,19 +203,27 @@ def _parts(pixels: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     return [np.ascontiguousarray(pixels[:, top : top + side, left : left + side]) for top, left in corners]
 
 
-def tasks_for(found: Diagnosis, noisy: bool) -> list[Task]:
+def is_jpeg(found: Diagnosis) -> bool:
+    """Whether there are JPEG artifacts to remove."""
+    return found.quality is not None and found.quality <= JPEG_QUALITY
+
+
+def tasks_for(found: Diagnosis, noisy: bool, *, color: bool) -> list[Task]:
     """What a diagnosis calls for, in order.
 
     Args:
         found: the diagnosis.
-        noisy: whether noise is believed, where no JPEG has changed it.
+        noisy: whether noise is believed.
+        color: whether the picture has colours, which the network for photographs needs.
     """
-    if found.quality is None or found.quality > JPEG_QUALITY:
-        return ["denoise"] if noisy else []
-    return ["denoise", "jpeg"] if found.sigma >= NOISE_UNDER_JPEG else ["jpeg"]
+    if not noisy:
+        return ["jpeg"] if is_jpeg(found) else []
+    if is_jpeg(found):
+        return ["photo"] if color else ["denoise", "jpeg"]
+    return ["photo"] if color and found.sigma >= STRONG_NOISE else ["denoise"]
 
 
-def _jpeg_note(found: Diagnosis, removed: bool) -> str:
+def _jpeg_note(found: Diagnosis) -> str:
     if found.quality is None:
         return "no JPEG artifacts found"
     told = {
@@ -209,10 +231,14 @@ def _jpeg_note(found: Diagnosis, removed: bool) -> str:
         "unusual file": f"tables not standard, nearest to quality {found.quality}",
         "pixels": f"quality {found.quality}, judged from the pixels",
     }
-    return f"removed JPEG artifacts ({told[found.evidence]})" if removed else f"JPEG left ({told[found.evidence]})"
+    return (
+        f"removed JPEG artifacts ({told[found.evidence]})" if is_jpeg(found) else f"JPEG left ({told[found.evidence]})"
+    )
 
 
-def _noise_note(found: Diagnosis, removed: bool) -> str:
-    if removed:
+def _noise_note(found: Diagnosis, noisy: bool) -> str:
+    if is_jpeg(found):
+        return "removed the noise under them" if noisy else "no noise found under them"
+    if noisy:
         return f"removed noise (σ {found.sigma:.0f})"
     return f"too little noise to remove (σ {found.sigma:.1f})" if found.sigma < NOISE else "fine texture left, no noise"

@@ -8,10 +8,6 @@ _PATCH = 7
 _PATCHES = 30_000
 _FEWEST_PATCHES = 1_000
 """With fewer, or fewer that are not clipped, eigenvalues scatter too much to tell noise from none."""
-_SHARE = 0.45
-"""Least deviation of noise that is removed, as a share of the estimate."""
-_KURTOSIS = 8.0
-"""Highest of noise: 3 where it is Gaussian; what is removed here and there has more."""
 _CORRELATION = 0.25
 """Highest between neighbours, either way: white noise has none."""
 
@@ -63,26 +59,26 @@ def _patches(plane: NDArray[np.float32], step: int) -> NDArray[np.float32]:
     return sliding_window_view(plane, (_PATCH, _PATCH))[::step, ::step].reshape(-1, _PATCH * _PATCH)
 
 
-def looks_like_noise(before: NDArray[np.float32], after: NDArray[np.float32], sigma: float) -> bool:
-    """Whether what a network removed is noise: about as much as there seemed to be, in every pixel alike and white.
+def looks_like_noise(before: NDArray[np.float32], after: NDArray[np.float32], least: float, kurtosis: float) -> bool:
+    """Whether what a network removed is noise: enough of it, in every pixel alike, and white.
 
-    Where a picture is only finely textured, a network for noise removes little, and that here and there: of 115
-    photographs without noise, those taken for noisy lost at most 0.28 of the estimate, with a kurtosis of 16 and more;
-    noise of σ 6 to 40 gives 0.63 and more, and at most 4.1 (``docs/experiments/diagnosis.md``).
+    Where a picture is only finely textured, a network for noise removes little, and that here and there
+    (``docs/experiments/diagnosis.md``).
 
     Args:
         before: ``(C, H, W)``.
         after: what the network made of it.
-        sigma: the estimate, on the scale of 0 to 255.
+        least: the deviation it must have, on the scale of 0 to 255.
+        kurtosis: the highest it may have: 3 where it is Gaussian, more if it is removed here and there.
     """
     removed = (before - after).astype(np.float64) * 255
     seen = ((before > 0) & (before < 1)).astype(np.float64)  # clipped pixels have lost their noise
-    removed = (removed - (removed * seen).sum() / max(1.0, seen.sum())) * seen
-    variance = (removed**2).sum() / max(1.0, seen.sum())
-    if variance == 0 or variance**0.5 < _SHARE * sigma:
+    pixels = max(1.0, seen.sum())
+    removed = (removed - (removed * seen).sum() / pixels) * seen
+    variance = (removed**2).sum() / pixels
+    if variance == 0 or variance**0.5 < least:
         return False
-    kurtosis = (removed**4).sum() / seen.sum() / variance**2
-    return kurtosis < _KURTOSIS and all(
+    return bool((removed**4).sum() / pixels / variance**2 < kurtosis) and all(
         abs(_correlation(removed, seen, axis)) < _CORRELATION * variance for axis in (1, 2)
     )
 
