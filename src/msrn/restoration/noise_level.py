@@ -34,10 +34,7 @@ def _of_plane(plane: NDArray[np.float32]) -> float:
     if positions < _FEWEST_PATCHES:
         return 0.0
     step = max(1, int((positions / _PATCHES) ** 0.5))
-    blurred = np.zeros((height - 2, width - 2), np.float32)
-    for y, x in np.ndindex(3, 3):
-        blurred += plane[y : y + height - 2, x : x + width - 2]
-    texture = _patches(blurred, step).var(axis=1)
+    texture = _blurred_patches(plane, step).var(axis=1)
     patches = _patches(plane[1:-1, 1:-1], step)
     # Clipped pixels have lost their noise, and seem smooth.
     texture[((patches == 0) | (patches == 1)).sum(axis=1) > _PATCH**2 // 10] = np.inf
@@ -52,6 +49,15 @@ def _of_plane(plane: NDArray[np.float32]) -> float:
         if smallest.mean() <= np.median(smallest):
             return float(np.sqrt(max(0.0, smallest.mean())))
     return 0.0
+
+
+def _blurred_patches(plane: NDArray[np.float32], step: int) -> NDArray[np.float32]:
+    """Patches, as rows, of the sums over 3×3 pixels; where patches are sparse, nothing is summed between them."""
+    height, width = plane.shape
+    shifted = [plane[y : y + height - 2, x : x + width - 2] for y, x in np.ndindex(3, 3)]
+    if step < _PATCH:
+        return _patches(sum(shifted, np.zeros_like(shifted[0])), step)
+    return sum((_patches(each, step) for each in shifted), np.zeros_like(_patches(shifted[0], step)))
 
 
 def _patches(plane: NDArray[np.float32], step: int) -> NDArray[np.float32]:

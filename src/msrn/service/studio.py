@@ -21,7 +21,7 @@ from msrn.service.messages import RestoreOptions, View, WorkerSettings
 from msrn.types import Size, Task
 
 _TASKS: dict[str, Task] = {"upscale": "sr", "denoise": "denoise", "dejpeg": "jpeg"}
-CELL = 320
+CELL = 256
 """Side of the squares, in pixels, in which a view is restored: the first is there in a fraction of a second."""
 
 

@@ -15,6 +15,7 @@ export function findings(found, task) {
     const sigma = found.sigma.toFixed(1);
     if (done("denoise")) said.push([`It has ${found.sigma < 12 ? "some" : "much"} noise (σ ${sigma} of 255), which is removed.`, true]);
     else if (found.sigma < 1) said.push(["It has hardly any noise.", false]);
+    else if (found.sigma >= 5) said.push(["It is finely textured, which noise is not; that is left.", false]);
     else said.push([`Its noise is faint (σ ${sigma} of 255). It may as well be texture, so it is left.`, false]);
   }
   if (task === "dejpeg") said.push(["Traces of JPEG compression are removed, as you asked.", true]);
