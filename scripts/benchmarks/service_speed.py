@@ -2,6 +2,8 @@
 
     python scripts/benchmarks/service_speed.py [first] [overhead] [idle]
 
+Other work on the machine lengthens all seconds, so what the processor spent is printed beside them.
+
 * first: seconds from a 12-megapixel photograph's decoding to its first restored pixels at 1:1, and to all of a window
   of 1280×800 pixels.
 * overhead: one megapixel by the service (sending, decoding, restoring, encoding, receiving), against the engine alone
@@ -9,6 +11,7 @@
 * idle: the memory of all processes after five minutes without work.
 """
 
+import os
 import statistics
 import sys
 import tempfile
@@ -17,7 +20,7 @@ from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
-from service_load import ROOT, memory, start
+from service_load import ROOT, family, memory, start
 
 from msrn import images
 from msrn.restoration.automatic import Automatic
@@ -35,50 +38,64 @@ def photograph(width: int, height: int) -> bytes:
         return buffer.getvalue()
 
 
-def first(client: Client) -> None:
+def spent(pid: int) -> float:
+    """Seconds that all cores have spent on a process and its descendants."""
+    ticks = 0
+    for each in family(pid):
+        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def first(client: Client, pid: int) -> None:
     """Time a job's events, as they come in."""
     client.restore(photograph(320, 240))  # so that the worker is there, as it is once the page is open
     data = photograph(4000, 3000)
     for number in range(ROUNDS):
         job = client.begin(data + bytes([number]), view="0.5,0.5,1280x800")
-        at: dict[str, float] = {}
+        at: dict[str, tuple[float, float]] = {}
         for event in job.events():
-            at.setdefault(event.name, time.monotonic())
+            now = (time.monotonic(), spent(pid))
+            at.setdefault(event.name, now)
             if event.name == "preview":
-                at["window"] = time.monotonic()
+                at["window"] = now
             if event.name == "tile":
                 break
         job.cancel()
-        passed = {name: at[name] - at["decoded"] for name in ("found", "preview", "window")}
-        print(
-            f"12 megapixels, after decoding: diagnosed {passed['found']:.2f} s, "
-            f"first pixels {passed['preview']:.2f} s, the window {passed['window']:.2f} s"
-        )
+        passed = [
+            f"{what} {at[name][0] - at['decoded'][0]:.2f} s (cores {at[name][1] - at['decoded'][1]:.2f} s)"
+            for what, name in (("diagnosed", "found"), ("first pixels", "preview"), ("window", "window"))
+        ]
+        print("12 megapixels, after decoding: " + ", ".join(passed))
 
 
-def overhead(client: Client) -> None:
-    """Time the service and the engine in turns."""
+def overhead(client: Client, pid: int) -> None:
+    """Time the service and the engine in turns, each by the seconds that cores spent on it."""
     data, path = photograph(1000, 1000), Path("photograph.jpg")
     restorer = Automatic(lambda task: Restorer(task, precision="fp32"), enlarging=False)
     picture = images.decode(data, path)
     restorer(picture)
     client.restore(data)
-    times: dict[str, list[float]] = {"engine": [], "engine, decoding, encoding": [], "service": []}
+    names = ("engine", "engine, decoding, encoding", "service")
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for number in range(ROUNDS):
-        begun = time.monotonic()
+        begun, cpu = time.monotonic(), time.process_time()
         decoded = images.decode(data, path)
-        decoded_at = time.monotonic()
+        decoded_at, decoded_cpu = time.monotonic(), time.process_time()
         restored = restorer(decoded)
-        restored_at = time.monotonic()
+        taken["engine"].append((time.monotonic() - decoded_at, time.process_time() - decoded_cpu))
         images.prepare(restored, Path("out.png"))(BytesIO())
-        times["engine"].append(restored_at - decoded_at)
-        times["engine, decoding, encoding"].append(time.monotonic() - begun)
-        begun = time.monotonic()
+        taken["engine, decoding, encoding"].append((time.monotonic() - begun, time.process_time() - cpu))
+        begun, cpu = time.monotonic(), spent(pid)
         client.restore(data + bytes([number]))
-        times["service"].append(time.monotonic() - begun)
-    medians = {name: statistics.median(each) for name, each in times.items()}
-    for name, seconds in medians.items():
-        print(f"one megapixel, {name}: {seconds:.3f} s ({100 * (seconds / medians['engine'] - 1):+.1f} %)")
+        taken["service"].append((time.monotonic() - begun, spent(pid) - cpu))
+    engine = [statistics.median(column) for column in zip(*taken["engine"], strict=True)]
+    for name, pairs in taken.items():
+        wall, cores = (statistics.median(column) for column in zip(*pairs, strict=True))
+        print(
+            f"one megapixel, {name}: {wall:.2f} s ({100 * (wall / engine[0] - 1):+.0f} %), "
+            f"cores {cores:.2f} s ({100 * (cores / engine[1] - 1):+.0f} %)"
+        )
 
 
 def idle(client: Client, pid: int) -> None:
@@ -97,10 +114,7 @@ def main() -> None:
         client = Client(f"http://127.0.0.1:{port}")
         try:
             for name in asked:
-                if name == "idle":
-                    idle(client, process.pid)
-                else:
-                    {"first": first, "overhead": overhead}[name](client)
+                {"first": first, "overhead": overhead, "idle": idle}[name](client, process.pid)
         finally:
             process.terminate()
             process.wait()
