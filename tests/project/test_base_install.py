@@ -5,17 +5,12 @@ else. That is what an installer would put there, without a network and in a seco
 """
 
 import json
-import os
-import re
-import subprocess
-import sys
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import numpy as np
 import pytest
-from packaging.requirements import Requirement
 from PIL import Image
+from tests.helpers.plain_environment import link, required, run
 
 from msrn.network.catalogue import CATALOGUE
 from msrn.restoration.restorer import Restorer
@@ -24,45 +19,13 @@ ROOT = Path(__file__).parents[2]
 NEVER = {"torch", "scipy", "pydantic", "matplotlib", "fsspec", "tensorboard", "onnx", "onnxruntime"}
 
 
-def required(name: str, found: set[str]) -> set[str]:
-    """The distributions that one needs, itself included, without extras."""
-    key = re.sub(r"[-_.]+", "-", name).lower()
-    if key in found:
-        return found
-    try:
-        needs = distribution(name).requires or []
-    except PackageNotFoundError:
-        return found
-    found.add(key)
-    for line in needs:
-        requirement = Requirement(line)
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            required(requirement.name, found)
-    return found
-
-
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
     """A folder with the base install's packages, to run Python with and nothing else."""
     folder = tmp_path_factory.mktemp("site")
     names = required("msrn-pytorch", set()) - {"msrn-pytorch"}
     assert not names & NEVER
-    for name in names:
-        for file in distribution(name).files or []:
-            top = Path(file.parts[0])
-            source = Path(str(distribution(name).locate_file(top)))
-            if top.name not in ("..", "__pycache__") and source.exists() and not (folder / top).exists():
-                (folder / top).symlink_to(source)
-    (folder / "msrn").symlink_to(ROOT / "src" / "msrn")
-    return folder
-
-
-def run(environment, *command, **options):
-    """Run Python with that folder and the standard library only."""
-    start = f"import sys; sys.path = [p for p in sys.path if 'site-packages' not in p] + [{str(environment)!r}]; "
-    variables = os.environ | {"PYTHONNOUSERSITE": "1", "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-I", "-S", "-c", start + command[0], *command[1:]]
-    return subprocess.run(words, capture_output=True, text=True, env=variables, **options)
+    return link(folder, names)
 
 
 RESTORE = """

@@ -3,17 +3,15 @@
 import os
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
 import time
-import zlib
 from io import BytesIO
 
 import pytest
 from PIL import Image
-from tests.service.conftest import Service, encoded
+from tests.helpers.services import Service, bomb, encoded
 
 from msrn.service.client import Client, RefusedError
 
@@ -107,16 +105,6 @@ def test_a_cancelled_job_ends_between_two_tiles_and_the_next_is_served(service, 
     service.client.restore(photo)
     left = [path.name for path in service.cache.iterdir() if path.name.startswith("part-")]
     assert left == []
-
-
-def bomb() -> bytes:
-    """A PNG that claims 40,000 × 40,000 pixels."""
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
 
 
 GRAY = encoded(Image.new("L", (40, 40), 90))

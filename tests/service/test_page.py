@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.service.test_api import bomb
+from tests.helpers.services import Service, bomb
 
 from msrn.service.client import Client
 
@@ -225,8 +225,6 @@ def test_a_loupe_shows_what_is_under_a_finger(page, photo, screenshots):
 
 
 def test_a_service_with_a_token_asks_for_it(browser, tmp_path):
-    from tests.service.conftest import Service
-
     service = Service(tmp_path / "own", MSRN_TOKEN="s3cret")
     try:
         page = browser.new_page()
