@@ -96,8 +96,7 @@ def restore_files(
     if todo and output.folder is not None:  # naming all choices costs making them
         output.begin(restorer.choices)
     decoder = decoder or Decoder(limits.max_pixels, limits.max_seconds)
-    # Side by side, as few pictures as cores would leave cores idle.
-    with _Pipeline(work, decoder, settle, workers, several=len(todo) > cores()) as pipeline:
+    with _Pipeline(work, decoder, settle, workers, several=len(todo) > cores()) as pipeline:  # fewer leave cores idle
         pipeline.run(todo)
     return [outcomes[job] for job in jobs]
 
