@@ -6,7 +6,6 @@ import json
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -262,12 +261,9 @@ def network_config(shape: NetworkRecipe, recursions: int | None = None) -> MSRNC
 
 def _fitted(initial: Weights, wanted: MSRNConfig, hint: str) -> MSRN:
     """The network of some weights, with as many recursions as are wanted."""
-    given = initial.card.config
-    ours = vars(replace(given, recursions=min(given.recursions, wanted.recursions)))
-    other = {key: value for key, value in vars(wanted).items() if key != "recursions" and value != ours[key]}
-    if given.recursions > wanted.recursions:
-        other["recursions"] = wanted.recursions
+    pairs = [(key, vars(initial.card.config)[key], value) for key, value in vars(wanted).items()]
+    other = [(key, old, new) for key, old, new in pairs if (old > new if key == "recursions" else old != new)]
     if other:
-        differing = "; ".join(f"network.{key}: {vars(given)[key]} -> {value}" for key, value in other.items())
+        differing = "; ".join(f"network.{key}: {old} -> {new}" for key, old, new in other)
         raise UsageError(f"{initial.name} does not fit the recipe's network: {differing}{hint}")
     return grow(build(initial), wanted.recursions)
