@@ -24,7 +24,7 @@ from PIL import Image
 from tests.helpers.networks import identity_weights
 
 from msrn import images
-from msrn.batch.manifest import MANIFEST, Manifest
+from msrn.batch.manifest import MANIFEST, Row, append, read
 from msrn.errors import ImageError, WeightsError
 from msrn.images.formats import Allowance
 from msrn.images.jpeg import jpeg_frame
@@ -122,10 +122,9 @@ def parsers(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], obje
     seeds = image_seeds()
     kinds = {kind: [data for name, data in seeds.items() if name.startswith(kind)] for kind in ("png", "jpeg", "tiff")}
     card = weights.save(identity_weights("sr"), folder, "identity").read_bytes()
-    manifest = Manifest(folder)
-    manifest.begin({"a" * 64: "openvino int8"})
-    manifest.append(folder / "x.png", "b" * 64, "c" * 64, "d" * 64)
-    rows = manifest.path.read_bytes()
+    append(folder, {"choices": {"a" * 64: "openvino int8"}})
+    append(folder, Row("x.png", "b" * 64, "c" * 64, "d" * 64))
+    rows = (folder / MANIFEST).read_bytes()
 
     def parse_card(data: bytes) -> None:
         (folder / "mutated.safetensors").write_bytes(data)
@@ -133,7 +132,7 @@ def parsers(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], obje
 
     def parse_manifest(data: bytes) -> None:
         (folder / MANIFEST).write_bytes(data)
-        Manifest(folder)
+        read(folder)
 
     def parse_tiff(data: bytes) -> None:
         with suppress(tifffile.TiffFileError, MemoryError, Image.DecompressionBombError):

@@ -55,8 +55,8 @@ def of_the_whole_way(folder: Path) -> float:
     restorer = Restorer(identity_weights("sr"), device="cpu", backend="eager", precision="fp32", tile=256)
 
     def way(side: int) -> None:
-        images.write(Picture(np.zeros((3, side, side), np.float32)), folder / "in.bmp")
-        images.write(restorer(images.read(folder / "in.bmp"), scale=2), folder / "out.bmp")
+        images.write(Picture(np.zeros((3, side, side), np.float32)), folder / "in.bmp", overwrite=True)
+        images.write(restorer(images.read(folder / "in.bmp"), scale=2), folder / "out.bmp", overwrite=True)
 
     way(64)  # everything is imported and started
     return growth(lambda: way(1000)) / 2000**2

@@ -362,7 +362,7 @@ def test_names_of_videos(tmp_path):
         names(a)
     with pytest.raises(UsageError, match="standard output"):
         plan_outputs([a], STDIO)
-    with pytest.raises(UsageError, match="--videos"):
+    with pytest.raises(UsageError, match="name a folder"):
         plan_outputs([tmp_path], out)
 
 

@@ -98,8 +98,6 @@ def train(
         dry_run: Forecast time and memory; draw what the network will see.
         minutes: Stop after this long, with a checkpoint.
     """
-    from msrn.network import weights
-    from msrn.training import log, trainer
     from msrn.training import recipe_file as recipes
 
     if resume is not None and (output is not None or init_from is not None):
@@ -107,6 +105,9 @@ def train(
     show_log(quiet=quiet)
     loaded = recipes.load(recipe or _recipe_of(resume), settings or [])
     run = resume or output or Path("runs") / loaded.name
+
+    from msrn.network import weights  # after the recipe, whose package says which extra is missing
+    from msrn.training import log, trainer
 
     data_root = data_root or (log.data_root_of(run) if resume else None) or Path("data")
     if dry_run:
