@@ -20,7 +20,7 @@ lint: $(VENV)/.ready-dev
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 
-# Without --no-compile, pip spends a minute on compiling what is never imported.
+# Without --no-compile, pip compiles every module of torch and others, of which few are ever imported.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
 $(VENV)/.ready: pyproject.toml constraints.txt
