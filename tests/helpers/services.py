@@ -35,6 +35,10 @@ class Service:
     def stop(self) -> int:
         """Ask it to end, as a system does; its exit status."""
         self.process.terminate()
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait for its end; its exit status."""
         assert self.process.stderr is not None
         self.process.stderr.close()
         return self.process.wait(60)

@@ -211,4 +211,4 @@ def test_a_full_queue_says_when_to_come_again_a_token_is_asked_for_and_sigterm_d
     with pytest.raises(RefusedError):
         service.client.restore(photo, quality=50)
     assert b"event: done" in watching.read()
-    assert service.process.wait(60) == 0
+    assert service.ended() == 0
