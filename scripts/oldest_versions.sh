@@ -14,7 +14,7 @@ python=$folder/bin/python
 
 python3 -m venv "$folder"
 "$python" -m pip install -q --disable-pip-version-check -c constraints.txt \
-    uv torch pytest pytest-timeout pytest-xdist hypothesis
+    uv torch pytest pytest-timeout pytest-xdist hypothesis pillow-heif
 "$python" -m uv pip compile -q --python "$python" --resolution lowest-direct --no-annotate \
     --extra onnx --extra video --extra serve pyproject.toml -o "$folder/oldest.txt"
 "$python" -m pip install -q --disable-pip-version-check -r "$folder/oldest.txt"

@@ -14,7 +14,7 @@ LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
 XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="1">Schönes Bild</d></x:xmpmeta>'.encode()
 IPTC = b"\x1c\x02\x78\0\x07Caption\x1c\x02\x19\0\x05a key"
 SUFFIXES = sorted(images.FORMATS)
-KINDS = [(".png", 8), (".png", 16), (".jpg", 8), (".webp", 8), (".tif", 8), (".tif", 16), (".bmp", 8)]
+KINDS = [(".png", 8), (".png", 16), (".jpg", 8), (".webp", 8), (".tif", 8), (".tif", 16), (".bmp", 8), (".avif", 8)]
 """Every format in every depth that it has: suffix and bits."""
 
 

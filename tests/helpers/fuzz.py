@@ -22,12 +22,14 @@ import numpy as np
 import tifffile
 from PIL import Image
 from tests.helpers.networks import identity_weights
+from tests.helpers.phones import heic, jpegxl, jpegxl_of_jpeg
 
 from msrn import images
 from msrn.batch.manifest import MANIFEST, Row, append, read
 from msrn.errors import ImageError, WeightsError
 from msrn.images.formats import Allowance
 from msrn.images.jpeg import jpeg_frame
+from msrn.images.jpegxl import check_jpegxl
 from msrn.images.png import checked_chunks, kept_chunks
 from msrn.images.tiff import check_tiff
 from msrn.network import weights
@@ -57,7 +59,8 @@ def image_seeds() -> dict[str, bytes]:
     deep = rng.integers(0, 65536, (24, 31, 3), dtype=np.uint16)
     exif = Image.Exif()
     exif[274], exif[271] = 6, "Maker"
-    gray, palette = color.convert("L"), color.quantize(16)
+    gray, palette, clear = color.convert("L"), color.quantize(16), color.convert("RGBA")
+    clear.putalpha(gray)
     return {
         "png": _saved(color, "PNG", exif=exif, icc_profile=b"profile", dpi=(72, 72)),
         "png-gray": _saved(gray, "PNG"),
@@ -81,6 +84,15 @@ def image_seeds() -> dict[str, bytes]:
         "tiff-16-tiles": _tiff(deep, photometric="rgb", tile=(16, 16), compression="lzw"),
         "tiff-16-png": _tiff(deep, photometric="rgb", tile=(16, 16), compression="png"),
         "tiff-16-jpegxl": _tiff(deep, photometric="rgb", compression="jpegxl"),
+        "heic": heic(np.asarray(color), exif=exif.tobytes(), xmp=b"<x/>"),
+        "heic-10": heic(deep, 10, quality=50, chroma=420),
+        "avif": _saved(color, "AVIF", exif=exif, icc_profile=b"profile"),
+        "avif-rgba": _saved(clear, "AVIF"),
+        "avif-12": bytes(imagecodecs.avif_encode(deep >> 4, level=90, bitspersample=12)),
+        "jxl": jpegxl(np.asarray(color), orientation=6, primaries=11, exif=exif.tobytes(), xmp=b"<x/>"),
+        "jxl-lossy": bytes(imagecodecs.jpegxl_encode(np.asarray(color), level=80)),
+        "jxl-16": jpegxl(np.asarray(deep)),
+        "jxl-jpeg": jpegxl_of_jpeg(_saved(color, "JPEG", exif=exif)),
         "tiff-float": _tiff(deep.astype(np.float32) / 65535, photometric="rgb"),
     }
 
@@ -122,6 +134,7 @@ def parsers(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], obje
     seeds = image_seeds()
     kinds = {kind: [data for name, data in seeds.items() if name.startswith(kind)] for kind in ("png", "jpeg", "tiff")}
     card = weights.save(identity_weights("sr"), folder, "identity").read_bytes()
+    heads = [data for name, data in seeds.items() if name.startswith("jxl")]
     append(folder, {"choices": {"a" * 64: "openvino int8"}})
     append(folder, Row("x.png", "b" * 64, "c" * 64, "d" * 64))
     rows = (folder / MANIFEST).read_bytes()
@@ -138,10 +151,15 @@ def parsers(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], obje
         with suppress(tifffile.TiffFileError, MemoryError, Image.DecompressionBombError):
             check_tiff(data, Allowance(MAX_PIXELS, 1 << 30))
 
+    def parse_jpegxl(data: bytes) -> None:
+        with suppress(MemoryError, Image.DecompressionBombError):
+            check_jpegxl(data, folder, Allowance(MAX_PIXELS, 1 << 30))
+
     return {
         "chunks of PNG": (kinds["png"], lambda data: kept_chunks(checked_chunks(data)), (ValueError,)),
         "markers of JPEG": (kinds["jpeg"], jpeg_frame, (ValueError,)),
         "strips of TIFF": (kinds["tiff"], parse_tiff, (Exception,)),  # of any kind: other libraries take part
+        "head of JPEG XL": (heads, parse_jpegxl, (ValueError, ImageError)),
         "weights": ([card], parse_card, (WeightsError,)),
         "manifest": ([rows], parse_manifest, ()),
     }

@@ -12,7 +12,7 @@ from msrn.errors import UsageError
 from msrn.system.atomic import reason
 
 _NOT_READ = (
-    *(".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".exr", ".hdr", ".svg"),
+    *(".gif", ".jp2", ".psd", ".exr", ".hdr", ".svg"),
     *(".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".pcx", ".dds", ".ico", ".j2k", ".jxr", ".qoi"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"),
 )
@@ -225,7 +225,7 @@ def _walk(folder: Path, recursive: bool, left_out: Path | None, plan: Plan) -> I
         for name in sorted(names):
             path = here / name
             # A link that leads nowhere is a failure to report; a pipe, a device or a link to one is no image.
-            known = path.suffix.lower() in (*images.FORMATS, *video.SUFFIXES_IN_FOLDERS, *_NOT_READ)
+            known = path.suffix.lower() in (*images.SUFFIXES, *video.SUFFIXES_IN_FOLDERS, *_NOT_READ)
             known = known and not name.startswith("._")  # what macOS keeps beside a file on other systems' disks
             # Not Path's own: these say no where nothing can be said, as of a link to a name that is too long.
             if known and (os.path.isfile(path) or not os.path.exists(path)):  # noqa: PTH110, PTH113

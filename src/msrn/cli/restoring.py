@@ -41,7 +41,7 @@ class NameOptions:
     videos: bool = False
     """Restore the videos in folders, too."""
     extension: Annotated[str | None, Parameter(name="--ext")] = None
-    """Output format: png, jpg, webp, tif, bmp; mp4, mov, mkv."""
+    """Output format: png, jpg, webp, avif, tif, bmp; mp4, mov, mkv."""
     suffix: str = ""
     """Added to output names, for example _restored."""
     full_names: bool = False
@@ -68,9 +68,9 @@ class EncodingOptions:
     """How results are stored: fields of a batch's ``Settings``."""
 
     quality: Annotated[int, Parameter(validator=at_least(1, 100))] = 95
-    """Quality of JPEG and WebP output, from 1 to 100."""
+    """Quality of JPEG, WebP and AVIF output, from 1 to 100."""
     subsampling: Subsampling = "4:4:4"
-    """Chroma of JPEG output."""
+    """Chroma of JPEG and AVIF output."""
     strip_metadata: Annotated[bool, Parameter(group=ADVANCED)] = False
     """Do not copy EXIF, XMP, IPTC, colour profile, texts and resolution."""
 

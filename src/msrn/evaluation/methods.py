@@ -73,7 +73,7 @@ class FolderMethod:
             raise UsageError(f"no such folder of restored images: {folder}")
         self.name, self.folder, self.clean = f"images in {folder.name}", folder, clean
         self.color_range: Range = color_range
-        self.paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in images.FORMATS]
+        self.paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in images.SUFFIXES]
         self.stems = [path.stem for path in list_images([clean])] if clean else []
 
     def __call__(self, degraded: FloatArray, image: str) -> FloatArray:

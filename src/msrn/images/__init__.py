@@ -1,15 +1,15 @@
 """An image file becomes a :class:`~msrn.images.picture.Picture` once, and a picture becomes a file once.
 
-Read: PNG, JPEG, WebP, BMP and TIFF, recognised by content, never by name; gray, RGB, palette, with alpha; 8 or
-16 bits per sample (TIFF: floating point as well). EXIF orientation is applied to the pixels.
+Read: PNG, JPEG, WebP, BMP, TIFF, AVIF, HEIC and JPEG XL, recognised by content, never by name; gray, RGB, palette, with
+alpha; 8 to 16 bits per sample (TIFF and JPEG XL: floating point as well). The orientation is applied to the pixels.
 
-Written: the same formats, chosen by suffix, rounded and clipped once, under a temporary name that is renamed when
-everything is on disk. PNG and TIFF keep 16 bits; JPEG is 4:4:4 unless told otherwise.
+Written: the same formats but HEIC and JPEG XL, chosen by suffix, rounded and clipped once, under a temporary name that
+is renamed when everything is on disk. PNG and TIFF keep 16 bits; JPEG and AVIF are 4:4:4 unless told otherwise.
 """
 
 from msrn.images.decode import decode, read
 from msrn.images.encode import SUBSAMPLINGS, check_output, get_ready, prepare, write
-from msrn.images.formats import FORMATS
+from msrn.images.formats import FORMATS, SUFFIXES
 from msrn.images.source import read_bytes, read_stream
 from msrn.types import MAX_BYTES, MAX_PIXELS
 
@@ -18,6 +18,7 @@ __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
     "SUBSAMPLINGS",
+    "SUFFIXES",
     "check_output",
     "decode",
     "get_ready",

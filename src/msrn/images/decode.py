@@ -1,5 +1,5 @@
 """An image file becomes a picture once. Pillow decodes 8-bit files and all metadata; imagecodecs and tifffile decode
-deeper ones, which Pillow would cut to 8 bits.
+deeper ones, which Pillow would cut to 8 bits, and JPEG XL; libheif decodes HEIC.
 """
 
 import io
@@ -13,7 +13,9 @@ from PIL import Image, ImageCms
 
 from msrn.errors import ImageError, TooManyPixelsError, UnknownFormatError
 from msrn.images.formats import READABLE, Allowance, limited
+from msrn.images.heif import decode_avif, decode_heic, is_heic
 from msrn.images.jpeg import check_jpeg, read_coding, views
+from msrn.images.jpegxl import check_jpegxl, decode_jpegxl, is_jpegxl, original_jpeg
 from msrn.images.metadata import dpi_of_exif, only_bytes, read_exif, read_iptc, read_xmp, usable_dpi
 from msrn.images.picture import Metadata, Picture, unit_range
 from msrn.images.png import checked_chunks, kept_chunks
@@ -56,7 +58,7 @@ def decode(data: bytes, path: Path, *, max_pixels: int = MAX_PIXELS, memory: int
     except ImageError:
         raise
     except Image.UnidentifiedImageError as error:
-        known = ", ".join(READABLE)
+        known = ", ".join(sorted((*READABLE, "HEIC", "JPEG XL")))
         raise UnknownFormatError(
             f"{path} is not an image this program reads ({known}) or is damaged at its start"
         ) from error
@@ -71,18 +73,15 @@ def decode(data: bytes, path: Path, *, max_pixels: int = MAX_PIXELS, memory: int
 
 
 def _decode(data: bytes, path: Path, allowed: Allowance) -> Picture:
-    try:
-        with limited(allowed.pixels):
-            image = Image.open(io.BytesIO(data), formats=READABLE)
-    except Image.UnidentifiedImageError:
-        if data[:4] not in TIFF_SIGNATURES:
-            raise
-        # A TIFF that Pillow has no mode for, such as 16-bit gray with alpha.
-        samples, (orientation, metadata) = decode_tiff(data, path, allowed), tiff_metadata(data, path)
+    if is_jpegxl(data):
+        check_jpegxl(data, path, allowed)
+        data = original_jpeg(data) or data
+    if is_jpegxl(data):
+        (samples, metadata), orientation = decode_jpegxl(data, path, allowed), 1
+    elif is_heic(data):
+        (samples, metadata), orientation = decode_heic(data, path, allowed), 1
     else:
-        with image:
-            allowed.check(image.width * image.height, len(image.getbands()))
-            samples, orientation, metadata = _decode_opened(image, data, path, allowed)
+        samples, orientation, metadata = _decode_by_pillow(data, path, allowed)
     if samples.ndim not in (2, 3) or 0 in samples.shape:
         raise ImageError(f"{path} has samples of shape {samples.shape}; one flat image with pixels is expected")
     planes = np.moveaxis(samples if samples.ndim == 3 else samples[:, :, None], -1, 0)
@@ -93,6 +92,20 @@ def _decode(data: bytes, path: Path, allowed: Allowance) -> Picture:
     colors = 3 if len(planes) >= 3 else 1
     alpha = floating[colors:] if len(planes) > colors else None
     return Picture(floating[:colors], alpha, replace(metadata, bits=8 if samples.dtype == np.uint8 else 16))
+
+
+def _decode_by_pillow(data: bytes, path: Path, allowed: Allowance) -> tuple[NDArray[Any], int, Metadata]:
+    try:
+        with limited(allowed.pixels):
+            image = Image.open(io.BytesIO(data), formats=READABLE)
+    except Image.UnidentifiedImageError:
+        if data[:4] not in TIFF_SIGNATURES:
+            raise
+        # A TIFF that Pillow has no mode for, such as 16-bit gray with alpha.
+        return decode_tiff(data, path, allowed), *tiff_metadata(data, path)
+    with image:
+        allowed.check(image.width * image.height, len(image.getbands()))
+        return _decode_opened(image, data, path, allowed)
 
 
 def _decode_opened(
@@ -118,13 +131,16 @@ def _decode_opened(
             image.load()  # here, as it checks the limit again; it turns the picture upright by itself
             orientation = 1
     icc_profile, xmp = only_bytes(image.info.get("icc_profile")), read_xmp(image)
-    dpi = usable_dpi(image.info.get("dpi")) or (dpi_of_exif(exif) if image.format == "WEBP" else None)
+    dpi = usable_dpi(image.info.get("dpi")) or (dpi_of_exif(exif) if image.format in ("WEBP", "AVIF") else None)
     comment = image.info.get("comment") if image.format in ("JPEG", "MPO") else None
     metadata = Metadata(
         8, icc_profile, exif, dpi, xmp, iptc, comment, kept_chunks(chunks), read_coding(image), str(path)
     )
     if depth > 8 and image.format == "TIFF":
         return decode_tiff(data, path, allowed), orientation, metadata
+    if image.format == "AVIF":
+        samples, colors = decode_avif(data, path)
+        return samples, orientation, replace(metadata, png_chunks=colors)
     if depth > 8:
         import imagecodecs
 

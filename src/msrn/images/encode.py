@@ -21,11 +21,12 @@ from msrn.types import Subsampling
 
 logger = logging.getLogger(__name__)
 
-_LARGEST_SIDE = {"JPEG": 65_535, "WEBP": 16_383}
+_LARGEST_SIDE = {"JPEG": 65_535, "WEBP": 16_383, "AVIF": 65_535}
 _LARGEST = {
     "JPEG": {"exif": 65_533, "xmp": 65_504, "iptc": 65_506, "comment": 65_533},  # each must fit one marker
     "PNG": {"icc_profile": MAX_METADATA, "xmp": MAX_METADATA, "iptc": MAX_METADATA // 4},  # more is not read
     "WEBP": {"iptc": 0},
+    "AVIF": {"iptc": 0},
     "BMP": {"icc_profile": 0, "exif": 0, "xmp": 0, "iptc": 0},
 }
 SUBSAMPLINGS: tuple[str, ...] = get_args(Subsampling)
@@ -53,8 +54,8 @@ def write(
     Args:
         picture: what to write; 16 bits are kept where the format can (PNG, TIFF).
         path: the file; missing folders are made.
-        quality: 1 to 100, for JPEG and WebP (WebP at 100 is lossless).
-        subsampling: of JPEG's chroma: "4:4:4", "4:2:2" or "4:2:0".
+        quality: 1 to 100, for JPEG, WebP and AVIF (WebP at 100 is lossless).
+        subsampling: of JPEG's and AVIF's chroma: "4:4:4", "4:2:2" or "4:2:0".
         strip_metadata: leave EXIF, XMP, IPTC, ICC profile, resolution, texts and comments out. (What the format cannot
             hold, such as more than 64 KiB of EXIF in JPEG, is left out in any case.)
         overwrite: replace a file that exists; without it, that is an error, as it is for the commands.
@@ -100,6 +101,8 @@ def prepare(
         return lambda file: encode(file, samples, kept)
     # Each format takes of these what it knows: exact keeps WebP's colours under full transparency. Not JPEG's
     # "optimize": Pillow then guesses how large the file gets, and fails on noise at high quality.
+    if file_format == "AVIF" and samples.ndim == 2:
+        subsampling = "4:0:0"
     options = {"quality": quality, "subsampling": subsampling, "lossless": quality == 100, "exact": True}
     metadata: dict[str, Any] = {"icc_profile": kept.icc_profile, "dpi": kept.dpi, "exif": kept.exif, "xmp": kept.xmp}
     if file_format == "JPEG":
@@ -119,10 +122,10 @@ def _fitting(picture: Picture, file_format: str, path: Path) -> Metadata:
             kept = replace(kept, **{name: None})
     if file_format != "PNG" and says_unusual_colors(kept):
         logger.warning("%s: only PNG holds what the picture says of its colours; they will look different", path)
-    if file_format == "WEBP":
-        if picture.is_gray and (kept.icc_profile or b"")[16:20] == b"GRAY":
-            logger.warning("%s: the colour profile is left out, it is for gray and WebP has colours only", path)
-            kept = replace(kept, icc_profile=None)
+    if file_format == "WEBP" and picture.is_gray and (kept.icc_profile or b"")[16:20] == b"GRAY":
+        logger.warning("%s: the colour profile is left out, it is for gray and WebP has colours only", path)
+        kept = replace(kept, icc_profile=None)
+    if file_format in ("WEBP", "AVIF"):
         kept = replace(kept, exif=kept.exif or exif_of_dpi(kept.dpi))  # it has no other place for it
     return kept
 

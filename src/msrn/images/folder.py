@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from msrn.errors import UsageError
 from msrn.images.color import luminance_uint8
 from msrn.images.decode import read
-from msrn.images.formats import FORMATS
+from msrn.images.formats import SUFFIXES
 from msrn.images.picture import Picture, to_uint8
 from msrn.types import Range
 
@@ -27,14 +27,14 @@ def list_images(folders: Sequence[Path], nested: bool = False) -> list[Path]:
             raise UsageError(f"no such image folder: {folder}")
         images = [path for path in sorted(folder.rglob("*") if nested else folder.iterdir()) if is_image(path)]
         if not images:
-            raise UsageError(f"no images in {folder} (looked for {', '.join(sorted(FORMATS))})")
+            raise UsageError(f"no images in {folder} (looked for {', '.join(sorted(SUFFIXES))})")
         found += images
     return list({path.resolve(): path for path in reversed(found)}.values())[::-1]  # each file once
 
 
 def is_image(path: Path) -> bool:
     """Whether a file has the name of an image that is read; those of hidden files are the system's."""
-    return path.suffix.lower() in FORMATS and path.is_file() and not path.name.startswith(".")
+    return path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
 
 
 def load_plane(path: Path, channels: Literal[1, 3], color_range: Range) -> NDArray[np.uint8]:

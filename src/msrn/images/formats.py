@@ -5,7 +5,9 @@ import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 FORMATS = {
@@ -18,9 +20,12 @@ FORMATS = {
     ".bmp": "BMP",
     ".tif": "TIFF",
     ".tiff": "TIFF",
+    ".avif": "AVIF",
 }
 """Output format by suffix; the same formats are read, whatever the suffix."""
 
+SUFFIXES = (*FORMATS, ".heic", ".heif", ".hif", ".jxl")
+"""Suffixes of the images that are looked for in folders: HEIC and JPEG XL are read only."""
 
 MAX_METADATA = 8 << 20
 """Bytes of an ICC profile or XMP packet in PNG: what libpng reads. Pillow by itself stops at one MiB."""
@@ -29,6 +34,7 @@ BYTES_PER_SAMPLE = 8
 """What a sample takes while it is decoded: 4 as floating point, 1 or 2 as stored, and a copy of that."""
 
 READABLE = sorted(set(FORMATS.values()))
+"""What Pillow opens; HEIC and JPEG XL are read beside it."""
 _pillow_limit = threading.Lock()
 
 
@@ -73,3 +79,15 @@ def check_enough(stored: int, needed: int) -> None:
     """
     if needed > 1032 * stored + 1032:
         raise ValueError(f"{stored:,} bytes of data cannot fill its size")
+
+
+def widened(samples: NDArray[Any], bits: int) -> NDArray[Any]:
+    """Samples of another depth as if of 8 or 16 bits: their bits are repeated below, so that white stays white."""
+    wanted = 8 * samples.itemsize
+    if bits >= wanted:
+        return samples
+    samples = samples << (wanted - bits)
+    while bits < wanted:
+        samples |= samples >> bits
+        bits *= 2
+    return samples

@@ -47,6 +47,17 @@ def read_exif(image: Image.Image) -> tuple[int, bytes | None]:
     return orientation, None
 
 
+def reset_exif(stored: bytes | None) -> bytes | None:
+    """An EXIF block, with or without its name, with an orientation reset that counts for nothing; None if damaged."""
+    with suppress(Exception), limited(None):
+        block = (stored or b"").removeprefix(b"Exif\0\0")
+        tags = load_tags(block)
+        if len(tags):
+            upright = tags.get(ExifTags.Base.Orientation, 1) == 1
+            return b"Exif\0\0" + block if upright else _upright(block)
+    return None
+
+
 def _upright(exif: bytes) -> bytes | None:
     """An EXIF block with the orientation in its first directory set to 1 and all else as it came, or None.
 

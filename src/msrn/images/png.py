@@ -15,6 +15,8 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOR_CHUNKS = {b"cHRM": 32, b"gAMA": 4, b"sRGB": 1, b"cICP": 4, b"mDCV": 24, b"cLLI": 8}
 """And their lengths."""
 _SRGB_CODES = b"\1\x0d"
+_USUAL_PRIMARIES, _USUAL_TRANSFERS = (1, 2), (1, 2, 6, 13, 14, 15)
+"""Codes of ITU-T H.273 that are sRGB's, not stated, or shown as sRGB's."""
 _GAMMA = 45_455  # 1 / 2.2 in PNG's units
 _TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 _PROFILES = (b"XML:com.adobe.xmp", b"Raw profile type ")  # for programs, and of other pixels' orientation
@@ -77,6 +79,13 @@ def kept_chunks(chunks: Sequence[tuple[bytes, memoryview]]) -> bytes | None:
         texts = []
     colors = {name: content for name, content in reversed(chunks) if _COLOR_CHUNKS.get(name) == len(content)}
     return b"".join(png_chunk(*chunk) for chunk in (*reversed(colors.items()), *texts)) or None
+
+
+def color_codes(primaries: int, transfer: int) -> bytes | None:
+    """The chunk that says by codes of ITU-T H.273 what colours are, as other formats do; None for those of sRGB."""
+    if (primaries in _USUAL_PRIMARIES and transfer in _USUAL_TRANSFERS) or max(primaries, transfer) > 255:
+        return None
+    return png_chunk(b"cICP", bytes((primaries, transfer, 0, 1)))  # RGB, of full range
 
 
 def says_unusual_colors(kept: Metadata) -> bool:

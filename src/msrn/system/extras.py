@@ -11,6 +11,7 @@ _EXTRAS = {
     **dict.fromkeys(("pydantic", "fsspec", "aiohttp", "tensorboard", "jinja2", "matplotlib"), "train"),
     **dict.fromkeys(("onnx", "onnxruntime", "google"), "onnx"),
     "av": "video",
+    "pylibjxl": "jxl",
     **dict.fromkeys(("fastapi", "starlette", "uvicorn", "prometheus_client"), "serve"),
 }
 """Which extra brings a package."""

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from msrn.errors import UsageError
-from msrn.images import FORMATS
+from msrn.images import SUFFIXES
 from msrn.images.folder import is_image
 
 
@@ -56,7 +56,7 @@ def locate(source: str, root: Path) -> tuple[Path, list[Path]]:
     if folder.is_dir():
         files = [path for path in sorted(folder.rglob("*")) if is_image(path)]
         if not files:
-            raise UsageError(f"no images in {folder} (looked for {', '.join(sorted(FORMATS))})")
+            raise UsageError(f"no images in {folder} (looked for {', '.join(sorted(SUFFIXES))})")
         return folder, files
     dataset = DATASETS.get(source.lower())
     if dataset is None:

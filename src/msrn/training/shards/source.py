@@ -135,7 +135,7 @@ def members_of(path: Path) -> dict[str, tarfile.TarInfo]:
                 if not 0 <= member.size <= min(images.MAX_BYTES, length - member.offset_data):
                     raise tarfile.ReadError(f"{member.name!r} claims {member.size} bytes")
                 name = PurePosixPath(member.name)
-                if member.isreg() and name.suffix in images.FORMATS:
+                if member.isreg() and name.suffix in images.SUFFIXES:
                     members[str(name.with_suffix(""))] = member
     except (OSError, tarfile.TarError):
         raise
