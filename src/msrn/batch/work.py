@@ -9,11 +9,12 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from msrn import __version__, images, video
 from msrn.batch.output_folder import ClaimedOutput
-from msrn.batch.plan import Job
+from msrn.batch.plan import STDIO, Job
 from msrn.errors import ImageError, MSRNError, OutputError
 from msrn.images.picture import Picture
 from msrn.system.atomic import write_atomically
@@ -147,6 +148,17 @@ class Work:
     """Keep what has come to exist under an output's name since the batch began."""
     progress: Callable[[Job, float], None]
     """Called with a job at hand and the share of it that is done."""
+
+    def read(self, job: Job, stopped: Callable[[], bool]) -> bytes | Outcome:
+        """A job's file or standard input, or what became of the job without it; ``stopped`` ends waiting for a pipe.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        name, most = Path(job.name), self.limits.max_bytes
+        if job.source == STDIO:
+            return images.read_stream(sys.stdin.buffer, name, most, stopped)
+        return images.read_bytes(name, most, stopped)
 
     def decide(self, job: Job, picture: Picture) -> Decision:
         """Decide what restores a picture; see :func:`decide`."""
