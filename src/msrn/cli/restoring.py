@@ -153,24 +153,9 @@ def restore(
     Args:
         weights: Weights instead of their task's own; may be repeated.
     """
-    from msrn.network.catalogue import find
-    from msrn.restoration.automatic import Automatic
+    from msrn.restoration.automatic import automatic_loader
 
-    enlarging = size != SizeOptions()
-    names = _by_kind(weights or [])
-    if "sr" in names and not enlarging:
-        raise UsageError(f"{names['sr']} enlarges: give --scale or --to as well")
-    tasks: list[Task] = ["jpeg", "denoise", "photo", *(["sr"] if enlarging else [])]
-
-    def load(begun_with: Mapping[str, str]) -> Automatic:
-        def restorer_of(task: Task) -> "Restorer":
-            # Pictures with colours: those named, otherwise the task's own, whatever is named for planes.
-            color = f"{task}-color"
-            color = names.get(color) or (color if find(color) else None)
-            return _restorer(task, common, names.get(task, task), begun_with, color)
-
-        return Automatic({task: restorer_of(task) for task in tasks}.__getitem__, enlarging=enlarging)
-
+    load = automatic_loader(weights or [], enlarging=size != SizeOptions(), **vars(common.computing))
     _restore(load, "", inputs, output, common, size)
 
 
@@ -281,20 +266,6 @@ def _plan(inputs: Sequence[Path], output: Path, common: CommonOptions) -> "Plan"
     return plan
 
 
-def _by_kind(names: Sequence[str]) -> dict[str, str]:
-    """Which weights are for which task; those for colours for ``TASK-color``."""
-    from msrn.network.weights import load
-
-    chosen: dict[str, str] = {}
-    for name in names:
-        card = load(name).card
-        kind = f"{card.task}-color" if card.config.in_channels == 3 and card.task != "photo" else card.task
-        if kind in chosen:
-            raise UsageError(f"{chosen[kind]} and {name} are both for {kind!r}: give one of them")
-        chosen[kind] = name
-    return chosen
-
-
 def _loader(task: Task, common: CommonOptions, weights: str) -> "Callable[[Mapping[str, str]], Restorer]":
     def load(begun_with: Mapping[str, str]) -> "Restorer":
         restorer = _restorer(task, common, weights, begun_with)
@@ -305,12 +276,10 @@ def _loader(task: Task, common: CommonOptions, weights: str) -> "Callable[[Mappi
     return load
 
 
-def _restorer(
-    task: Task, common: CommonOptions, weights: str, begun_with: Mapping[str, str], for_color: str | None = None
-) -> "Restorer":
+def _restorer(task: Task, common: CommonOptions, weights: str, begun_with: Mapping[str, str]) -> "Restorer":
     from msrn.restoration.restorer import Restorer
 
-    restorer = Restorer(weights, **vars(common.computing), for_color=for_color, begun_with=begun_with)
+    restorer = Restorer(weights, **vars(common.computing), begun_with=begun_with)
     if restorer.weights.card.task != task:
         raise UsageError(f"weights {weights!r} are for {restorer.weights.card.task!r}, not for {task!r}")
     return restorer

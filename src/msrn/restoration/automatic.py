@@ -14,8 +14,8 @@ The rules, in the order they are applied (``scripts/benchmarks/diagnosis.py`` sh
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Unpack
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from msrn.errors import UsageError
 from msrn.images.picture import Picture, check_picture
 from msrn.images.resize import enlarged_size
+from msrn.network.catalogue import find
+from msrn.network.weights import load
 from msrn.restoration.colors import passes
 from msrn.restoration.diagnosis import Diagnosis, diagnose
 from msrn.restoration.engine import Engine, silent
@@ -138,6 +140,51 @@ class Automatic:
             if task not in self._loaded:
                 self._loaded[task] = self._load(task)
             return self._loaded[task]
+
+
+def automatic_loader(
+    weights: Sequence[str], *, enlarging: bool, **computing: Any
+) -> Callable[[Mapping[str, str]], Automatic]:
+    """What loads an :class:`Automatic`, given the choices that an earlier run was begun with (``{}`` for none).
+
+    Args:
+        weights: names or files of weights instead of their tasks' own.
+        enlarging: whether pictures may be asked for in another size.
+        computing: arguments of :class:`Restorer`: device, backend, precision, tile, tta, strength.
+
+    Raises:
+        WeightsError: weights cannot be loaded.
+        UsageError: two of them are for the same, or they enlarge and nothing is to be enlarged.
+
+    Example:
+        >>> restorer = automatic_loader([], enlarging=True, device="cpu")({})
+    """
+    names = _by_kind(weights)
+    if "sr" in names and not enlarging:
+        raise UsageError(f"{names['sr']} enlarges: give --scale or --to as well")
+
+    def load_all(begun_with: Mapping[str, str]) -> Automatic:
+        def restorer_of(task: Task) -> Restorer:
+            # Pictures with colours: those named, otherwise the task's own, whatever is named for planes.
+            color = f"{task}-color"
+            color = names.get(color) or (color if find(color) else None)
+            return Restorer(names.get(task, task), for_color=color, begun_with=begun_with, **computing)
+
+        return Automatic(restorer_of, enlarging=enlarging)
+
+    return load_all
+
+
+def _by_kind(names: Sequence[str]) -> dict[str, str]:
+    """Which weights are for which task; those for colours for ``TASK-color``."""
+    chosen: dict[str, str] = {}
+    for name in names:
+        card = load(name).card
+        kind = f"{card.task}-color" if card.config.in_channels == 3 and card.task != "photo" else card.task
+        if kind in chosen:
+            raise UsageError(f"{chosen[kind]} and {name} are both for {kind!r}: give one of them")
+        chosen[kind] = name
+    return chosen
 
 
 class Chain:
