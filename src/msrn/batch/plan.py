@@ -94,9 +94,7 @@ def plan_outputs(
         UsageError: an input does not exist, a folder holds no image, two inputs would be written to one output, an
             output would overwrite an input, or the one file cannot be made of what comes in.
     """
-    if extension is not None:
-        extension = "." + extension.lower().removeprefix(".")
-    _check_names(suffix, extension)
+    extension = checked_extension(suffix, extension)
     given = _without_outputs([path for name in inputs for path in _matches(name)], output)
     if output == STDIO:
         return _plan_stdout(given, extension)
@@ -108,8 +106,7 @@ def plan_outputs(
             if path.is_dir() and (source.suffix.lower() in _NOT_READ or (_is_video(source) and not videos)):
                 (plan.videos_left_out if _is_video(source) else plan.not_read).append(source)
                 continue
-            stem = relative.name if full_names else relative.stem
-            name = relative.with_name(stem + suffix + _extension(source, extension))
+            name = output_name(relative, suffix=suffix, extension=extension, full_names=full_names)
             job = Job(source, output if single else output / name)
             jobs.setdefault((_resolved(source), job.target), job)
     if not jobs and plan.videos_left_out:
@@ -122,13 +119,21 @@ def plan_outputs(
     return plan
 
 
-def _check_names(suffix: str, extension: str | None) -> None:
-    """Refuse what cannot be a part of an output's name."""
+def checked_extension(suffix: str, extension: str | None) -> str | None:
+    """The extension as file names have it; raises :class:`UsageError` for what cannot be a part of an output's name."""
+    extension = extension and "." + extension.lower().removeprefix(".")
     known = (*images.FORMATS, *video.CONTAINERS)
     if extension is not None and extension not in known:
         raise UsageError(f"the extension {extension!r} names no format written here ({', '.join(known)})")
     if any(separator in suffix for separator in ("/", os.sep, "\0")):
         raise UsageError(f"the suffix {suffix!r} must be a part of a name; folders are given with -o")
+    return extension
+
+
+def output_name(relative: Path, *, suffix: str = "", extension: str | None = None, full_names: bool = False) -> Path:
+    """An output's name for an input's, both within their folders; see :func:`plan_outputs`."""
+    stem = relative.name if full_names else relative.stem
+    return relative.with_name(stem + suffix + _extension(relative, extension))
 
 
 def _plan_stdout(given: Sequence[Path], extension: str | None) -> Plan:
@@ -199,7 +204,7 @@ def _expand(given: Path, output: Path, recursive: bool, plan: Plan) -> list[tupl
     folder = _resolved(output)
     inside = folder.is_relative_to(given.resolve()) and folder != given.resolve()
     made = {_resolved(path) for path in outputs_in(output)}
-    found = list(_walk(given, recursive, folder if inside else None, plan))
+    found = list(walk(given, recursive, folder if inside else None, plan))
     left = [path for path in found if _resolved(path) not in made]
     below = {folder for path in left for folder in path.parents if given in folder.parents}
     earlier = {_resolved(path) for folder in below for path in outputs_in(folder)}
@@ -209,8 +214,12 @@ def _expand(given: Path, output: Path, recursive: bool, plan: Plan) -> list[tupl
     return [(path, path.relative_to(given)) for path in left or _refuse_outputs(output)]
 
 
-def _walk(folder: Path, recursive: bool, left_out: Path | None, plan: Plan) -> Iterator[Path]:
-    """Images and videos in a folder, sorted. That it cannot be listed is an error; of folders within, it is noted."""
+def walk(folder: Path, recursive: bool, left_out: Path | None, plan: Plan) -> Iterator[Path]:
+    """Images and videos in a folder, sorted.
+
+    That the folder cannot be listed is a :class:`UsageError`; of folders within, it is noted in the plan, as are links
+    to folders.
+    """
 
     def note(error: OSError) -> None:
         why = f"cannot list {error.filename}: {error.strerror}"
