@@ -49,7 +49,8 @@ def test_the_overview_names_every_command(arguments):
 def test_every_commands_help_fits_a_terminal_and_begins_with_two_examples(command):
     place, summary = PLACES[command]
     module, _, name = place.partition(":")
-    assert getattr(import_module(f"msrn.cli.{module}"), name).__doc__.startswith(summary)
+    function = getattr(import_module(f"msrn.cli.{module}"), name)
+    assert getattr(function, "default_command", function).__doc__.startswith(summary)
     process = msrn(command, "--help")
     assert (process.returncode, process.stderr) == (0, "")
     lines = process.stdout.splitlines()

@@ -17,6 +17,7 @@ from msrn.restoration.restorer import Restorer
 
 ROOT = Path(__file__).parents[2]
 NEVER = {"torch", "scipy", "pydantic", "matplotlib", "fsspec", "tensorboard", "onnx", "onnxruntime"}
+NEVER |= {"obstore", "pyarrow", "ray"}
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,9 @@ def test_the_commands_work_without_torch(environment, tmp_path):
         (["denoise", "in.png", "-o", "out.png", "--backend", "eager"], "torch"),
         (["denoise", "in.png", "-o", "out.png", "--device", "cuda"], "torch"),
         (["export", "sr", "-o", "sr.onnx"], "onnx"),
+        (["manifest", ".", "-o", "m.parquet"], "cluster"),
+        (["restore", "--manifest", "in.png", "-o", "out"], "cluster"),
+        (["restore", "--manifest", "s3://bucket/m.parquet", "-o", "out", "--cluster", "auto"], "cluster"),
     ],
 )
 def test_what_is_missing_is_named_with_the_command_that_installs_it(environment, tmp_path, words, package):

@@ -27,6 +27,9 @@ COMMANDS = {
         "restoring:denoise": "Remove noise; the level is judged from the image.",
         "restoring:dejpeg": "Remove JPEG artifacts; the quality is judged from the image.",
     },
+    "Many machines": {
+        "cluster:manifest": "List images for many machines to restore, and sum up results.",
+    },
     "For others": {
         "serving:serve": "Serve a page to drop photographs on, and an API for programs.",
     },
@@ -52,6 +55,8 @@ COMMANDS = {
     },
 }
 """Where each command is, and what its docstring begins with, by the panels of ``msrn --help``."""
+WITH_COMMANDS = ("cluster:manifest",)
+"""Those that have commands of their own: each is an ``App``."""
 
 _OVERVIEW = """\
 Usage: msrn COMMAND [OPTIONS]
@@ -87,8 +92,9 @@ app = App(
     print_error=False,
     suppress_keyboard_interrupt=False,
 )
+_HELP: dict[str, Any] = {"help_flags": ("--help", "-h")}
 for place in (place for commands in COMMANDS.values() for place in commands):
-    app.command(f"msrn.cli.{place}", name=place.partition(":")[2], help_flags=("--help", "-h"))
+    app.command(f"msrn.cli.{place}", name=place.partition(":")[2], **({} if place in WITH_COMMANDS else _HELP))
 
 
 @app.command(name=("--help", "-h"))

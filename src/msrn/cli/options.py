@@ -6,6 +6,7 @@ A command takes them as annotated arguments, or as the fields of a dataclass tha
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ SCORED = Group.create_ordered("What is measured")
 SERVICE = Group.create_ordered("Who can reach it")
 QUALITY = Group.create_ordered("Quality")
 SPEED = Group.create_ordered("Speed")
+MACHINES = Group.create_ordered("Many machines")
 LIMITS = Group.create_ordered("Limits")
 ADVANCED = Group.create_ordered("Advanced")
 
@@ -52,15 +54,8 @@ def _number(token: Token, pattern: str, divisor: float, wanted: str) -> float:
     return value
 
 
-Inputs = Annotated[
-    Path,
-    Parameter(
-        name="IN",
-        required=True,
-        group=FILES,
-        help="Images, folders of images, patterns, videos; - for standard input.",
-    ),
-]
+INPUTS = "Images, folders of images, patterns, videos; - for standard input."
+Inputs = Annotated[Path, Parameter(name="IN", required=True, group=FILES, help=INPUTS)]
 Overwrite = Annotated[bool, Parameter(group=FILES, help="Replace existing outputs.")]
 Weights = Annotated[
     str, Parameter(name=("--weights", "-w"), group=QUALITY, help="Weights: a name from `msrn weights`, or a file.")
@@ -83,3 +78,24 @@ Tile = Annotated[
 AsJSON = Annotated[bool, Parameter(name="--json", group=ADVANCED, help="Print the result as JSON on stdout.")]
 Verbose = Annotated[bool, Parameter(name=("--verbose", "-v"), group=ADVANCED, help="Say what was chosen and why.")]
 Quiet = Annotated[bool, Parameter(name=("--quiet", "-q"), group=ADVANCED, help="No progress, no messages but errors.")]
+
+
+@Parameter(name="*", group=MACHINES)
+@dataclass(frozen=True, kw_only=True)
+class ClusterOptions:
+    """How many machines share what a manifest lists."""
+
+    manifest: str | None = None
+    """Restore what `msrn manifest` listed; a path or URI."""
+    shard: Annotated[str | None, Parameter(metavar="I/N")] = None
+    """Only one part of it: 0/8 is the first of eight."""
+    cluster: Annotated[str | None, Parameter(metavar="auto|ADDRESS")] = None
+    """Ray cluster that restores it; auto is the one that runs here."""
+    cores: Annotated[int, Parameter(validator=at_least(0))] = 0
+    """Cores of each of the cluster's actors; 0 = automatic."""
+
+    def __post_init__(self) -> None:
+        if self.manifest is None and (self.shard is not None or self.cluster is not None or self.cores):
+            raise UsageError("--shard, --cluster and --cores are for --manifest")
+        if self.cluster is None and self.cores:
+            raise UsageError("--cores is for --cluster")

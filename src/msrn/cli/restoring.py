@@ -33,19 +33,26 @@ _PATIENCE = 1.0
 
 @Parameter(name="*", group=FILES)
 @dataclass(frozen=True, kw_only=True)
-class NameOptions:
-    """What is read and how it is called: arguments of ``plan_outputs``."""
+class OutputNames:
+    """How outputs are called: arguments of ``plan_outputs`` and ``make_manifest``."""
 
-    recursive: Annotated[bool, Parameter(alias="-r")] = False
-    """Search folders recursively."""
-    videos: bool = False
-    """Restore the videos in folders, too."""
     extension: Annotated[str | None, Parameter(name="--ext")] = None
     """Output format: png, jpg, webp, avif, tif, bmp; mp4, mov, mkv."""
     suffix: str = ""
     """Added to output names, for example _restored."""
     full_names: bool = False
     """Keep extensions in output names: a.jpg becomes a.jpg.png."""
+
+
+@Parameter(name="*", group=FILES)
+@dataclass(frozen=True, kw_only=True)
+class NameOptions(OutputNames):
+    """What is read and how it is called: arguments of ``plan_outputs``."""
+
+    recursive: Annotated[bool, Parameter(alias="-r")] = False
+    """Search folders recursively."""
+    videos: bool = False
+    """Restore the videos in folders, too."""
 
 
 @Parameter(name="*")
@@ -130,20 +137,19 @@ class SizeOptions:
         return parse_size(self.to, "--to")
 
 
-Output = Annotated[
-    Path,
-    Parameter(
-        name=("--output", "-o"), group=FILES, help="Output file (for one image) or folder; - for standard output."
-    ),
-]
+OUTPUT = Parameter(
+    name=("--output", "-o"), group=FILES, help="Output file (for one image) or folder; - for standard output."
+)
+Output = Annotated[Path, OUTPUT]
 
 
 def restore(
-    *inputs: options.Inputs,
-    output: Output,
+    *inputs: Annotated[Path, Parameter(name="IN", group=FILES, help=options.INPUTS)],
+    output: Annotated[str, OUTPUT],
     size: SizeOptions = SizeOptions(),
     weights: options.SeveralWeights = None,
     common: CommonOptions = CommonOptions(),
+    cluster: options.ClusterOptions = options.ClusterOptions(),
 ) -> None:
     """Find out what each picture needs, restore that, and say why.
 
@@ -155,8 +161,17 @@ def restore(
     """
     from msrn.restoration.automatic import automatic_loader
 
+    if cluster.manifest is not None:
+        from msrn.cli.cluster import restore_manifest
+
+        restore_manifest(inputs, output, size, weights, common, cluster)
+        return
+    if not inputs:
+        raise UsageError("name images or folders to restore (IN), or a --manifest")
+    if "://" in output:
+        raise UsageError(f"{output}: results go to an object store by a manifest, see msrn manifest --help")
     load = automatic_loader(weights or [], enlarging=size != SizeOptions(), **vars(common.computing))
-    _restore(load, "", inputs, output, common, size)
+    _restore(load, "", inputs, Path(output), common, size)
 
 
 def upscale(

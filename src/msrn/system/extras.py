@@ -12,6 +12,7 @@ _EXTRAS = {
     **dict.fromkeys(("onnx", "onnxruntime", "google"), "onnx"),
     "av": "video",
     "pylibjxl": "jxl",
+    **dict.fromkeys(("obstore", "pyarrow", "ray"), "cluster"),
     **dict.fromkeys(("fastapi", "starlette", "uvicorn", "prometheus_client"), "serve"),
 }
 """Which extra brings a package."""
