@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 # How many processes test at once, each on a core of its own.
 WORKERS ?= 2
 
+# Some machines tell Python not to keep what it compiles; every process of the tests would then compile all it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.ready
