@@ -213,6 +213,13 @@ def test_truncated_files_are_errors(kind):
             decoded(data[:length])
 
 
+def test_an_item_of_no_known_kind_is_damage_and_no_crash():
+    data = heic(np.zeros((64, 64, 3), np.uint8), exif=EXIF)
+    where = data.index(b"Exif")
+    with pytest.raises(ImageError, match="an item of no known kind"):
+        decoded(data[:where] + b"\xaf" + data[where + 1 :])
+
+
 def test_what_is_read_only_is_not_written(tmp_path):
     for name in ("x.heic", "x.jxl"):
         with pytest.raises(UsageError, match=r"\.png.*\.jpg.*\.avif"):

@@ -1,6 +1,7 @@
 """HEIC, as telephones write it, and what the head of an AVIF says: both are boxes of ISO 14496-12, read by libheif."""
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from msrn.images.png import color_codes
 from msrn.system.machine import cores
 
 _BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
+_ITEM = re.compile(rb"infe(?:\x02...(?:..)..|\x03...(?:....)..)(....)", re.DOTALL)
+"""An entry of a file's list of items: version 2 or 3, flags, the item's number of 16 or 32 bit, protection, kind."""
+
 _LONGEST_LIST = 256
 """Bytes of a file's list of brands that are looked at."""
 
@@ -74,10 +78,23 @@ def _colors(image: Any) -> bytes | None:
     return color_codes(codes.get("color_primaries", 2), codes.get("transfer_characteristics", 2))
 
 
+def _check_items(data: bytes, path: Path) -> None:
+    """Refuse a list of items whose kinds are no text: pi-heif 1.4 crashes when it names them."""
+    for found in _ITEM.finditer(data):
+        size = int.from_bytes(data[found.start() - 4 : found.start()], "big")
+        kind, *texts = found[1], *data[found.end() : found.start() - 4 + size].split(b"\0")
+        try:
+            (kind + b"".join(texts)).decode()
+        except UnicodeDecodeError:
+            raise ImageError(f"{path} is a damaged HEIC or AVIF: it holds an item of no known kind") from None
+
+
 def _opened(data: bytes, path: Path) -> Any:
-    """The one picture of a file, not decoded yet."""
+    """The one picture of a file, not decoded yet. What belongs to it, such as previews, is left alone."""
     import pi_heif
 
+    _check_items(data, path)
+    pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_IMAGES = False
     file = pi_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=False)
     if len(file) > 1:
         raise ImageError(f"{path} holds {len(file)} pictures of equal standing; save one as a file of its own")
