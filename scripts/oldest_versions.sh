@@ -20,5 +20,5 @@ python3 -m venv "$folder"
 "$python" -m pip install -q --disable-pip-version-check -r "$folder/oldest.txt"
 "$python" -m pip install -q --disable-pip-version-check --no-deps -e .
 cat "$folder/oldest.txt"
-[ $# -gt 0 ] || set -- tests/system tests/images tests/network tests/restoration tests/batch tests/video tests/cli
+[ $# -gt 0 ] || set -- tests/system tests/images tests/network tests/restoration tests/batch tests/cli
 exec "$python" -m pytest -q "$@"

@@ -1,9 +1,9 @@
-"""A decoding process for :class:`msrn.video.VideoReader` that does what a video's name says."""
+"""A decoding process for :class:`msrn.images.video.VideoReader` that does what a video's name says."""
 
 import os
 import signal
 
-from msrn.video import decoder
+from msrn.images.video import decoder
 
 SHOWN_FRAMES = decoder.DecodedVideo.shown_frames
 

@@ -19,10 +19,10 @@ import numpy as np
 from msrn import images
 from msrn.batch import claim, plan_outputs, restore_files
 from msrn.images.picture import Picture
+from msrn.images.video import restore_video
 from msrn.network.config import MSRNConfig
 from msrn.network.weights import load_file
 from msrn.restoration.restorer import Restorer
-from msrn.video import restore_video
 
 PICTURES, FRAMES = 24, 40
 

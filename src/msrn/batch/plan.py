@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from msrn import images, video
+from msrn import images
 from msrn.batch.manifest import FAILURES, MANIFEST, outputs_in
 from msrn.errors import UsageError
+from msrn.images import video
 from msrn.system.atomic import reason
 
 _NOT_READ = (

@@ -12,10 +12,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from msrn import __version__, images, video
+from msrn import __version__, images
 from msrn.batch.output_folder import ClaimedOutput
 from msrn.batch.plan import STDIO, Job
 from msrn.errors import ImageError, MSRNError, OutputError
+from msrn.images import video
 from msrn.images.picture import Picture
 from msrn.system.atomic import write_atomically
 from msrn.types import Limits, Size
@@ -194,7 +195,7 @@ class Work:
         """Restore a video, every frame by what its first one needs.
 
         Raises:
-            MSRNError: see :func:`msrn.video.restore_video`.
+            MSRNError: see :func:`msrn.images.video.restore_video`.
         """
         first, turned, _ = first_frame(job, self.limits)
         how = decide(job, self.restorer, self.settings, first, turned)

@@ -16,9 +16,9 @@ from msrn import images
 from msrn.batch import STDIO, Settings, claim, forecast_batch, plan_outputs, restore_files
 from msrn.errors import ImageError, MSRNError, OutputError, UsageError
 from msrn.images.picture import Picture
+from msrn.images.video import VideoReader, restore_video
 from msrn.restoration.restorer import Restorer
 from msrn.types import Limits
-from msrn.video import VideoReader, restore_video
 
 av = pytest.importorskip("av")
 HOSTILE = "tests.helpers.hostile_videos"

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from msrn.images.picture import Metadata, Picture
+from msrn.images.video.formats import Frame, Stream, pyav
 from msrn.system.guarded_process import AnswerReader, GuardedProcess, encode_path
 from msrn.types import Limits
-from msrn.video.formats import Frame, Stream, pyav
 
 Frames = Iterator[tuple[Frame, Picture]]
 
@@ -29,7 +29,7 @@ class VideoReader:
     """
 
     def __init__(
-        self, path: Path, limits: Limits | None = None, suffix: str = "", module: str = "msrn.video.decoder"
+        self, path: Path, limits: Limits | None = None, suffix: str = "", module: str = "msrn.images.video.decoder"
     ) -> None:
         pyav()
         limits = limits or Limits()

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from msrn.errors import ImageError
+from msrn.images.video.formats import SCALER, TAGS, known_matrix, pyav
+from msrn.images.video.join import check_fits, join, open_source
 from msrn.system.atomic import reason
 from msrn.system.guarded_process import Answer, decode_path, serve
-from msrn.video.formats import SCALER, TAGS, known_matrix, pyav
-from msrn.video.join import check_fits, join, open_source
 
 _PREDICTED = 17
 """Frames in a row, more than H.264 and its like allow, that are predicted from one that is shown after them."""

@@ -10,11 +10,11 @@ from typing import BinaryIO
 
 from msrn.errors import ImageError, MSRNError, UsageError
 from msrn.images.picture import Picture
+from msrn.images.video.formats import CONTAINERS, pyav
+from msrn.images.video.reader import Frames, VideoReader
+from msrn.images.video.segments import encode_segment, kept_segments
 from msrn.system.atomic import write_atomically
 from msrn.types import Limits
-from msrn.video.formats import CONTAINERS, pyav
-from msrn.video.reader import Frames, VideoReader
-from msrn.video.segments import encode_segment, kept_segments
 
 SEGMENT_FRAMES = 48
 """Frames that an interruption may cost."""
@@ -29,7 +29,7 @@ def restore_video(
     limits: Limits | None = None,
     strip_metadata: bool = False,
     segment_frames: int = SEGMENT_FRAMES,
-    decoder: str = "msrn.video.decoder",
+    decoder: str = "msrn.images.video.decoder",
     progress: Callable[[int, int], None] = lambda done, total: None,
     before_rename: Callable[[BinaryIO, str], object] = lambda made, source: None,
 ) -> int:

@@ -6,8 +6,8 @@ but restores only what is not. Only a process of its own opens the source (``dec
 ``video``).
 """
 
-from msrn.video.formats import CONTAINERS, SUFFIXES, SUFFIXES_IN_FOLDERS
-from msrn.video.reader import VideoReader
-from msrn.video.restore import restore_video
+from msrn.images.video.formats import CONTAINERS, SUFFIXES, SUFFIXES_IN_FOLDERS
+from msrn.images.video.reader import VideoReader
+from msrn.images.video.restore import restore_video
 
 __all__ = ["CONTAINERS", "SUFFIXES", "SUFFIXES_IN_FOLDERS", "VideoReader", "restore_video"]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from msrn.errors import ImageError
+from msrn.images.video.formats import CONTAINERS, pyav
 from msrn.system.atomic import reason
 from msrn.system.guarded_process import decode_path
-from msrn.video.formats import CONTAINERS, pyav
 
 # Playlists and the like could make FFmpeg open other files, or addresses.
 _SAFE = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts", "protocol_whitelist": "file"}

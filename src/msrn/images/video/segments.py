@@ -11,11 +11,11 @@ import numpy as np
 
 from msrn.errors import ImageError, OutputError, UsageError
 from msrn.images.picture import Picture
+from msrn.images.video.formats import SCALER, TAGS, Frame, Stream, pyav
+from msrn.images.video.reader import Frames
 from msrn.system.atomic import sweep
 from msrn.system.guarded_process import EndedError
 from msrn.system.locks import locked
-from msrn.video.formats import SCALER, TAGS, Frame, Stream, pyav
-from msrn.video.reader import Frames
 
 # Visually lossless. Without B-frames, every packet's time is its frame's, and segments join without gaps.
 _ENCODER = {"crf": "16", "preset": "medium", "bf": "0"}
