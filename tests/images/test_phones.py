@@ -1,6 +1,8 @@
 """What telephones and new programs write: HEIC, AVIF and JPEG XL, in every depth and orientation."""
 
+import struct
 import sys
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from tests.helpers.phones import heic, jpegxl, jpegxl_of_jpeg
 
 from msrn import images
 from msrn.errors import ImageError, UsageError
+from msrn.images.boxes import check_coded_size
+from msrn.images.decode import stated_pixels
 from msrn.images.formats import Allowance
 from msrn.images.jpegxl import check_jpegxl
 
@@ -191,6 +195,44 @@ def test_sizes_are_known_before_anything_is_decoded(kind, monkeypatch):
         decoded(data, max_pixels=299_999)
     with pytest.raises(ImageError, match="memory"):
         decoded(data, memory=1_000_000)
+
+
+@pytest.mark.parametrize("kind", ["heic", "avif", "jxl", "jxl-boxes", "cut off"])
+def test_a_training_set_is_as_large_as_the_heads_of_its_files_say(kind, tmp_path, monkeypatch):
+    samples = np.zeros((60, 50, 3), np.uint8)
+    boxes = {"jxl-boxes": lambda each: jpegxl(each, exif=EXIF), "cut off": lambda each: heic(each)[:300]}
+    (tmp_path / "x").write_bytes(({"heic": heic, "avif": avif, "jxl": jpegxl} | boxes)[kind](samples))
+    monkeypatch.setattr(pi_heif.heif.BaseImage, "load", lambda *_: pytest.fail("decoded"))
+    assert stated_pixels(tmp_path / "x") == (0 if kind == "cut off" else 3000)
+
+
+def _stated(data, width, height):
+    """An AVIF whose boxes state another size than its stream."""
+    changed, at = bytearray(data), data.index(b"ispe")
+    struct.pack_into(">II", changed, at + 8, width, height)
+    return bytes(changed)
+
+
+def test_an_avif_coded_larger_than_it_says_is_refused_before_it_is_decoded(monkeypatch):
+    for channels in (1, 3, 4):
+        data = avif(np.zeros((30, 40, channels), np.uint8))
+        assert decoded(data).width == 40
+        with monkeypatch.context() as patched:
+            patched.setattr(imagecodecs, "avif_decode", lambda *_, **__: pytest.fail("decoded"))
+            with pytest.raises(ImageError, match="holds a picture of 40×30"):
+                decoded(_stated(data, 39, 30))
+
+
+def test_items_that_overlap_in_an_avif_are_not_put_together_without_end():
+    pieces = b"".join(struct.pack(">II", 0, size) for size in range(65535))
+    box = b"iloc" + b"\0\0\0\0\x44\0\xff\xff" + (b"\0\1\0\0\xff\xff" + pieces) * 2
+    meta = b"meta" + bytes(4) + (4 + len(box)).to_bytes(4, "big") + box
+    data = (4 + len(meta)).to_bytes(4, "big") + meta
+    with pytest.raises(ValueError, match="its items"):
+        check_coded_size(data, 9, 9)
+    for sizes in (b"\0\0", b"\x40\0", b"\xff\xff"):
+        with suppress(ValueError):
+            check_coded_size(data.replace(b"\x44\0", sizes, 1), 9, 9)
 
 
 def test_the_head_of_a_jpegxl_is_read_in_every_form(tmp_path):

@@ -3,6 +3,8 @@ deeper ones, which Pillow would cut to 8 bits, and JPEG XL; libheif decodes HEIC
 """
 
 import io
+import math
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,9 +15,9 @@ from PIL import Image, ImageCms
 
 from msrn.errors import ImageError, TooManyPixelsError, UnknownFormatError
 from msrn.images.formats import READABLE, Allowance, limited
-from msrn.images.heif import decode_avif, decode_heic, is_heic
+from msrn.images.heif import decode_avif, decode_heic, heic_size, is_heic
 from msrn.images.jpeg import check_jpeg, read_coding, views
-from msrn.images.jpegxl import check_jpegxl, decode_jpegxl, is_jpegxl, original_jpeg
+from msrn.images.jpegxl import check_jpegxl, decode_jpegxl, is_jpegxl, jpegxl_head, original_jpeg
 from msrn.images.metadata import dpi_of_exif, only_bytes, read_exif, read_iptc, read_xmp, usable_dpi
 from msrn.images.picture import Metadata, Picture, unit_range
 from msrn.images.png import checked_chunks, kept_chunks
@@ -70,6 +72,21 @@ def decode(data: bytes, path: Path, *, max_pixels: int = MAX_PIXELS, memory: int
         raise ImageError(f"{path} needs {error or 'more memory than there is'}") from error
     except Exception as error:  # decoders fail on hostile bytes in ways of their own
         raise ImageError(f"{path} is truncated or damaged: {reason(error)}") from error
+
+
+def stated_pixels(path: Path) -> int:
+    """How many pixels a file's head promises; 0 where it is not understood, and decoding will say why."""
+    with suppress(OSError, ValueError, ImageError, RuntimeError):
+        with path.open("rb") as file:
+            start = file.read(4096)
+        if is_jpegxl(start):
+            head = jpegxl_head(path.read_bytes())
+            return head.width * head.height
+        if is_heic(start):
+            return math.prod(heic_size(path.read_bytes(), path))
+        with limited(None), Image.open(path, formats=READABLE) as image:
+            return image.width * image.height
+    return 0
 
 
 def _decode(data: bytes, path: Path, allowed: Allowance) -> Picture:
@@ -139,7 +156,7 @@ def _decode_opened(
     if depth > 8 and image.format == "TIFF":
         return decode_tiff(data, path, allowed), orientation, metadata
     if image.format == "AVIF":
-        samples, colors = decode_avif(data, path)
+        samples, colors = decode_avif(data, path, image.width, image.height)
         return samples, orientation, replace(metadata, png_chunks=colors)
     if depth > 8:
         import imagecodecs

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msrn.errors import ImageError
+from msrn.images.boxes import check_coded_size
 from msrn.images.formats import Allowance, widened
 from msrn.images.metadata import dpi_of_exif, only_bytes, reset_exif, upright_xmp
 from msrn.images.picture import Metadata
@@ -29,6 +30,11 @@ def is_heic(data: bytes) -> bool:
         return False
     end = min(int.from_bytes(data[:4], "big"), _LONGEST_LIST)
     return any(data[at : at + 4] in _BRANDS for at in (8, *range(16, end, 4)))
+
+
+def heic_size(data: bytes, path: Path) -> tuple[int, int]:
+    """Width and height of a HEIC, without decoding it."""
+    return _opened(data, path).size
 
 
 def decode_heic(data: bytes, path: Path, allowed: Allowance) -> tuple[NDArray[Any], Metadata]:
@@ -59,14 +65,25 @@ def decode_heic(data: bytes, path: Path, allowed: Allowance) -> tuple[NDArray[An
     return widened(samples, int(info["bit_depth"])), metadata
 
 
-def decode_avif(data: bytes, path: Path) -> tuple[NDArray[Any], bytes | None]:
+def decode_avif(data: bytes, path: Path, width: int, height: int) -> tuple[NDArray[Any], bytes | None]:
     """Samples ``(H, W)`` or ``(H, W, C)`` of an AVIF as stored, and its statement of colours as PNG has it.
 
     All else is read by Pillow, which decodes 8 bits only and does not say of how many it made them.
+
+    Args:
+        data: the file.
+        path: its name, for errors.
+        width: what the file says of its size, before it is turned.
+        height: as ``width``.
+
+    Raises:
+        ImageError: several pictures of equal standing.
+        ValueError: it is coded larger than it says.
     """
     import imagecodecs
 
     image = _opened(data, path)
+    check_coded_size(data, width, height)
     samples = widened(imagecodecs.avif_decode(data, numthreads=cores()), int(image.info["bit_depth"]))
     if image.mode.startswith("L") and samples.ndim == 3:
         samples = samples[..., [0, 3]] if samples.shape[-1] == 4 else samples[..., :1]

@@ -12,6 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from msrn.errors import ImageError
+from msrn.images.boxes import read_boxes
 from msrn.images.formats import MAX_METADATA, Allowance, widened
 from msrn.images.metadata import dpi_of_exif, reset_exif, upright_xmp
 from msrn.images.picture import Metadata
@@ -94,13 +95,18 @@ def check_jpegxl(data: bytes, path: Path, allowed: Allowance) -> Head:
         ImageError: a kind that is not handled.
         ValueError: there is no codestream, or it ends within its head.
     """
-    head = read_head(b"".join(content for name, content in _boxes(data) if name == b"jxlc")[:4096])
+    head = jpegxl_head(data)
     allowed.check(head.width * head.height, (1 if head.gray else 3) + head.alpha)
     kind = "an animation" if head.animated else "channels besides colour and alpha" if head.others else ""
     if kind or (head.bits > 16 and not head.floating):
         kind = kind or f"{head.bits} bits per sample"
         raise ImageError(f"{path} is a JPEG XL with {kind}, which is not handled; convert it to PNG")
     return head
+
+
+def jpegxl_head(data: bytes) -> Head:
+    """What a file says of its picture; raises :class:`ValueError` where there is no codestream, or a part of one."""
+    return read_head(b"".join(content for name, content in _boxes(data) if name == b"jxlc")[:4096])
 
 
 def read_head(codestream: bytes) -> Head:
@@ -243,21 +249,12 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     if data.startswith(_CODESTREAM):
         yield b"jxlc", data
         return
-    at = 0
-    while at < len(data):
-        size, name, start = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], at + 8
-        if size == 1:
-            size, start = int.from_bytes(data[at + 8 : at + 16], "big"), at + 16
-        end = at + size if size else len(data)
-        if not start <= end <= len(data):
-            raise ValueError("a box is cut off")
-        content = data[start:end]
+    for name, content in read_boxes(data):
         if name == b"brob":
             name, content = content[:4], _unpacked(content[4:]) if content[:4] in (b"Exif", b"xml ") else b""
         if name == b"jxlp":
             name, content = b"jxlc", content[4:]  # behind its number
         yield name, content
-        at = end
 
 
 def _unpacked(content: bytes) -> bytes:

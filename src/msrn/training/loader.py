@@ -12,12 +12,11 @@ from typing import Literal, NamedTuple, TypeVar, cast, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from msrn.errors import ImageError, UsageError
+from msrn.images.decode import stated_pixels
 from msrn.images.degradations import degradation_for
 from msrn.images.folder import list_images, load_plane
-from msrn.images.formats import READABLE, limited
 from msrn.system.atomic import write_atomically
 from msrn.system.machine import free_memory
 from msrn.training.held_out import HeldOut
@@ -128,7 +127,7 @@ def read_folders(folders: Sequence[Path], channels: Literal[1, 3], color_range: 
         ImageError: a file cannot be read as an image.
     """
     paths = list_images(folders, nested=True)
-    pixels = [_pixels(path) for path in paths]
+    pixels = [stated_pixels(path) for path in paths]
     free = free_memory()
     needed = channels * sum(pixels) + DECODING_BYTES * max(pixels)
     if needed > free / 2:
@@ -140,15 +139,6 @@ def read_folders(folders: Sequence[Path], channels: Literal[1, 3], color_range: 
         return Pack([load_plane(path, channels, color_range) for path in paths], color_range)
     except ImageError as error:
         raise ImageError(f"{error} (`msrn prepare` makes shards without such files)") from error
-
-
-def _pixels(path: Path) -> int:
-    """What the file's header promises; 0 where it is not understood, and decoding will say why."""
-    try:
-        with limited(None), Image.open(path, formats=READABLE) as image:
-            return image.width * image.height
-    except (OSError, ValueError):
-        return 0
 
 
 def split(items: Sequence[Item], every: int) -> tuple[list[Item], list[Item]]:
