@@ -1,5 +1,7 @@
 """Decoding in a process of its own gives what decoding here gives, whatever happens to that process."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +70,27 @@ def test_closing_twice_and_decoding_again_is_allowed(tmp_path):
         assert decoder.decode(data, Path("x.bmp")).width == 40
         decoder.close()
         decoder.close()
+
+
+GREEDY = """
+import sys
+from pathlib import Path
+import imagecodecs, numpy
+from msrn.images.isolated import decode_confined
+data = Path(sys.argv[1]).read_bytes()
+print(decode_confined(data, Path("x")).pixels.shape)
+kept = imagecodecs.png_decode
+imagecodecs.png_decode = lambda data: numpy.ones(1 << 30, "u1")[:0].size or kept(data)
+try:
+    decode_confined(data, Path("x"))
+except Exception as error:
+    print(error)
+print(numpy.ones(1 << 30, "u1").nbytes >> 30)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_DATA and /proc")
+def test_a_decoder_gets_no_more_memory_than_its_pixels_can_need(tmp_path):
+    (tmp_path / "x.png").write_bytes(encoded(".png", 16, tmp_path))
+    process = subprocess.run([sys.executable, "-c", GREEDY, tmp_path / "x.png"], capture_output=True, text=True)
+    assert process.stdout.splitlines() == ["(3, 40, 40)", "x needs more memory than there is for it", "1"], process

@@ -48,15 +48,24 @@ def read(path: Path | str, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX
     return decode(read_bytes(path, max_bytes), path, max_pixels=max_pixels)
 
 
-def decode(data: bytes, path: Path, *, max_pixels: int = MAX_PIXELS, memory: int | None = None) -> Picture:
-    """Decode an image file's content; ``path`` names it in errors. Otherwise as :func:`read`.
+def decode(
+    data: bytes, path: Path, *, max_pixels: int = MAX_PIXELS, memory: int | None = None, confined: bool = False
+) -> Picture:
+    """Decode an image file's content. Otherwise as :func:`read`.
 
-    ``memory`` is how many bytes decoding may take; by default what is free.
+    Args:
+        data: the content.
+        path: its name, for errors.
+        max_pixels: larger images are refused before they are decoded.
+        memory: how many bytes decoding may take; by default what is free.
+        confined: let the system hold this process to what such a picture can need, in all its threads, until
+            :func:`confine_memory` lifts it.
     """
     if not data:
         raise ImageError(f"{path} is empty (0 bytes)")
+    allowed = Allowance(max_pixels, free_memory() if memory is None else memory, confined)
     try:
-        return _decode(data, path, Allowance(max_pixels, free_memory() if memory is None else memory))
+        return _decode(data, path, allowed)
     except ImageError:
         raise
     except Image.UnidentifiedImageError as error:
@@ -69,7 +78,8 @@ def decode(data: bytes, path: Path, *, max_pixels: int = MAX_PIXELS, memory: int
             f"{path} has more than {max_pixels:,} pixels and is refused as a possible bomb (--max-pixels)"
         ) from error
     except MemoryError as error:
-        raise ImageError(f"{path} needs {error or 'more memory than there is'}") from error
+        known = str(error) if type(error) is MemoryError else ""  # numpy's own says something else
+        raise ImageError(f"{path} needs {known or 'more memory than there is for it'}") from error
     except Exception as error:  # decoders fail on hostile bytes in ways of their own
         raise ImageError(f"{path} is truncated or damaged: {reason(error)}") from error
 

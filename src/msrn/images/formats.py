@@ -10,6 +10,8 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
+from msrn.system.machine import confine_memory, cores
+
 FORMATS = {
     ".png": "PNG",
     ".jpg": "JPEG",
@@ -29,6 +31,10 @@ SUFFIXES = (*FORMATS, ".heic", ".heif", ".hif", ".jxl")
 
 MAX_METADATA = 8 << 20
 """Bytes of an ICC profile or XMP packet in PNG: what libpng reads. Pillow by itself stops at one MiB."""
+
+MOST_PER_SAMPLE = 16
+"""Bytes that a decoder may take for a sample, four times what it takes in a picture; measured by
+``scripts/benchmarks/decoding_memory.py``."""
 
 BYTES_PER_SAMPLE = 8
 """What a sample takes while it is decoded: 4 as floating point, 1 or 2 as stored, and a copy of that."""
@@ -59,6 +65,9 @@ class Allowance:
     pixels: int
     memory: int
     """Bytes."""
+    confined: bool = False
+    """Whether the system shall see to it that the decoder takes no more than such a picture can need. Of the whole
+    process: for one that does nothing else."""
 
     def check(self, pixels: int, channels: int) -> None:
         """Raise what Pillow does for too many pixels, or :class:`MemoryError`; before anything of that size is made."""
@@ -69,6 +78,13 @@ class Allowance:
             raise MemoryError(
                 f"{needed / 1e9:.1f} GB of memory to be decoded, of which {self.memory / 1e9:.1f} are free"
             )
+        if self.confined:
+            self.confine(pixels * max(channels, 3) * MOST_PER_SAMPLE)  # palettes become colours
+
+    @staticmethod
+    def confine(more: int) -> None:
+        """Let this process take so many more bytes, beside its threads' stacks and what does not depend on size."""
+        confine_memory(more + (64 << 20) + cores() * (16 << 20))
 
 
 def check_enough(stored: int, needed: int) -> None:

@@ -8,9 +8,14 @@ from typing import Any
 import numpy as np
 
 from msrn.images.decode import decode
+from msrn.images.formats import Allowance
 from msrn.images.picture import JpegCoding, Metadata, Picture
 from msrn.system.guarded_process import Answer, GuardedProcess, decode_path, encode_path, serve
+from msrn.system.machine import confine_memory
 from msrn.types import MAX_PIXELS, MAX_SECONDS
+
+_MOST_PER_BYTE = 4
+"""Bytes that may be taken for each of a file before its size in pixels is known."""
 
 
 class Decoder:
@@ -64,8 +69,20 @@ def main() -> None:
     serve(_answer)
 
 
+def decode_confined(data: bytes, path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
+    """As :func:`msrn.images.decode`, with no more memory than a picture of its size can need.
+
+    The limit is this whole process's while it lasts, so this is for processes that do nothing else.
+    """
+    Allowance.confine(_MOST_PER_BYTE * len(data))
+    try:
+        return decode(data, path, max_pixels=max_pixels, confined=True)
+    finally:
+        confine_memory(None)
+
+
 def _answer(question: dict[str, Any], data: bytes) -> Answer:
-    picture = decode(data, decode_path(question["path"]), max_pixels=question["max_pixels"])
+    picture = decode_confined(data, decode_path(question["path"]), question["max_pixels"])
     kept = {name: value for name, value in vars(picture.metadata).items() if isinstance(value, bytes)}
     planes = [picture.pixels] if picture.alpha is None else [picture.pixels, picture.alpha]
     header = {"shapes": [plane.shape for plane in planes], "kept": [*kept]}

@@ -48,6 +48,8 @@ _CODECS = {
 }
 """Compressions whose strips are image files."""
 _JPEG = (6, 7, 33007, 34892)
+_BUFFER = 16 << 20
+"""Bytes of a file that tifffile copies at a time; 256 MiB by itself."""
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
@@ -73,7 +75,11 @@ def decode_tiff(data: bytes, path: Path, allowed: Allowance) -> NDArray[Any]:
             raise ImageError(f"{path} is a TIFF with {page.compression!r}, which is not handled; convert it")
         _check_segments(page, data, allowed)
         # (planes, H, W, samples), of which planes or samples is 1
-        samples = _decode_files(page, data) if page.compression in _CODECS else page.asarray(squeeze=False)[:, 0]
+        samples = (
+            _decode_files(page, data)
+            if page.compression in _CODECS
+            else page.asarray(squeeze=False, buffersize=_BUFFER)[:, 0]
+        )
     samples = samples[0] if len(samples) == 1 else np.moveaxis(samples[..., 0], 0, -1)
     # A channel that says it is not alpha is left out, as Pillow does in 8-bit files.
     return samples[..., :colors] if extra == 0 else samples

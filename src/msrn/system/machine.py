@@ -50,6 +50,20 @@ def check_address_space(limit: int | None = None) -> None:
         )
 
 
+def confine_memory(more: int | None) -> None:
+    """Let this process fill at most so many more bytes than now, by a limit of the system's; None lifts it.
+
+    Does nothing but on Linux, which alone counts what libraries map for themselves (``RLIMIT_DATA``).
+    """
+    pages = read_system("/proc/self/statm").split()
+    if pages:
+        resource = import_module("resource")
+        hardest = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        now = int(pages[5]) * os.sysconf("SC_PAGE_SIZE")
+        most = hardest if more is None else now + more if hardest < 0 else min(now + more, hardest)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hardest))
+
+
 def cores(read: Callable[[str], str] = read_system) -> int:
     """How many cores this process may use, a control group's share rounded up."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
