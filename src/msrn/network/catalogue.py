@@ -31,15 +31,15 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
     CatalogueRow(
         name="msrn-m4r1s2-sr",
         task="sr",
-        file="MSRN_M4R1C64S2_sr-291-d532353c.safetensors",
-        sha256="d532353cdd1d08153436e88d785c41e56478513ab9a6c0737acc8ac8777ea23f",
+        file="MSRN_M4R1C64S2_sr-291-afa43be8.safetensors",
+        sha256="afa43be8e8672f1e350426d36d7edac71002a7c11c42845862e4e4dc8ca0cf36",
         summary="enlarging by any factor up to 4; 0.089 M multiply-adds per pixel",
     ),
     CatalogueRow(
         name="msrn-m6r1s2-sr",
         task="sr",
-        file="MSRN_M6R1C96S2_sr-291-d90c0eb3.safetensors",
-        sha256="d90c0eb36e8f5f5e333afdfc5511a9c33fccbca45620d6a92d2bada682bcfbb9",
+        file="MSRN_M6R1C96S2_sr-291-8feb27d0.safetensors",
+        sha256="8feb27d03fcc3646fad489c415ceb22edca858cc2a3ace17a1ad96bea30e28ae",
         summary="the same, better, at 3.5 times the cost; 0.313 M multiply-adds per pixel",
     ),
     CatalogueRow(
@@ -52,8 +52,8 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
     CatalogueRow(
         name="msrn-m6r1s2-denoise",
         task="denoise",
-        file="MSRN_M6R1C96S2_denoise-291-ead22b89.safetensors",
-        sha256="ead22b89a90d108e1ad13b782d854c0103618a4d4d18990d36505ca49a33aaf6",
+        file="MSRN_M6R1C96S2_denoise-291-06044d93.safetensors",
+        sha256="06044d93202f241b5eb7d9fcff1aa2a3c42274d5c295a8e4bdfbcab9e4d404e9",
         summary="the same, better, at 3.5 times the cost; 0.313 M multiply-adds per pixel",
     ),
     CatalogueRow(
@@ -89,8 +89,8 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
     CatalogueRow(
         name="msrn-m4r1s2-photo",
         task="photo",
-        file="MSRN_M4R1C64S2_photo-color-291+photos14-ed998fc4.safetensors",
-        sha256="ed998fc4424e484a3cbed94858f305370ce5acc5dbf750605c3b6e272d45d588",
+        file="MSRN_M4R1C64S2_photo-color-291+photos14-06818b54.safetensors",
+        sha256="06818b544c46aa478be3d566326d80f9cb569a09e61de7e89704ac931e8092a6",
         summary="noise under JPEG artifacts, and strong noise, in colours; 0.092 M multiply-adds per pixel",
         color=True,
     ),
