@@ -23,6 +23,7 @@ CASES: dict[str, tuple[str, tuple[float, ...]]] = {
     "denoise-color": ("set5", (30, 50, 70)),
     "jpeg-color": ("set5", (10, 20)),
     "photo": ("set5", (0, 10, 25, 50)),
+    "photo-sr": ("set5", (2, 3, 4)),
 }
 """Folder and levels, by what weights are for."""
 COMPUTED = (("eager", "fp32"), ("openvino", "bf16"), ("openvino", "int8"), ("openvino", "int8-bf16"))

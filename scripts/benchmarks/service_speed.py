@@ -72,7 +72,7 @@ def first(client: Client, pid: int) -> None:
 def overhead(client: Client, pid: int) -> None:
     """Time the service and the engine in turns, each by the seconds that cores spent on it."""
     data, path = photograph(1000, 1000), Path("photograph.jpg")
-    restorer = Automatic(lambda task: Restorer(task, precision="fp32"), enlarging=False)
+    restorer = Automatic(lambda task: Restorer(task, precision="fp32"), ("jpeg", "denoise", "photo"))
     picture = images.decode(data, path)
     restorer(picture)
     client.restore(data)

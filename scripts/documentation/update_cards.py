@@ -29,7 +29,7 @@ from msrn.network.memnet import build  # noqa: E402
 from msrn.types import Task  # noqa: E402
 
 PAGES, RESULTS = ROOT / "docs" / "weights", ROOT / "docs" / "results"
-LEVELS: dict[Task, str] = {"sr": "factors", "denoise": "σ", "jpeg": "quality", "photo": "σ"}
+LEVELS: dict[Task, str] = {"sr": "factors", "denoise": "σ", "jpeg": "quality", "photo": "σ", "photo-sr": "factors"}
 LIMITS: dict[Task, str] = {
     "sr": """\
 Made for images that were reduced by bicubic interpolation, or look so: blur, noise and JPEG artifacts are enlarged with

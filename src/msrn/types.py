@@ -5,8 +5,12 @@ from typing import Literal
 
 from msrn.errors import UsageError
 
-Task = Literal["sr", "denoise", "jpeg", "photo"]
-"""What there is to restore; ``photo`` is noise and JPEG artifacts, either or both, as photographs have them."""
+Task = Literal["sr", "denoise", "jpeg", "photo", "photo-sr"]
+"""What there is to restore; ``photo`` is noise and JPEG artifacts, either or both, as photographs have them, and
+``photo-sr`` enlarges photographs that have them."""
+
+ENLARGING: tuple[Task, ...] = "sr", "photo-sr"
+"""The tasks whose networks see an image that has been enlarged already."""
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 """How finely a JPEG keeps chroma: as luminance, half as wide, or half as wide and high."""

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msrn.images.degradations import Bicubic, GaussianNoise, Jpeg, Photographic, degradation_for
+from msrn.images.degradations import (
+    Bicubic,
+    GaussianNoise,
+    Jpeg,
+    Photographic,
+    PhotographicReduction,
+    degradation_for,
+)
 from msrn.images.picture import to_uint8
 from msrn.images.resize import resize
 
@@ -99,6 +106,7 @@ def test_a_recipes_levels_and_ways_reach_the_degradation():
     assert degradation_for("denoise", (5, 9), 0.5) == GaussianNoise((5, 9), 0.5)
     assert degradation_for("denoise", (), 0.5) == GaussianNoise(common=0.5)
     assert degradation_for("photo", (5, 9)) == Photographic((5, 9))
+    assert degradation_for("photo-sr", (2, 3)) == PhotographicReduction((2, 3))
 
 
 def test_a_photographs_noise_is_that_of_a_file():
@@ -136,3 +144,19 @@ def test_some_photographs_are_left_as_they_are():
     drawn = [Photographic().sample(np.random.default_rng(k)) for k in range(300)]
     assert np.mean([sigma == 0 for sigma in drawn]) == pytest.approx(Photographic.without_noise, abs=0.08)
     assert 45 < max(drawn) <= 50
+
+
+def test_a_photograph_from_the_web_was_reduced_and_compressed():
+    clean = np.random.default_rng(0).random((3, 48, 60))
+    rng = np.random.default_rng(1)
+    scales = [PhotographicReduction().sample(rng) for _ in range(300)]
+    assert 1.5 <= min(scales) < 1.6
+    assert 3.8 < max(scales) <= 4
+    alone = PhotographicReduction(with_noise=0, with_jpeg=0).apply(clean, 2, rng)
+    np.testing.assert_allclose(alone, Bicubic().apply(clean, 2), atol=3 / 255)  # 8 bits in between
+    compressed = PhotographicReduction(with_noise=0, with_jpeg=1, jpeg=Jpeg((30, 30))).apply(clean, 2, rng)
+    small = to_uint8(resize(clean, 0.5)) / 255
+    np.testing.assert_array_equal(compressed, resize(Jpeg().apply(small, 30), size=(48, 60)))
+    noisy = PhotographicReduction(with_noise=1, with_jpeg=0, sigma=10).apply(np.full_like(clean, 0.5), 2, rng)
+    assert 0.1 < noisy.std() * 255 < 10
+    assert not np.isnan(PhotographicReduction(with_noise=1).apply(np.round(clean), 1.5, rng)).any()  # overshoots

@@ -4,6 +4,8 @@ import json
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,10 +16,13 @@ from tests.helpers.networks import identity_weights
 from msrn import images
 from msrn.batch import claim, plan_outputs, restore_files
 from msrn.errors import UsageError
+from msrn.evaluation.metrics import psnr
+from msrn.images.decode import decode
 from msrn.images.degradations import GaussianNoise, Jpeg
-from msrn.images.picture import Picture
+from msrn.images.picture import Picture, to_uint8
+from msrn.images.resize import resize
 from msrn.restoration import automatic
-from msrn.restoration.automatic import Automatic, Chain, tasks_for
+from msrn.restoration.automatic import USUAL, Automatic, Chain, Enlarging, tasks_for
 from msrn.restoration.diagnosis import Diagnosis
 from msrn.restoration.memory import Needs
 from msrn.restoration.restorer import Restorer
@@ -76,6 +81,43 @@ def test_pictures_get_what_they_need(chooser, loaded, clean):
         assert shares[-1] == 1
         assert bigger.forecast(picture, 1.5)[0] > 0
     assert sorted(loaded) == ["denoise", "jpeg", "photo", "sr"]  # once each
+
+
+@pytest.mark.parametrize(
+    ("quality", "planes", "tasks"),
+    [(92, 3, ["jpeg", "sr"]), (60, 1, ["jpeg", "sr"]), (93, 3, ["sr"]), (None, 3, ["sr"])],
+)
+def test_artifacts_are_removed_before_enlarging_as_the_file_says(clean, quality, planes, tasks):
+    file = BytesIO()
+    Picture(clean[:planes]).to_pil().save(file, "PNG" if quality is None else "JPEG", quality=quality or 0)
+    picture = decode(file.getvalue(), Path("picture"))
+    made = Enlarging(lambda task: Restorer(identity_weights(task), device="cpu")).settled(picture, 2, None)
+    assert [step.weights.card.task for step in made.steps] == tasks
+    assert ("removed JPEG artifacts" in made.note) == ("jpeg" in tasks)
+
+
+def test_enlarging_a_jpeg_is_better_than_interpolating_it(clean):
+    file = BytesIO()
+    Picture(resize(clean, 0.5).clip(0, 1)).to_pil().save(file, "JPEG", quality=50)
+    small = decode(file.getvalue(), Path("picture"))
+    scores = [
+        psnr(to_uint8(each), to_uint8(clean)) for each in (resize(small.pixels, 2), Enlarging()(small, scale=2).pixels)
+    ]
+    assert scores[1] > scores[0] + 0.2
+
+
+@pytest.mark.parametrize(
+    ("tasks", "gray", "chosen"),
+    [
+        (USUAL, False, ["jpeg", "sr"]),
+        ((*USUAL, "photo-sr"), False, ["photo-sr"]),
+        ((*USUAL, "photo-sr"), True, ["jpeg", "sr"]),
+    ],
+)
+def test_artifacts_are_removed_while_enlarging_where_there_is_a_network_for_it(clean, tasks, gray, chosen):
+    restore = Automatic(lambda task: Restorer("photo" if task == "photo" else identity_weights(task)), tasks)
+    made = restore.settled(Picture(Jpeg().apply(clean[:1] if gray else clean, 40)), 2, None)
+    assert [step.weights.card.task for step in made.steps] == chosen
 
 
 def test_what_one_step_keeps_is_there_while_the_next_computes():
@@ -184,7 +226,7 @@ def test_only_what_is_needed_is_loaded(chooser, loaded, clean, tmp_path):
     with claim(plan) as output:
         assert restore_files(plan.jobs, output, chooser)[0].error is None
     assert loaded == []
-    without = Automatic(lambda task: Restorer(identity_weights(task), device="cpu"), enlarging=False)
+    without = Automatic(lambda task: Restorer(identity_weights(task), device="cpu"), ("jpeg", "denoise", "photo"))
     assert not any(key.startswith("sr.") for key in without.identity)
     with pytest.raises(UsageError, match="does not enlarge"):
         without(Picture(clean), scale=2)

@@ -13,7 +13,7 @@ from msrn.images.isolated import Decoder
 from msrn.types import Limits
 
 if TYPE_CHECKING:
-    from msrn.restoration.automatic import Automatic
+    from msrn.restoration.automatic import Chooser
     from msrn.restoration.restorer import Restorer
 
 
@@ -31,7 +31,7 @@ class JobForecast:
 
 
 def forecast_batch(
-    jobs: Sequence[Job], restorer: "Restorer | Automatic", settings: Settings, limits: Limits | None = None
+    jobs: Sequence[Job], restorer: "Restorer | Chooser", settings: Settings, limits: Limits | None = None
 ) -> Iterator[JobForecast]:
     """Forecasts of a batch: for each job what will be done and why, and the time and memory that it takes.
 

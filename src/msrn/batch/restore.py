@@ -14,7 +14,7 @@ from msrn.system.machine import cores
 from msrn.types import Limits
 
 if TYPE_CHECKING:  # naming outputs needs no network
-    from msrn.restoration.automatic import Automatic
+    from msrn.restoration.automatic import Chooser
     from msrn.restoration.restorer import Restorer
 
 Existing = Literal["refuse", "skip", "overwrite"]
@@ -23,7 +23,7 @@ Existing = Literal["refuse", "skip", "overwrite"]
 def restore_files(
     jobs: Sequence[Job],
     output: ClaimedOutput,
-    restorer: "Restorer | Automatic",
+    restorer: "Restorer | Chooser",
     settings: Settings | None = None,
     *,
     limits: Limits | None = None,

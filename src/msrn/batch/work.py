@@ -22,7 +22,7 @@ from msrn.system.atomic import write_atomically
 from msrn.types import Limits, Size
 
 if TYPE_CHECKING:  # naming outputs needs no network
-    from msrn.restoration.automatic import Automatic, Chain
+    from msrn.restoration.automatic import Chain, Chooser
     from msrn.restoration.restorer import Restorer
 
 _VISIBLE = 0.02
@@ -43,7 +43,7 @@ class Settings:
     version: str = __version__
     """What this program was called; outputs of another version are not taken for this one's."""
 
-    def digest(self, restorer: "Restorer | Automatic") -> str:
+    def digest(self, restorer: "Restorer | Chooser") -> str:
         """SHA-256 of everything that decides what becomes of an input."""
         return hashlib.sha256(json.dumps(asdict(self) | restorer.identity, sort_keys=True).encode()).hexdigest()
 
@@ -94,7 +94,7 @@ class Decision:
 
 
 def decide(
-    job: Job, restorer: "Restorer | Automatic", settings: Settings, picture: Picture, turned: bool = False
+    job: Job, restorer: "Restorer | Chooser", settings: Settings, picture: Picture, turned: bool = False
 ) -> Decision:
     """Decide what restores a job's picture, or its video by the first frame.
 
@@ -139,7 +139,7 @@ def first_frame(job: Job, limits: Limits) -> tuple[Picture, bool, int]:
 class Work:
     """What makes and records the outputs of a batch."""
 
-    restorer: "Restorer | Automatic"
+    restorer: "Restorer | Chooser"
     output: ClaimedOutput
     settings: Settings
     limits: Limits

@@ -21,10 +21,10 @@ from msrn.types import Limits, Size, Subsampling, Task
 
 if TYPE_CHECKING:
     from msrn.batch import Plan
-    from msrn.restoration.automatic import Automatic
+    from msrn.restoration.automatic import Chooser
     from msrn.restoration.restorer import Restorer
 
-    Load = Callable[[Mapping[str, str]], Restorer | Automatic]
+    Load = Callable[[Mapping[str, str]], Restorer | Chooser]
     """Loads what restores, given the choices that the output folder was begun with."""
 
 _PATIENCE = 1.0
@@ -178,16 +178,23 @@ def upscale(
     *inputs: options.Inputs,
     output: Output,
     size: SizeOptions = SizeOptions(),
-    weights: options.Weights = "sr",
+    weights: options.Weights = "",
     common: CommonOptions = CommonOptions(),
 ) -> None:
     """Enlarge images by any factor from 1 to 4, or to an exact size.
 
+    Artifacts of JPEG files are removed first, unless weights are named.
+
     $ msrn upscale photo.jpg --output photo_x2.png --scale 2
     $ msrn upscale album --output wide --to 1920x
     """
+    from msrn.restoration.automatic import Enlarging
+
+    def load(begun_with: Mapping[str, str]) -> Enlarging:
+        return Enlarging(lambda task: _restorer(task, common, task, begun_with))
+
     note = "each side is doubled; --scale or --to sets another size" if size == SizeOptions() else ""
-    _restore(_loader("sr", common, weights), "enlarged", inputs, output, common, size, note)
+    _restore(_loader("sr", common, weights) if weights else load, "enlarged", inputs, output, common, size, note)
 
 
 def denoise(
@@ -295,6 +302,6 @@ def _restorer(task: Task, common: CommonOptions, weights: str, begun_with: Mappi
     from msrn.restoration.restorer import Restorer
 
     restorer = Restorer(weights, **vars(common.computing), begun_with=begun_with)
-    if restorer.weights.card.task != task:
+    if restorer.weights.card.task != task and not (task == "sr" and restorer.enlarges):
         raise UsageError(f"weights {weights!r} are for {restorer.weights.card.task!r}, not for {task!r}")
     return restorer

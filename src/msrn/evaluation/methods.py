@@ -50,7 +50,7 @@ class WeightsMethod:
     def __call__(self, degraded: FloatArray, image: str) -> FloatArray:
         """Restore ``(C, H, W)``."""
         if len(degraded) == 3:
-            scale = 1 if self.restorer.weights.card.task == "sr" else None  # it is enlarged already
+            scale = 1 if self.restorer.enlarges else None  # it is enlarged already
             return self.restorer(Picture(degraded.astype(np.float32)), scale=scale).pixels.astype(np.float64)
         planes = np.repeat(degraded[None].astype(np.float32), self.restorer.config.in_channels, axis=1)
         return self.restorer.restore_planes(planes)[0].mean(axis=0, keepdims=True).astype(np.float64)

@@ -27,7 +27,7 @@ from msrn.errors import ImageError, UsageError, WeightsError
 from msrn.evaluation.methods import FolderMethod, Method, TiledMethod, WeightsMethod, check_output
 from msrn.evaluation.metrics import psnr, psnr_b, ssim
 from msrn.evaluation.results import Comparison, Difference, Duration, Evaluation, Failure, ImageScores, Scores
-from msrn.images.degradations import Bicubic, GaussianNoise, Jpeg, Photographic
+from msrn.images.degradations import Bicubic, GaussianNoise, Jpeg, degradation_for
 from msrn.images.folder import as_plane, list_images
 from msrn.images.picture import FloatArray, Metadata, Picture, to_uint8
 from msrn.images.resize import multiple_of
@@ -36,7 +36,7 @@ from msrn.types import Range, Task
 Protocol = Literal["matlab", "authors-tiles"]
 """Whether a method sees the whole image or, as in the authors' scripts, tiles with little context."""
 
-AUTHORS_TILE: dict[Task, int] = {"sr": 166, "denoise": 136, "jpeg": 166, "photo": 136}
+AUTHORS_TILE: dict[Task, int] = {"sr": 166, "denoise": 136, "jpeg": 166, "photo": 136, "photo-sr": 166}
 """Largest side of the tiles: the scripts' threshold (150, for noise 120) plus their context."""
 AUTHORS_HALO = 16
 
@@ -45,6 +45,8 @@ _PROTOCOL: dict[Task, str] = {
     "denoise": "{planes}, unclipped Gaussian noise seeded by image name, unrounded",
     "jpeg": "uint8 {planes} as JPEG, unrounded",
     "photo": "uint8 {planes} with noise, JPEGs or neither, drawn as for training and seeded by image name, unrounded",
+    "photo-sr": "uint8 {planes} reduced, with noise and a JPEG or without, drawn as for training and seeded by image "
+    "name, enlarged bicubically, unrounded",
 }
 
 
@@ -67,6 +69,8 @@ def check_level(task: Task, level: float) -> None:
     whole = math.isfinite(level) and level == int(level)
     if task == "sr" and not (whole and level >= 2):
         raise UsageError(f"the scale must be a whole number of at least 2, got {level:g}")
+    if task == "photo-sr" and not (math.isfinite(level) and level >= 1):
+        raise UsageError(f"the scale must be at least 1, got {level:g}")
     if task in ("denoise", "photo") and not (math.isfinite(level) and level >= 0):
         raise UsageError(f"the noise level σ must be at least 0, got {level:g}")
     if task == "jpeg" and not (whole and 1 <= level <= 100):
@@ -75,7 +79,7 @@ def check_level(task: Task, level: float) -> None:
 
 def color_range(task: Task) -> Range:
     """The range of the luminance that colour images are scored on."""
-    return "full" if task in ("denoise", "photo") else "studio"
+    return "full" if task in ("denoise", "photo", "photo-sr") else "studio"
 
 
 def load_pair(path: Path, task: Task, level: float, *, color: bool = False) -> Pair:
@@ -89,7 +93,7 @@ def load_pair(path: Path, task: Task, level: float, *, color: bool = False) -> P
     if task == "jpeg":
         return Pair(Jpeg().apply(clean, level), clean)
     seed = int.from_bytes(hashlib.sha256(os.fsencode(path.stem)).digest()[:8], "big")
-    degradation = Photographic() if task == "photo" else GaussianNoise()
+    degradation = GaussianNoise() if task == "denoise" else degradation_for(task)
     return Pair(degradation.apply(clean, level, np.random.default_rng(seed)), clean)
 
 

@@ -10,7 +10,7 @@ from msrn.evaluation.results import Benchmark, Evaluation, ImageScores, Measurem
 from msrn.network.catalogue import CATALOGUE
 
 _DIGITS = {"psnr": 2, "ssim": 4, "psnr_b": 2}
-_LEVEL = {"sr": "×{:g}", "denoise": "σ {:g}", "jpeg": "q{:g}", "photo": "σ {:g}, JPEGs"}
+_LEVEL = {"sr": "×{:g}", "denoise": "σ {:g}", "jpeg": "q{:g}", "photo": "σ {:g}, JPEGs", "photo-sr": "×{:g}, JPEGs"}
 _COLUMNS = {
     "network": ("network", "{}"),
     "side": ("side", "{}"),

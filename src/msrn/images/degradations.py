@@ -188,7 +188,7 @@ class Photographic:
 
     def apply(self, clean: FloatArray, level: float, rng: np.random.Generator) -> FloatArray:
         """Degrade as a file would hold it: 8 bits."""
-        image = self._noisy(clean, level, rng) if level else clean
+        image = self.noisy(clean, level, rng) if level else clean
         image = to_uint8(image) / clean.dtype.type(255)
         for number in range(int(rng.choice(3, p=self.jpegs[level > 0]))):
             top, left = (int(length) for length in rng.integers(1, 8, size=2)) if number else (0, 0)
@@ -196,10 +196,52 @@ class Photographic:
             image = self.jpeg.apply(shifted, self.jpeg.sample(rng), rng)[:, top:, left:]
         return np.ascontiguousarray(image)
 
-    def _noisy(self, clean: FloatArray, level: float, rng: np.random.Generator) -> FloatArray:
+    @staticmethod
+    def noisy(clean: FloatArray, level: float, rng: np.random.Generator) -> FloatArray:
+        """Add a camera's noise, neither clipped nor rounded."""
         by_signal = max(0.0, 2 * rng.random() - 1)
-        brightness = np.sqrt(1 - by_signal + by_signal * 2 * clean)
+        brightness = np.sqrt(1 - by_signal + by_signal * 2 * clean.clip(0))  # resizing overshoots
         return clean + brightness * GaussianNoise(common=1).apply(np.zeros_like(clean), level, rng)
+
+
+@dataclass(frozen=True)
+class PhotographicReduction:
+    """A photograph made small, then compressed, as the web has them, and enlarged back (level: the scale).
+
+    Reduced by MATLAB's bicubic ``imresize`` to 8 bits; a little noise in some; one JPEG in most; enlarged by bicubic
+    interpolation to the size before, as the network sees it.
+    """
+
+    scales: tuple[float, float] = (1.5, 4)
+    jpeg: Jpeg = Jpeg((30, 95), ("4:2:0", "4:2:0", "4:4:4", "4:2:2"))
+    sigma: float = 10
+    """Highest σ of the noise, on the scale of 0 to 255."""
+    with_noise: float = 0.3
+    """Share of draws."""
+    with_jpeg: float = 0.85
+    """Share of draws."""
+    context: int = 16
+    period: int = 32
+
+    def multiple(self, level: float) -> int:
+        """Any size will do: sizes are rounded."""
+        return 1
+
+    def sample(self, rng: np.random.Generator) -> float:
+        """Draw a scale, log-uniform."""
+        low, high = self.scales
+        return float(low * (high / low) ** rng.random())
+
+    def apply(self, clean: FloatArray, level: float, rng: np.random.Generator) -> FloatArray:
+        """Reduce, spoil and enlarge."""
+        height, width = clean.shape[-2:]
+        small = resize(clean, size=(max(1, round(height / level)), max(1, round(width / level))))
+        if rng.random() < self.with_noise:
+            small = Photographic.noisy(small, self.sigma * rng.random(), rng)
+        small = to_uint8(small) / clean.dtype.type(255)
+        if rng.random() < self.with_jpeg:
+            small = self.jpeg.apply(small, self.jpeg.sample(rng), rng)
+        return resize(small, size=(height, width))
 
 
 def _percent(quality: float) -> float:
@@ -220,4 +262,6 @@ def degradation_for(
         return GaussianNoise((min(levels), max(levels)) if levels else GaussianNoise.sigma, common_noise)
     if task == "photo":
         return Photographic((min(levels), max(levels)) if levels else Photographic.sigma)
+    if task == "photo-sr":
+        return PhotographicReduction((min(levels), max(levels)) if levels else PhotographicReduction.scales)
     return Jpeg((int(min(levels)), int(max(levels))) if levels else Jpeg.quality, subsampling)

@@ -23,7 +23,7 @@ class CatalogueRow:
     @property
     def kind(self) -> str:
         """What the first such row is the default for: ``denoise``, ``denoise-color``; ``photo`` always has colours."""
-        return f"{self.task}-color" if self.color and self.task != "photo" else self.task
+        return kind_of(self.task, self.color)
 
 
 # The first row of a kind is its default.
@@ -95,6 +95,11 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         color=True,
     ),
 )
+
+
+def kind_of(task: Task, color: bool) -> str:
+    """What weights are for: their task, and ``-color`` where there are others for planes."""
+    return f"{task}-color" if color and task in ("sr", "denoise", "jpeg") else task
 
 
 def find(name: str | Path, rows: Sequence[CatalogueRow] = CATALOGUE) -> CatalogueRow | None:

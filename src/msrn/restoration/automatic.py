@@ -1,4 +1,4 @@
-"""What a picture needs, decided by looking at it: :class:`Automatic` diagnoses, a :class:`Chain` restores.
+"""What a picture needs, decided by looking at it: a chooser such as :class:`Automatic`; a :class:`Chain` restores.
 
 The rules, in the order they are applied (``scripts/benchmarks/diagnosis.py`` shows what each threshold gains):
 
@@ -8,13 +8,14 @@ The rules, in the order they are applied (``scripts/benchmarks/diagnosis.py`` sh
   picture looks like noise; from gray pictures the noise first, as the other order costs up to 2 dB.
 * Noise of σ 6 or more without a JPEG: remove it, if what the network for noise removes from parts looks like it; from
   σ 15 on by the network for photographs, which knows that files clip it.
-* Enlarge last, and only if asked to.
+* Enlarge last, and only if asked to. :class:`Enlarging` does nothing else, but to a JPEG of quality 92 or less as its
+  file says: that one's artifacts are removed first, as enlarged they look worse than what bicubic interpolation makes.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Unpack
 
 import numpy as np
@@ -23,15 +24,16 @@ from numpy.typing import NDArray
 from msrn.errors import UsageError
 from msrn.images.picture import Picture, check_picture
 from msrn.images.resize import enlarged_size
-from msrn.network.catalogue import find
+from msrn.network.catalogue import find, kind_of
 from msrn.network.weights import load
 from msrn.restoration.colors import passes
 from msrn.restoration.diagnosis import Diagnosis, diagnose
 from msrn.restoration.engine import Engine, silent
+from msrn.restoration.jpeg_quality import quality_of_file
 from msrn.restoration.memory import Needs
 from msrn.restoration.noise_level import looks_like_noise
 from msrn.restoration.restorer import How, Restorer
-from msrn.types import Size, Task
+from msrn.types import ENLARGING, Size, Task
 
 logger = logging.getLogger(__name__)
 JPEG_QUALITY = 92
@@ -47,27 +49,30 @@ _SHARE, _KURTOSIS = 0.45, 8.0
 _LOOKS_UNDER_JPEG = 2.0, 5.5
 """The same of noise under a JPEG, but in grey levels."""
 
+USUAL: tuple[Task, ...] = "sr", "denoise", "jpeg", "photo"
+"""The tasks that the package has weights for."""
+
 _PART, _PARTS = 128, 4
 """Side and number of the parts that noise is removed from for trial."""
 _DIAGNOSIS_COPIES = 3
 """How many copies of a picture there are while it is looked at, itself included."""
 
 
-class Automatic:
+class Chooser:
     """Chooses for each picture what restores it.
 
     Args:
         load: returns the restorer of a task; called once for each that is needed. By default the task's own weights,
             computed as fast as this machine can.
-        enlarging: whether pictures may be asked for in another size.
+        tasks: those to choose from.
     """
 
-    def __init__(self, load: Callable[[Task], Restorer] = Restorer, *, enlarging: bool = True) -> None:
+    def __init__(self, load: Callable[[Task], Restorer] = Restorer, tasks: Collection[Task] = USUAL) -> None:
         self._load = load
         self._loaded: dict[Task, Restorer] = {}
         self._loading = threading.Lock()
         self._told: list[Engine] = []
-        self._tasks: tuple[Task, ...] = ("jpeg", "denoise", "photo", *(("sr",) if enlarging else ()))
+        self._tasks = tuple(tasks)
 
     def __call__(self, picture: Picture, **how: Unpack[How]) -> Picture:
         """Restore what a picture needs, and enlarge it if a scale or size is given; see ``Restorer.__call__``."""
@@ -87,6 +92,67 @@ class Automatic:
         return {key: value for task in self._tasks for key, value in self._of(task).choices.items()}
 
     def settled(self, picture: Picture, scale: float | None, size: Size | None) -> "Chain":
+        """Return what restores this picture, or a whole video that begins with it."""
+        raise NotImplementedError
+
+    def learn(self, patience: float) -> None:
+        """Time what else could have computed, for later runs, within some seconds; see :meth:`Restorer.learn`."""
+        deadline = time.perf_counter() + patience
+        for restorer in self._loaded.values():
+            restorer.learn(deadline - time.perf_counter())
+
+    def _chain(self, picture: Picture, tasks: Iterable[Task], note: str, found: Diagnosis | None) -> "Chain":
+        steps = [self._of(task) for task in tasks]
+        for step in steps:
+            engine = step.engine_for(picture)
+            if engine not in self._told and logger.isEnabledFor(logging.INFO):
+                self._told.append(engine)
+                logger.info("%s", engine)
+        return Chain(steps, note, found)
+
+    def _of(self, task: Task) -> Restorer:
+        with self._loading:
+            if task not in self._loaded:
+                self._loaded[task] = self._load(task)
+            return self._loaded[task]
+
+
+class Enlarging(Chooser):
+    """Enlarges; a JPEG, as its file says, is freed of artifacts before.
+
+    Example:
+        >>> larger = Enlarging()(msrn.read("photo.jpg"), scale=2)
+    """
+
+    def __init__(self, load: Callable[[Task], Restorer] = Restorer) -> None:
+        super().__init__(load, ("sr", "jpeg"))
+
+    def settled(self, picture: Picture, scale: float | None, size: Size | None) -> "Chain":
+        """Return what enlarges this picture.
+
+        Raises:
+            UsageError: it is no picture, or cannot become as large as is asked for.
+        """
+        check_picture(picture)
+        enlarged_size((picture.height, picture.width), scale, size)
+        coding = picture.metadata.jpeg
+        quality = quality_of_file(coding).quality if coding else None
+        if quality is None or quality > JPEG_QUALITY:
+            return self._chain(picture, ["sr"], "enlarged", None)
+        return self._chain(picture, ["jpeg", "sr"], f"removed JPEG artifacts (quality {quality}); enlarged", None)
+
+
+class Automatic(Chooser):
+    """Chooses by what is found in the picture.
+
+    Without the task ``sr``, it is for pictures that keep their size. With ``photo-sr``, artifacts of a JPEG in colours
+    are removed while it is enlarged.
+
+    Example:
+        >>> restored = Automatic()(msrn.read("photo.jpg"))
+    """
+
+    def settled(self, picture: Picture, scale: float | None, size: Size | None) -> "Chain":
         """Return what restores this picture, or a whole video that begins with it.
 
         Raises:
@@ -95,19 +161,20 @@ class Automatic:
         check_picture(picture)
         enlarged = scale is not None or size is not None
         if enlarged and "sr" not in self._tasks:
-            raise UsageError("this one does not enlarge: it was made with enlarging=False")
+            raise UsageError("this one does not enlarge: it was made without the task sr")
         if enlarged:
             enlarged_size((picture.height, picture.width), scale, size)  # before anything slow
         found = diagnose(picture)
         noisy = self._is_noisy(picture, found)
-        tasks = tasks_for(found, noisy, color=not picture.is_gray)
+        tasks: list[Task] = tasks_for(found, noisy, color=not picture.is_gray)
         notes = [_jpeg_note(found), _noise_note(found, noisy)]
         if enlarged:
-            tasks.append("sr")
+            if "photo-sr" in self._tasks and tasks == ["jpeg"] and not picture.is_gray:
+                tasks = ["photo-sr"]
+            else:
+                tasks.append("sr")
             notes.append("enlarged")
-        steps = [self._of(task) for task in tasks]
-        self._tell(step.engine_for(picture) for step in steps)
-        return Chain(steps, "; ".join(notes), found)
+        return self._chain(picture, tasks, "; ".join(notes), found)
 
     def _is_noisy(self, picture: Picture, found: Diagnosis) -> bool:
         """Whether noise is believed: what is removed from parts of the picture, for trial, must look like noise."""
@@ -122,24 +189,6 @@ class Automatic:
         after = np.concatenate([restorer(part).pixels for part in parts], axis=2)
         least, kurtosis = _LOOKS_UNDER_JPEG if under_jpeg else (_SHARE * found.sigma, _KURTOSIS)
         return looks_like_noise(before, after, least * restorer.engine.options.strength, kurtosis)
-
-    def _tell(self, engines: Iterable[Engine]) -> None:
-        for engine in engines:
-            if engine not in self._told and logger.isEnabledFor(logging.INFO):
-                self._told.append(engine)
-                logger.info("%s", engine)
-
-    def learn(self, patience: float) -> None:
-        """Time what else could have computed, for later runs, within some seconds; see :meth:`Restorer.learn`."""
-        deadline = time.perf_counter() + patience
-        for restorer in self._loaded.values():
-            restorer.learn(deadline - time.perf_counter())
-
-    def _of(self, task: Task) -> Restorer:
-        with self._loading:
-            if task not in self._loaded:
-                self._loaded[task] = self._load(task)
-            return self._loaded[task]
 
 
 def automatic_loader(
@@ -160,8 +209,11 @@ def automatic_loader(
         >>> restorer = automatic_loader([], enlarging=True, device="cpu")({})
     """
     names = _by_kind(weights)
-    if "sr" in names and not enlarging:
-        raise UsageError(f"{names['sr']} enlarges: give --scale or --to as well")
+    for task in ENLARGING:
+        if task in names and not enlarging:
+            raise UsageError(f"{names[task]} enlarges: give --scale or --to as well")
+    known: tuple[Task, ...] = (*USUAL, "photo-sr") if "photo-sr" in names else USUAL
+    tasks: list[Task] = [task for task in known if enlarging or task not in ENLARGING]
 
     def load_all(begun_with: Mapping[str, str]) -> Automatic:
         def restorer_of(task: Task) -> Restorer:
@@ -170,7 +222,7 @@ def automatic_loader(
             color = names.get(color) or (color if find(color) else None)
             return Restorer(names.get(task, task), for_color=color, begun_with=begun_with, **computing)
 
-        return Automatic(restorer_of, enlarging=enlarging)
+        return Automatic(restorer_of, tasks)
 
     return load_all
 
@@ -180,7 +232,7 @@ def _by_kind(names: Sequence[str]) -> dict[str, str]:
     chosen: dict[str, str] = {}
     for name in names:
         card = load(name).card
-        kind = f"{card.task}-color" if card.config.in_channels == 3 and card.task != "photo" else card.task
+        kind = kind_of(card.task, color=card.config.in_channels == 3)
         if kind in chosen:
             raise UsageError(f"{chosen[kind]} and {name} are both for {kind!r}: give one of them")
         chosen[kind] = name
@@ -191,7 +243,7 @@ class Chain:
     """Restorers one after the other; none returns the picture as it is.
 
     Args:
-        steps: in order; only one for super-resolution changes the size.
+        steps: in order; only the last may change the size.
         note: why these.
         found: the diagnosis that they follow from.
     """

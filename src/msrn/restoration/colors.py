@@ -32,7 +32,7 @@ def passes(engine: Engine, channels: int) -> float:
     """Return how many planes of a picture's full size go through the network."""
     if engine.config.in_channels == 3 or channels == 1:
         return 1.0
-    return {"sr": 1.0, "denoise": 3.0, "jpeg": 1.5}[engine.weights.card.task]
+    return {"sr": 1.0, "photo-sr": 1.0, "denoise": 3.0, "photo": 3.0, "jpeg": 1.5}[engine.weights.card.task]
 
 
 def restored(engine: Engine, pixels: Pixels, report: Report, at_once: int) -> Pixels:

@@ -26,7 +26,7 @@ import numpy as np
 from msrn.errors import UsageError
 from msrn.images import read
 from msrn.images.picture import Picture
-from msrn.restoration.automatic import Automatic
+from msrn.restoration.automatic import Automatic, Enlarging
 from msrn.restoration.restorer import Restorer
 from msrn.types import BackendName, Precision, Size, Task
 
@@ -47,7 +47,7 @@ def upscale(
     scale: float | None = None,
     *,
     size: Size | None = None,
-    weights: str | Path = "sr",
+    weights: str | Path | None = None,
     **computing: Unpack[Computing],
 ) -> Any:
     """Enlarge an image, or several.
@@ -56,7 +56,8 @@ def upscale(
         image: see this module.
         scale: factor for both sides, from 1; 2 if no size is given either.
         size: exact new ``(height, width)`` instead; None for one keeps proportions.
-        weights: a catalogue name or a file.
+        weights: a catalogue name or a file; by default the task's own, and what was read from a JPEG file is freed of
+            its artifacts first.
         computing: arguments of :class:`~msrn.restoration.restorer.Restorer`.
 
     Returns:
@@ -68,7 +69,8 @@ def upscale(
     Example:
         >>> larger = msrn.upscale(skimage.data.astronaut(), 2)
     """
-    return _mapped(partial(_restorer("sr", weights, **computing), scale=scale, size=size), image)
+    restore = _restorer("sr", weights, **computing) if weights else _enlarging(**computing)
+    return _mapped(partial(restore, scale=scale, size=size), image)
 
 
 def denoise(image: Any, *, weights: str | Path = "denoise", **computing: Unpack[Computing]) -> Any:
@@ -103,7 +105,7 @@ def restore(image: Any, *, scale: float | None = None, size: Size | None = None,
 @lru_cache(maxsize=16)
 def _restorer(task: Task, weights: str | Path, **computing: Unpack[Computing]) -> Restorer:
     made = Restorer(weights, **computing)
-    if made.weights.card.task != task:
+    if made.weights.card.task != task and not (task == "sr" and made.enlarges):
         raise UsageError(f"weights {str(weights)!r} are for {made.weights.card.task!r}, not for {task!r}")
     return made
 
@@ -111,6 +113,11 @@ def _restorer(task: Task, weights: str | Path, **computing: Unpack[Computing]) -
 @lru_cache(maxsize=16)
 def _automatic(**computing: Unpack[Computing]) -> Automatic:
     return Automatic(lambda task: _restorer(task, task, **computing))
+
+
+@lru_cache(maxsize=16)
+def _enlarging(**computing: Unpack[Computing]) -> Enlarging:
+    return Enlarging(lambda task: _restorer(task, task, **computing))
 
 
 def _mapped(restore: Callable[[Picture], Picture], image: Any) -> Any:

@@ -24,7 +24,7 @@ from msrn.restoration.backends import Planes
 from msrn.restoration.engine import Engine, Options, Report, silent
 from msrn.restoration.memory import Needs
 from msrn.system.lazy import once
-from msrn.types import BackendName, Precision, Size, Task
+from msrn.types import ENLARGING, BackendName, Precision, Size, Task
 
 
 class How(TypedDict, total=False):
@@ -151,7 +151,7 @@ class Restorer:
     @property
     def enlarges(self) -> bool:
         """Whether the result may have another size."""
-        return self.weights.card.task == "sr"
+        return self.weights.card.task in ENLARGING
 
     def result_size(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> tuple[int, int]:
         """``(height, width)`` of the result; see :meth:`__call__`."""

@@ -56,7 +56,13 @@ _RESULT_HEADERS = {
     "X-Kept": {"description": "yes if the result was computed before.", "schema": {"type": "string"}},
 }
 JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{22}$", examples=["Zk3uQv0n3l2mT5aXw8yB1g"])]
-_COMMANDS: dict[str, TaskName] = {"sr": "upscale", "denoise": "denoise", "jpeg": "dejpeg", "photo": "restore"}
+_COMMANDS: dict[str, TaskName] = {
+    "sr": "upscale",
+    "denoise": "denoise",
+    "jpeg": "dejpeg",
+    "photo": "restore",
+    "photo-sr": "upscale",
+}
 
 
 def api(jobs: Jobs) -> APIRouter:

@@ -12,7 +12,7 @@ from msrn.images.isolated import Decoder
 from msrn.images.picture import Picture
 from msrn.images.resize import parse_size, resize
 from msrn.network.catalogue import find
-from msrn.restoration.automatic import Automatic, Chain
+from msrn.restoration.automatic import Automatic, Chain, Enlarging
 from msrn.restoration.diagnosis import Diagnosis
 from msrn.restoration.region import restore_region
 from msrn.restoration.restorer import Restorer, enlargement
@@ -108,6 +108,9 @@ class Studio:
         if task == "restore":
             chain: Chain = Automatic(load).settled(picture, options.scale, size)
             made = Plan(picture, chain.steps, chain.note, options, chain.found)
+        elif task == "upscale" and not options.model:
+            chain = Enlarging(load).settled(picture, options.scale, size)
+            made = Plan(picture, chain.steps, chain.note, options, None)
         else:
             made = Plan(picture, [load(_TASKS[task])], "", options, None)
         if made.width * made.height > self.settings.max_pixels:

@@ -54,7 +54,7 @@ def load_material(recipe: Recipe, data_root: Path, device: torch.device) -> Mate
     images = read_images(data, channels, data_root)
     digest = digest_of(images)
     training, held_out = split(images, data.validation_every)
-    crops = _crops(held_out, data.validation_crop, off_their_grid=recipe.task in ("jpeg", "photo"))
+    crops = _crops(held_out, data.validation_crop, off_their_grid=recipe.task in ("jpeg", "photo", "photo-sr"))
     scored = degradation_for(recipe.task, data.validation_levels, subsampling=data.subsampling[:1])
     subsampling = data.subsampling if channels == 3 else ()
     degradation = degradation_for(recipe.task, data.levels, data.common_noise, subsampling)

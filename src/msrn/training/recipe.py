@@ -12,6 +12,7 @@ _LEVELS: dict[Task, tuple[float, float]] = {
     "denoise": (0, math.inf),
     "jpeg": (1, 100),
     "photo": (0, math.inf),
+    "photo-sr": (1, math.inf),
 }
 """Lowest and highest scale, σ and quality."""
 _MOST_UNITS, _MOST_PARAMETERS = 1000, 10**9

@@ -1,26 +1,33 @@
 // What programs say, in plain words.
 
-const TASKS = { jpeg: "removing JPEG artifacts", denoise: "removing noise", sr: "enlarging" };
+const TASKS = {
+  jpeg: "removing JPEG artifacts",
+  denoise: "removing noise",
+  photo: "removing noise and JPEG artifacts",
+  sr: "enlarging",
+  "photo-sr": "enlarging and removing JPEG artifacts",
+};
 
 /** What was found in a photograph: sentences, and whether something is done about each. */
 export function findings(found, task) {
   const said = [];
-  const done = (kind) => found.steps.includes(kind);
+  const done = (...kinds) => kinds.some((kind) => found.steps.includes(kind));
   if (found.quality != null) {
     const how = found.quality < 30 ? "strongly" : found.quality < 70 ? "noticeably" : "lightly";
     const text = `It is ${how} compressed: its JPEG quality is ${found.quality} of 100.`;
-    said.push(done("jpeg") ? [`${text} The traces are removed.`, true] : [`${text} That is too little to see; it is left.`, false]);
+    said.push(done("jpeg", "photo-sr") || (done("photo") && found.quality <= 92) ? [`${text} The traces are removed.`, true] : [`${text} That is too little to see; it is left.`, false]);
   } else if (task === "restore") said.push(["It shows no traces of JPEG compression.", false]);
   if (found.sigma != null) {
     const sigma = found.sigma.toFixed(1);
-    if (done("denoise")) said.push([`It has ${found.sigma < 12 ? "some" : "much"} noise (σ ${sigma} of 255), which is removed.`, true]);
+    if (done("denoise", "photo")) said.push([`It has ${found.sigma < 12 ? "some" : "much"} noise (σ ${sigma} of 255), which is removed.`, true]);
     else if (found.sigma < 1) said.push(["It has hardly any noise.", false]);
     else if (found.sigma >= 5) said.push(["It is finely textured, which noise is not; that is left.", false]);
     else said.push([`Its noise is faint (σ ${sigma} of 255). It may as well be texture, so it is left.`, false]);
   }
+  if (task === "upscale" && done("jpeg")) said.push(["The traces of JPEG compression are removed first.", true]);
   if (task === "dejpeg") said.push(["Traces of JPEG compression are removed, as you asked.", true]);
   if (task === "denoise") said.push(["Noise is removed, as you asked.", true]);
-  if (done("sr")) said.push([`It is enlarged to ${found.width} × ${found.height} pixels.`, true]);
+  if (done("sr", "photo-sr")) said.push([`It is enlarged to ${found.width} × ${found.height} pixels.`, true]);
   if (!found.steps.length) said.push(["It needs nothing, and stays as it is.", false]);
   return said;
 }
