@@ -197,7 +197,6 @@ def test_tiff_of_other_layouts(tmp_path):
 def test_tiff_that_would_come_out_wrong_is_refused(tmp_path):
     samples = rng().integers(0, 4096, (8, 9, 5), dtype=np.uint16)
     for expected, cut, options in (
-        ("12 bits", samples[..., 0], {"bitspersample": 12}),
         ("extra 1", samples[..., :4], {"photometric": "rgb", "extrasamples": ["assocalpha"]}),
         ("MINISBLACK", samples[..., :3], {"photometric": "minisblack", "planarconfig": "contig"}),
         ("MINISWHITE", samples[..., 0], {"photometric": "miniswhite"}),
@@ -208,6 +207,11 @@ def test_tiff_that_would_come_out_wrong_is_refused(tmp_path):
     ):
         with pytest.raises(ImageError, match=expected):
             tiff(tmp_path, cut, **options)
+    tiff(tmp_path, samples[..., 0])
+    with tifffile.TiffFile(tmp_path / "x.tif", mode="r+") as file:
+        file.pages[0].tags["BitsPerSample"].overwrite(12)
+    with pytest.raises(ImageError, match="12 bits"):
+        images.read(tmp_path / "x.tif")
 
 
 def test_missing_empty_and_foreign_files_are_named(tmp_path):
