@@ -35,7 +35,7 @@ COMMANDS = {
     },
     "Weights": {
         "weights:weights": "List the weights that come with the package, or describe one.",
-        "weights:export": "Write weights as an ONNX file for other programs, and check it.",
+        "weights:export": "Write weights for another program, and check what it computes.",
         "converting:convert": "Make a weights file of Caffe's or PyTorch's, and say what differs.",
         "weights:publish": "Turn a run into a weights file with its card and scores.",
     },

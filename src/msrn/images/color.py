@@ -39,6 +39,14 @@ _FORWARD = {"studio": (_STUDIO / 255, _STUDIO_OFFSET / 255), "full": (_FULL, _FU
 _INVERSE = {name: (np.linalg.inv(matrix).astype(np.float64), offset) for name, (matrix, offset) in _FORWARD.items()}
 
 
+def matrix(color_range: Range, inverse: bool = False) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return M and b of ``YCbCr = M · RGB + b``, or of ``RGB = M · YCbCr + b``, for values in [0, 1]."""
+    if not inverse:
+        return _FORWARD[color_range]
+    back, offset = _INVERSE[color_range]
+    return back, -back @ offset
+
+
 def rgb_to_ycbcr(rgb: FloatArray, color_range: Range = "studio") -> FloatArray:
     """YCbCr of RGB, both in [0, 1]."""
     return _mix(rgb, *_FORWARD[color_range])

@@ -145,7 +145,7 @@ def _contributions(old: int, new: int, scale: float) -> tuple[NDArray[np.intp], 
     centres = np.arange(1, new + 1) / scale + 0.5 * (1 - 1 / scale)
     left = np.floor(centres - width / 2)
     positions = left[None] + np.arange(math.ceil(width) + 2)[:, None]
-    weights = stretch * _cubic(stretch * (centres[None] - positions))
+    weights = stretch * cubic(stretch * (centres[None] - positions))
     weights /= weights.sum(axis=0)
     mirrored = np.concatenate([np.arange(old), np.arange(old)[::-1]])
     indices = mirrored[np.mod(positions.astype(np.intp) - 1, 2 * old)]
@@ -153,8 +153,8 @@ def _contributions(old: int, new: int, scale: float) -> tuple[NDArray[np.intp], 
     return indices[used], weights[used]
 
 
-def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Keys' cubic convolution kernel with a = -1/2."""
+def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Keys' cubic convolution kernel with a = -1/2, at distances in pixels."""
     x = np.abs(x)
     near = 1.5 * x**3 - 2.5 * x**2 + 1
     far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2

@@ -35,86 +35,81 @@ class OnnxRuntime:
         return self.session.run(None, {"x": np.ascontiguousarray(planes)})[0]
 
 
-def whole(graph: Graph) -> Any:
-    """Return the network as an ONNX model: float32 ``image``, ``(N, C, H, W)``, to ``restored`` of the same shape.
-
-    Sides of any length: a last row or column that is no whole square is filled up with copies of it, as everywhere.
-    """
-    do, s, channels = _Operations(), graph.config.unshuffle, graph.config.in_channels
-    x = image = "image"
-    size = do.node("Shape", [image], start=2)
-    if s > 1:
-        # The remainder has the divisor's sign: what is missing to the next whole square.
-        missing = do.node("Mod", [do.node("Neg", [size]), do.integers(s)])
-        x = do.node("Pad", [image, do.node("Concat", [do.integers(0, 0, 0, 0, 0, 0), missing], axis=0)], mode="edge")
-        # ONNX has the places within a square before the channels, torch the channels first.
-        order = np.arange(channels * s * s).reshape(s * s, channels).T.ravel().tolist()
-        x = do.node("Gather", [do.node("SpaceToDepth", [x], blocksize=s), do.integers(*order)], axis=1)
-    x = graph.residual(x, do)
-    if s > 1:
-        x = do.node("DepthToSpace", [x], blocksize=s, mode="CRD")
-        x = do.node("Slice", [x, do.integers(0, 0), size, do.integers(2, 3)])
-    do.add(x, do.multiply(image, graph.skip))
-    return do.model(image, "restored", channels)
-
-
 def model(graph: Graph) -> Any:
     """Return the residual's graph as an ONNX model: float32 ``x``, ``(N, depth, H, W)``, to ``residual``."""
-    do = _Operations()
+    do = Operations()
     graph.residual("x", do)
     return do.model("x", "residual", graph.config.depth)
 
 
-class _Operations:
-    """Graph nodes for ``graph.Operations``; a feature map is its name."""
+class Operations:
+    """Graph nodes for ``graph.Operations``, and what else models are made of; a feature map is its name."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
+        self._names: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
     def activate(self, x: str, activation: Activation) -> str:
-        scaled = self.node("Mul", [x, self._constant(activation.scale)])
-        return self.node("Relu", [self.node("Add", [scaled, self._constant(activation.shift)])])
+        """Scale, shift, and cut off below zero."""
+        scaled = self.node("Mul", [x, self.constant(activation.scale)])
+        return self.node("Relu", [self.node("Add", [scaled, self.constant(activation.shift)])])
 
     def convolve(self, x: str, convolution: Convolution, place: str) -> str:
-        inputs = [x, self._constant(convolution.weight)]
+        """Convolve with zero padding; ``place`` is not needed here."""
+        inputs = [x, self.constant(convolution.weight)]
         if convolution.bias is not None:
-            inputs.append(self._constant(convolution.bias))
+            inputs.append(self.constant(convolution.bias))
         return self.node("Conv", inputs, pads=[convolution.padding] * 4)
 
     def relu(self, x: str) -> str:
+        """Cut off below zero."""
         return self.node("Relu", [x])
 
     def add(self, x: str, y: str) -> str:
+        """Add."""
         return self.node("Add", [x, y])
 
     def multiply(self, x: str, factor: float) -> str:
-        return self.node("Mul", [x, self._constant(np.float32(factor))])
+        """Multiply by a number."""
+        return self.node("Mul", [x, self.constant(np.float32(factor))])
 
     def node(self, kind: str, inputs: list[str], **attributes: Any) -> str:
+        """The name of an operation's result."""
         name = f"v{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, inputs, [name], **attributes))
         return name
 
     def integers(self, *values: int) -> str:
-        return self._add(np.asarray(values, dtype=np.int64))
+        """The name of a constant of whole numbers."""
+        return self.constant(np.asarray(values, dtype=np.int64))
 
-    def _constant(self, value: NDArray[np.float32] | np.float32) -> str:
-        return self._add(np.asarray(value))
+    def constant(self, array: NDArray[Any] | np.float32) -> str:
+        """The name of a constant; equal ones are stored once."""
+        array = np.asarray(array)
+        content = str(array.dtype), array.shape, array.tobytes()
+        if content not in self._names:
+            self._names[content] = f"c{len(self.constants)}"
+            self.constants.append(onnx.numpy_helper.from_array(array, self._names[content]))
+        return self._names[content]
 
-    def _add(self, array: NDArray[Any]) -> str:
-        name = f"c{len(self.constants)}"
-        self.constants.append(onnx.numpy_helper.from_array(array, name))
-        return name
+    def model(self, given: str, result: str, channels: int, facts: dict[str, str] | None = None) -> Any:
+        """The model of all nodes, of which the last one gives the result.
 
-    def model(self, given: str, result: str, channels: int) -> Any:
-        """The model of all nodes, of which the last one gives the result."""
+        Args:
+            given: name of the input, float32 ``(n, channels, h, w)``.
+            result: name of the output, of as many channels.
+            channels: of both.
+            facts: metadata.
+        """
         self.nodes[-1].output[0] = result
+        sides = {given: ["h", "w"], result: ["h", "w"] if (facts or {}).get("scale", "1") == "1" else ["h2", "w2"]}
         ends = [
-            [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", channels, "h", "w"])]
-            for name in (given, result)
+            [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", channels, *axes])]
+            for name, axes in sides.items()
         ]
         graph = helper.make_graph(self.nodes, "msrn", *ends, self.constants)
         made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
+        helper.set_model_props(made, facts or {})
         onnx.checker.check_model(made)
         return made

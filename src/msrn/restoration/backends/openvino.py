@@ -113,7 +113,7 @@ class OpenVINO:
         norm = None if done is None else np.stack([done.scale, done.shift])
         with _alone:
             x: Any = ops.parameter([-1, graph.config.depth * (2 if done else 1), -1, -1], np.float32)
-            operations = _Operations(ranges if "int8" in precision else {}, done)
+            operations = Operations(ranges if "int8" in precision else {}, done)
             model = openvino.Model([graph.residual(x, operations)], [x])
             return cls(core().compile_model(model, "CPU", _hints(precision, at_once)), norm)
 
@@ -143,13 +143,19 @@ def _halves(planes: Planes, scale: NDArray[np.float32], shift: NDArray[np.float3
     return np.concatenate([high, active - high], axis=1)
 
 
-class _Operations:
-    """Graph nodes for ``graph.Operations``."""
+class Operations:
+    """Graph nodes for ``graph.Operations``.
 
-    def __init__(self, ranges: dict[str, float], done: Activation | None) -> None:
+    Args:
+        ranges: for 8 bit, by place, as ``create`` takes them.
+        done: an activation that is computed before.
+    """
+
+    def __init__(self, ranges: dict[str, float], done: Activation | None = None) -> None:
         self.ranges, self.done = ranges, done
 
     def activate(self, x: Any, activation: Activation) -> Any:
+        """Scale, shift, and cut off below zero."""
         if activation is self.done:
             return x
         # A ReLU would become part of the rounding, which OpenVINO then computes alone, in fp32 and in a layout of its
@@ -158,6 +164,7 @@ class _Operations:
         return ops.maximum(shifted, np.float32(0))
 
     def convolve(self, x: Any, convolution: Convolution, place: str) -> Any:
+        """Convolve with zero padding, in 8 bit where the place has a range."""
         weight = convolution.weight
         if place == "extract" and self.done:
             weight = np.concatenate([weight, weight], axis=1)
@@ -173,10 +180,13 @@ class _Operations:
         return result if bias is None else ops.add(result, bias.reshape(1, -1, 1, 1))
 
     def relu(self, x: Any) -> Any:
+        """Cut off below zero."""
         return ops.relu(x)
 
     def add(self, x: Any, y: Any) -> Any:
+        """Add."""
         return ops.add(x, y)
 
     def multiply(self, x: Any, factor: float) -> Any:
+        """Multiply by a number."""
         return ops.multiply(x, np.float32(factor))
