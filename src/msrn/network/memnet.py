@@ -20,6 +20,7 @@ Tensors are ``(N, C, H, W)``, values in [0, 1]; see ``picture.py`` for the contr
 """
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -28,8 +29,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from msrn.errors import UsageError
+from msrn.network import hub
 from msrn.network.config import MSRNConfig
-from msrn.network.weights import Weights
+from msrn.network.weights import Card, Weights
 
 
 class Outputs(NamedTuple):
@@ -88,6 +90,10 @@ class MSRN(nn.Module):
     def __init__(self, config: MSRNConfig) -> None:
         super().__init__()
         self.config = config
+        self.card: Card | None = None
+        """What the weights file said that it was built from."""
+        self.built_as = ""
+        """Digest of what it computed then."""
         channels = config.channels
         outputs = config.memory_blocks if config.multi_supervised else 1
         self.extract_norm = nn.BatchNorm2d(config.depth)
@@ -122,6 +128,35 @@ class MSRN(nn.Module):
             return Outputs(images[-1], images)
         stacked = torch.stack(images)  # (M, N, in_channels, H, W)
         return Outputs(torch.einsum("m,mnchw->nchw", self.ensemble, stacked), images)
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, **options: Any) -> "MSRN":
+        """The network of weights by catalogue name, from a file or folder, or from the hub, in evaluation mode.
+
+        Options and errors are those of :func:`msrn.network.hub.from_pretrained`.
+
+        Example:
+            >>> MSRN.from_pretrained("organisation/name", revision="<commit>", sha256="<digest>")
+        """
+        return build(hub.from_pretrained(source, **options))
+
+    def push_to_hub(self, repository: str, card: Card | None = None, **options: Any) -> str:
+        """Upload the network as a weights file with a generated page; return the commit.
+
+        Args:
+            repository: ``organisation/name``.
+            card: what it was made for and of; not needed for a network that is still as it was loaded.
+            options: those of :func:`msrn.network.hub.push`, which tells the errors too.
+
+        Raises:
+            UsageError: the network is new, or was changed since, and its scores are no longer those of its card.
+        """
+        weights = None if self.card is None else Weights(self.card, arrays_of(self), repository)
+        if card is not None:
+            weights = Weights(card, arrays_of(self), repository)
+        elif weights is None or weights.content != self.built_as:
+            raise UsageError("the network is new or was changed since it was loaded: give a card that describes it")
+        return hub.push(weights, repository, **options)
 
 
 def initialise(
@@ -194,6 +229,8 @@ def build(weights: Weights) -> MSRN:
     """
     network = MSRN(weights.card.config)
     network.load_state_dict({key: torch.from_numpy(array.copy()) for key, array in weights.arrays.items()})
+    network.card = weights.card
+    network.built_as = Weights(weights.card, arrays_of(network), weights.name).content
     return network.eval().requires_grad_(False)
 
 

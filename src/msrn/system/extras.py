@@ -11,6 +11,7 @@ _EXTRAS = {
     **dict.fromkeys(("pydantic", "fsspec", "aiohttp", "tensorboard", "jinja2", "matplotlib"), "train"),
     **dict.fromkeys(("onnx", "onnxruntime", "google"), "onnx"),
     "av": "video",
+    "huggingface_hub": "hub",
     "pylibjxl": "jxl",
     **dict.fromkeys(("obstore", "pyarrow", "ray"), "cluster"),
     **dict.fromkeys(("fastapi", "starlette", "uvicorn", "prometheus_client"), "serve"),
