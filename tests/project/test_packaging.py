@@ -1,6 +1,7 @@
 """The files around the package say the same as the package: version, Python, and what it requires."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -36,3 +37,11 @@ def test_workflows_try_every_python_that_is_promised():
 def test_yaml_is_yaml(file):
     yaml = pytest.importorskip("yaml")
     assert isinstance(yaml.safe_load(file.read_text()), dict)
+
+
+def test_no_link_is_committed():
+    """A link to an environment would replace the environment of whoever takes the commit."""
+    listed = subprocess.run(["git", "ls-files", "--stage"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a clone")
+    assert [line for line in listed.stdout.splitlines() if line.startswith("120000")] == []
