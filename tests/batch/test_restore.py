@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.helpers.albums import RNG, album, run, tree
 from tests.helpers.networks import identity_weights, random_weights
 
@@ -24,6 +25,14 @@ from msrn.images.picture import Picture
 from msrn.network.config import MSRNConfig
 from msrn.restoration.restorer import Restorer
 from msrn.system.atomic import write_atomically
+
+
+def test_what_was_assumed_to_read_a_picture_is_told_of_it(tmp_path, denoiser):
+    (tmp_path / "in").mkdir()
+    Image.new("CMYK", (9, 8), (10, 20, 30, 40)).save(tmp_path / "in" / "a.jpg")
+    (outcome,) = run(tmp_path / "in", tmp_path / "out", denoiser)
+    assert outcome.note == "CMYK without a colour profile that fits, converted as ideal inks"
+
 
 # --- the manifest -------------------------------------------------------------------------------------------------
 

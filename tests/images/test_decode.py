@@ -90,15 +90,16 @@ def test_cmyk_is_converted_by_its_profile_and_turned_once(tmp_path, file_format,
     assert back.metadata.icc_profile is None
 
 
-def test_cmyk_without_a_profile_of_its_own_is_refused(tmp_path):
-    image = Image.new("CMYK", (8, 8), (10, 20, 30, 40))
-    image.save(tmp_path / "x.jpg")
-    with pytest.raises(ImageError, match="CMYK without a colour profile"):
-        images.read(tmp_path / "x.jpg")
-    for wrong in (SRGB, b"nonsense" * 30):
-        image.save(tmp_path / "y.jpg", icc_profile=wrong)
-        with pytest.raises(ImageError, match="CMYK and its colour profile does not fit"):
-            images.read(tmp_path / "y.jpg")
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+@pytest.mark.parametrize("profile", [None, SRGB, b"nonsense" * 30])
+def test_cmyk_without_a_profile_of_its_own_is_taken_as_ideal_inks_which_is_said(tmp_path, suffix, profile):
+    inks = np.array([10, 20, 30, 40])
+    image = Image.new("CMYK", (8, 8), tuple(inks))
+    back = saved(tmp_path, image, f"x.{suffix}", quality=100, subsampling=0, icc_profile=profile)
+    expected = (1 - inks[:3] / 255) * (1 - inks[3] / 255)
+    assert np.abs(back.pixels - expected[:, None, None]).max() < 2.5 / 255
+    assert back.metadata.note == "CMYK without a colour profile that fits, converted as ideal inks"
+    assert back.metadata.icc_profile is None
 
 
 def test_lab_becomes_srgb(tmp_path):

@@ -116,7 +116,7 @@ def decide(
     changed = 0.0
     if size and size[0] and size[1]:  # only a size with both sides can change the proportions
         changed = abs(size[1] / size[0] / (picture.width / picture.height) - 1)
-    notes = [chosen.note, f"proportions changed by {changed:.0%}" if changed > _VISIBLE else ""]
+    notes = [picture.metadata.note, chosen.note, f"proportions changed by {changed:.0%}" if changed > _VISIBLE else ""]
     before, after = (picture.width, picture.height), (width, height)
     if turned:
         before, after = (picture.height, picture.width), (height, width)

@@ -173,7 +173,8 @@ def _decode_opened(
 
         return imagecodecs.png_decode(data), orientation, metadata
     if image.mode in ("CMYK", "LAB"):
-        image, metadata = _to_srgb(image, metadata, path), replace(metadata, icc_profile=None)
+        image, note = _to_srgb(image, icc_profile, path)
+        metadata = replace(metadata, icc_profile=None, note=note)
     gray = image.mode in ("1", "L", "LA", "La")
     mode = ("L" if gray else "RGB") + ("A" if image.has_transparency_data else "")
     return np.asarray(image if image.mode == mode else image.convert(mode)), orientation, metadata
@@ -193,13 +194,18 @@ def _upright(planes: NDArray[Any], orientation: int) -> NDArray[Any]:
     return planes[:, ::rows, ::columns]
 
 
-def _to_srgb(image: Image.Image, metadata: Metadata, path: Path) -> Image.Image:
-    if metadata.icc_profile is None:
-        raise ImageError(f"{path} is {image.mode} without a colour profile, so its colours are unknown; convert to RGB")
+def _to_srgb(image: Image.Image, icc_profile: bytes | None, path: Path) -> tuple[Image.Image, str]:
+    """A CMYK or L*a*b* image in sRGB, and what was assumed.
+
+    By its profile; CMYK without one, or with another's, as ideal inks: R = (1 - C) (1 - K), and so on.
+    """
     image.load()
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(metadata.icc_profile))
-        srgb = ImageCms.createProfile("sRGB")
-        return cast(Image.Image, ImageCms.profileToProfile(image, source, srgb, outputMode="RGB"))
+        if icc_profile is None:
+            raise ImageCms.PyCMSError("there is none")
+        source, srgb = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile)), ImageCms.createProfile("sRGB")
+        return cast(Image.Image, ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")), ""
     except (ImageCms.PyCMSError, OSError) as error:
-        raise ImageError(f"{path} is {image.mode} and its colour profile does not fit; convert to RGB") from error
+        if image.mode == "CMYK":
+            return image.convert("RGB"), "CMYK without a colour profile that fits, converted as ideal inks"
+        raise ImageError(f"{path} is {image.mode} without a colour profile that fits; convert it to RGB") from error

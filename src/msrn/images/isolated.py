@@ -85,9 +85,14 @@ def _answer(question: dict[str, Any], data: bytes) -> Answer:
     picture = decode_confined(data, decode_path(question["path"]), question["max_pixels"])
     kept = {name: value for name, value in vars(picture.metadata).items() if isinstance(value, bytes)}
     planes = [picture.pixels] if picture.alpha is None else [picture.pixels, picture.alpha]
-    header = {"shapes": [plane.shape for plane in planes], "kept": [*kept]}
+    header: dict[str, Any] = {"shapes": [plane.shape for plane in planes], "kept": [*kept]}
     coding = picture.metadata.jpeg
-    header |= {"bits": picture.metadata.bits, "dpi": picture.metadata.dpi, "jpeg": coding and asdict(coding)}
+    header |= {
+        "note": picture.metadata.note,
+        "bits": picture.metadata.bits,
+        "dpi": picture.metadata.dpi,
+        "jpeg": coding and asdict(coding),
+    }
     return header, (*(np.ascontiguousarray(plane).data.cast("B") for plane in planes), *kept.values())
 
 
@@ -99,5 +104,5 @@ def _picture(process: GuardedProcess, path: Path) -> Picture:
     kept = {name: answer.bytes() for name in header["kept"]}
     dpi = header["dpi"] and (header["dpi"][0], header["dpi"][1])
     coding = header["jpeg"] and JpegCoding(tuple(map(tuple, header["jpeg"]["tables"])), header["jpeg"]["subsampling"])
-    metadata = Metadata(header["bits"], dpi=dpi, jpeg=coding, source=str(path), **kept)
+    metadata = Metadata(header["bits"], dpi=dpi, jpeg=coding, source=str(path), note=header["note"], **kept)
     return Picture(pixels, alpha[0] if alpha else None, metadata)

@@ -58,6 +58,8 @@ class Metadata:
     """How the pixels were compressed, if a JPEG file is where they came from."""
     source: str = ""
     """Where the picture came from, for messages."""
+    note: str = ""
+    """What had to be assumed to read it, for messages."""
 
 
 @dataclass(frozen=True, repr=False)

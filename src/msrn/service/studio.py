@@ -107,12 +107,13 @@ class Studio:
 
         if task == "restore":
             chain: Chain = Automatic(load).settled(picture, options.scale, size)
-            made = Plan(picture, chain.steps, chain.note, options, chain.found)
+            steps, note, found = chain.steps, chain.note, chain.found
         elif task == "upscale" and not options.model:
             chain = Enlarging(load).settled(picture, options.scale, size)
-            made = Plan(picture, chain.steps, chain.note, options, None)
+            steps, note, found = chain.steps, chain.note, None
         else:
-            made = Plan(picture, [load(_TASKS[task])], "", options, None)
+            steps, note, found = [load(_TASKS[task])], "", None
+        made = Plan(picture, steps, "; ".join(filter(None, (picture.metadata.note, note))), options, found)
         if made.width * made.height > self.settings.max_pixels:
             raise TooManyPixelsError(
                 f"the result would have {made.width:,}×{made.height:,} = {made.width * made.height:,} pixels"
