@@ -36,10 +36,10 @@ def test_trees_are_mirrored_and_patterns_expanded(tmp_path, monkeypatch):
 
 def test_images_that_are_not_read_are_named(tmp_path):
     folder = album(tmp_path / "in", "a.png")
-    for name in ("b.psd", "c.GIF", "notes.txt"):
+    for name in ("b.psd", "c.TGA", "notes.txt"):
         (folder / name).write_bytes(b"something")
     plan = plan_outputs([folder], tmp_path / "out")
-    assert [path.name for path in plan.not_read] == ["b.psd", "c.GIF"]
+    assert [path.name for path in plan.not_read] == ["b.psd", "c.TGA"]
     assert len(plan.jobs) == 1
     (folder / "a.png").unlink()
     with pytest.raises(UsageError, match=r"b\.psd"):

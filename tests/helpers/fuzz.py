@@ -76,6 +76,8 @@ def image_seeds() -> dict[str, bytes]:
         "webp-lossless": _saved(color.convert("RGBA"), "WEBP", lossless=True),
         "webp-animated": _saved(color, "WEBP", save_all=True, append_images=[color.rotate(90)]),
         "bmp": _saved(color, "BMP"),
+        "gif": _saved(color, "GIF", comment=b"comment"),
+        "gif-clear": _saved(palette, "GIF", transparency=3),
         "bmp-palette": _saved(palette, "BMP"),
         "tiff": _saved(color, "TIFF", exif=exif),
         "tiff-lzw": _saved(color, "TIFF", compression="tiff_lzw"),

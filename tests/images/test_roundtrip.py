@@ -247,3 +247,19 @@ def test_out_of_memory_costs_one_file(tmp_path, request):
     assert a == "a.png done before None"
     assert "more memory than there is" in b
     assert c == "c.png  None"
+
+
+def test_a_still_gif_is_restored_with_its_transparency_and_comment(tmp_path, denoiser):
+    palette = color().quantize(16)
+    palette.save(tmp_path / "in.gif", transparency=3, comment=b"A comment")
+    with Image.open(tmp_path / "in.gif") as image:
+        expected = np.asarray(image.convert("RGBA"))
+    through(denoiser, tmp_path / "in.gif", tmp_path / "out.png")
+    with Image.open(tmp_path / "out.png") as image:
+        made = np.asarray(image)
+    assert 0 < (made[..., 3] == 0).sum() < made[..., 3].size
+    assert np.array_equal(made[..., 3], expected[..., 3])
+    opaque = made[..., 3] > 0
+    assert np.array_equal(made[opaque], expected[opaque])
+    color().convert("L").save(tmp_path / "gray.gif", comment=b"A comment")
+    assert through(denoiser, tmp_path / "gray.gif", tmp_path / "out.jpg").metadata.comment == b"A comment"

@@ -13,7 +13,7 @@ from msrn.images import video
 from msrn.system.atomic import reason
 
 _NOT_READ = (
-    *(".gif", ".jp2", ".psd", ".exr", ".hdr", ".svg"),
+    *(".jp2", ".psd", ".exr", ".hdr", ".svg"),
     *(".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".pcx", ".dds", ".ico", ".j2k", ".jxr", ".qoi"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"),
 )

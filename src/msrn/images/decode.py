@@ -159,7 +159,7 @@ def _decode_opened(
             orientation = 1
     icc_profile, xmp = only_bytes(image.info.get("icc_profile")), read_xmp(image)
     dpi = usable_dpi(image.info.get("dpi")) or (dpi_of_exif(exif) if image.format in ("WEBP", "AVIF") else None)
-    comment = image.info.get("comment") if image.format in ("JPEG", "MPO") else None
+    comment = image.info.get("comment") if image.format in ("GIF", "JPEG", "MPO") else None
     metadata = Metadata(
         8, icc_profile, exif, dpi, xmp, iptc, comment, kept_chunks(chunks), read_coding(image), str(path)
     )

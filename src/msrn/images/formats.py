@@ -26,8 +26,8 @@ FORMATS = {
 }
 """Output format by suffix; the same formats are read, whatever the suffix."""
 
-SUFFIXES = (*FORMATS, ".heic", ".heif", ".hif", ".jxl")
-"""Suffixes of the images that are looked for in folders: HEIC and JPEG XL are read only."""
+SUFFIXES = (*FORMATS, ".gif", ".heic", ".heif", ".hif", ".jxl")
+"""Suffixes of the images that are looked for in folders: GIF, HEIC and JPEG XL are read only."""
 
 MAX_METADATA = 8 << 20
 """Bytes of an ICC profile or XMP packet in PNG: what libpng reads. Pillow by itself stops at one MiB."""
@@ -39,7 +39,7 @@ MOST_PER_SAMPLE = 16
 BYTES_PER_SAMPLE = 8
 """What a sample takes while it is decoded: 4 as floating point, 1 or 2 as stored, and a copy of that."""
 
-READABLE = sorted(set(FORMATS.values()))
+READABLE = sorted({*FORMATS.values(), "GIF"})
 """What Pillow opens; HEIC and JPEG XL are read beside it."""
 _pillow_limit = threading.Lock()
 

@@ -51,7 +51,7 @@ class Metadata:
     iptc: bytes | None = None
     """IPTC-IIM records, an older place for captions and keywords."""
     comment: bytes | None = None
-    """JPEG's comment."""
+    """The comment of a JPEG or GIF; JPEG has a place for it."""
     png_chunks: bytes | None = None
     """PNG's own statements of colour and its texts, whole chunks as they came; no other format has a place for them."""
     jpeg: JpegCoding | None = None

@@ -155,7 +155,7 @@ def _decode_files(page: "tifffile.TiffPage", data: bytes) -> NDArray[Any]:
 def refuse_several(several: bool, path: Path) -> None:
     """Raise :class:`ImageError` if there are several frames or pages."""
     if several:
-        raise ImageError(f"{path} has at least 2 frames or pages; animated and multi-page files are not handled")
+        raise ImageError(f"{path} has at least 2 frames or pages, which are not handled; save one as a file of its own")
 
 
 def tiff_metadata(data: bytes, path: Path) -> tuple[int, Metadata]:
