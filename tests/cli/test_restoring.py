@@ -60,6 +60,12 @@ def test_upscale_writes_exactly_what_was_asked_for(photo, identity, tmp_path):
         assert re.fullmatch(said, line.removeprefix(f"{out}  (").removesuffix(")"))
 
 
+def test_enlarging_is_told_once(photo, tmp_path):
+    process = msrn("upscale", photo, "-o", tmp_path / "x.png", "-s", "2", "-g", "cpu")
+    assert process.returncode == 0, process.stderr
+    assert process.stderr.count("enlarged") == 1
+
+
 @pytest.mark.parametrize(("command", "task"), [("denoise", "denoise"), ("dejpeg", "jpeg")])
 def test_restoring_with_an_identity_network_returns_the_pixels(photo, identity, tmp_path, command, task):
     out = tmp_path / "out.png"

@@ -194,7 +194,10 @@ def upscale(
         return Enlarging(lambda task: _restorer(task, common, task, begun_with))
 
     note = "each side is doubled; --scale or --to sets another size" if size == SizeOptions() else ""
-    _restore(_loader("sr", common, weights) if weights else load, "enlarged", inputs, output, common, size, note)
+    if weights:
+        _restore(_loader("sr", common, weights), "enlarged", inputs, output, common, size, note)
+    else:  # what is done differs between pictures, and each one's note says it
+        _restore(load, "", inputs, output, common, size, note)
 
 
 def denoise(
