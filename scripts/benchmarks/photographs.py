@@ -247,7 +247,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=[*ROWS, *CHECKS], default=[*ROWS, *CHECKS])
-    parser.add_argument("--clean", type=Path, nargs="+", default=[])
+    parser.add_argument("--clean", type=Path, nargs="+", action="extend", default=[])
     parser.add_argument("--pictures", type=Path)
     options = parser.parse_args()
     pictures = {path.stem: to_uint8(read(path).pixels) for path in list_images([options.folder])}

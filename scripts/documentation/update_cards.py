@@ -43,8 +43,8 @@ partly taken for texture. A picture without noise loses a little, most where str
 Made for one compression, with its grid anywhere. Above quality 95 there is nothing to gain, and letters of full
 contrast lose a little; a strong halftone loses much. `msrn restore` leaves such pictures alone.""",
     "photo": """\
-Trained for an hour of a shared core so far: for noise under JPEG artifacts and for strong noise it is the best there is
-here, for JPEG artifacts alone and weak noise it is worse than the networks for these. `msrn restore` chooses.""",
+Trained for two hours of a shared core so far: for noise under JPEG artifacts and for strong noise it is the best there
+is here, for JPEG artifacts alone and weak noise it is worse than the networks for these. `msrn restore` chooses.""",
 }
 
 

@@ -89,8 +89,8 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
     CatalogueRow(
         name="msrn-m4r1s2-photo",
         task="photo",
-        file="MSRN_M4R1C64S2_photo-color-291+photos14-06818b54.safetensors",
-        sha256="06818b544c46aa478be3d566326d80f9cb569a09e61de7e89704ac931e8092a6",
+        file="MSRN_M4R1C64S2_photo-color-291+photos14-229c1a1a.safetensors",
+        sha256="229c1a1ae96d5b458d44c381746f116280ea07368bfda2dcc7ba663f738757f6",
         summary="noise under JPEG artifacts, and strong noise, in colours; 0.092 M multiply-adds per pixel",
         color=True,
     ),
