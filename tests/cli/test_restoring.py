@@ -266,6 +266,19 @@ def test_closed_standard_streams_are_nobody_elses(photo, identity, tmp_path):
     assert_refused(run(1, "-o", "-"), 5, "standard output")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is full")
+def test_full_standard_streams_cost_what_was_to_go_there(photo, identity, tmp_path):
+    restoring = ("denoise", photo, "-w", identity["denoise"], "-o", tmp_path / "x.png")
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "msrn", *map(str, restoring)]
+        assert subprocess.run(command, stderr=full).returncode == 0
+        assert images.read(tmp_path / "x.png").width == images.read(photo).width
+        for arguments in (["--help"], ["denoise", "--help"]):
+            command = [sys.executable, "-m", "msrn", *arguments]
+            process = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+            assert_refused(process, 5, "cannot write to standard output: No space left on device")
+
+
 def test_a_loop_of_links_is_no_output_folder(photo, tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     for output in ("loop", "loop/below"):

@@ -150,9 +150,10 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        if error.errno != errno.EBADF:
+        if error.errno not in (errno.EBADF, errno.ENOSPC):  # files' own errors have names
             raise
-        say("msrn: error: cannot write to standard output: it is closed")
+        why = "it is closed" if error.errno == errno.EBADF else error.strerror
+        say(f"msrn: error: cannot write to standard output: {why}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or flushing at the end would fail again
         sys.exit(OutputError.exit_code)
     except MemoryError:

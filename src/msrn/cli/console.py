@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -75,9 +76,10 @@ def print_data(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Print a message on stderr."""
-    sys.stderr.write(f"{printable(text)}\n")
-    sys.stderr.flush()
+    """Print a message on stderr; one that cannot be printed, such as on a full disk, costs nothing else."""
+    with suppress(OSError):
+        sys.stderr.write(f"{printable(text)}\n")
+        sys.stderr.flush()
 
 
 def count(number: int, noun: str) -> str:
