@@ -12,6 +12,7 @@ The original MSRN-PyTorch (``MemNet-PyTorch``) has another network than the pape
 What it computes is what the converted network computes; only its cut at 0 and 1 is left to whoever writes the image.
 """
 
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ def _state(path: Path) -> dict[str, torch.Tensor]:
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror or error}") from error
+    except pickle.UnpicklingError as error:  # whose message advises to unpickle what nobody should
+        raise WeightsError(f"{path} is damaged, or holds more than tensors and numbers, and is not opened") from error
     except Exception as error:  # at damaged bytes, torch raises whatever it happens to meet
         reason = str(error).partition("\n")[0]
         raise WeightsError(f"{path} is damaged, or holds more than tensors and numbers: {reason}") from error
