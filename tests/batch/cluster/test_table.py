@@ -1,9 +1,15 @@
 """A manifest lists every image once, names every output once, and is cut into shards of as many bytes."""
 
+import json
+from contextlib import suppress
+
+import numpy as np
 import pytest
+from tests.helpers.fuzz import mutated
 from tests.helpers.manifests import manifest_of, png
 
 from msrn.batch.cluster import ManifestTable, Request, Shard, listing, make_manifest, place_at
+from msrn.batch.cluster.table import META
 from msrn.errors import OutputError, UsageError
 
 SIZES = [1, 0, 900, 40, 40, 40, 300, 0, 7, 7, 7, 7, 500, 20, 3, 0]
@@ -98,3 +104,41 @@ def test_what_is_no_manifest_is_refused(where, tmp_path):
     parquet.write_table(pyarrow.table({"id": ["a"]}), tmp_path / "other.parquet")
     with pytest.raises(UsageError, match="not made by `msrn manifest`"):
         ManifestTable(str(tmp_path / "other.parquet"))
+
+
+CHANGES = {
+    "other columns": lambda said, table: table.set_column(1, "id", [list(range(len(SIZES)))]),
+    "a device": lambda said, table: said["request"]["computing"].update(device="cpu"),
+    "quality": lambda said, table: said["request"]["settings"].update(quality="high"),
+    "weights": lambda said, table: said["request"].update(weights=[7]),
+    "choices": lambda said, table: said["request"].update(choices={"a": ["int8"]}),
+    "nothing asked": lambda said, table: said.update(request=None),
+}
+
+
+def rewritten(path, change=lambda said, table: None, **options):
+    """A manifest that somebody has changed."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = parquet.read_table(path)
+    said = json.loads(parquet.ParquetFile(path).metadata.metadata[META])
+    table = change(said, table) or table
+    parquet.write_table(table.replace_schema_metadata({META: json.dumps(said).encode()}), path, **options)
+    return str(path)
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_strangers_manifest_is_checked_before_it_is_followed(sized, tmp_path, change):
+    assert len(list(ManifestTable(rewritten(tmp_path / "m.parquet")).entries())) == len(SIZES)
+    with pytest.raises(UsageError, match="is no manifest: it was not made by"):
+        ManifestTable(rewritten(tmp_path / "m.parquet", change))
+    with pytest.raises(UsageError, match="is no manifest"):
+        list(ManifestTable(rewritten(tmp_path / "m.parquet", write_statistics=False)).entries())
+
+
+def test_a_damaged_manifest_is_refused_or_read(sized, tmp_path):
+    whole, rng = (tmp_path / "m.parquet").read_bytes(), np.random.default_rng(0)
+    lines = [entry.output for entry in sized.entries()]
+    for _ in range(300):
+        (tmp_path / "m.parquet").write_bytes(mutated(whole, rng))
+        with suppress(UsageError):
+            assert [entry.output for entry in ManifestTable(str(tmp_path / "m.parquet")).entries()] == lines

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from msrn import images
 from msrn.batch.cluster.places import FolderPlace, Place, file_at, place_at
 from msrn.batch.cluster.request import Request
-from msrn.batch.cluster.table import COLUMNS, META
+from msrn.batch.cluster.table import META, schema
 from msrn.batch.plan import Plan, checked_extension, output_name, walk
 from msrn.errors import OutputError, UsageError
 
@@ -88,14 +88,12 @@ def _write(
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
 
-    kinds = {"row": pa.int64(), "size": pa.int64(), "start": pa.int64()}
-    schema = pa.schema([pa.field(name, kinds.get(name, pa.string()), nullable=False) for name in COLUMNS])
     digest, seen, rows = hashlib.sha256(), array("Q"), list[tuple[Any, ...]]()
-    with ParquetWriter(path, schema, compression="zstd") as writer:
+    with ParquetWriter(path, schema(), compression="zstd", write_page_checksum=True) as writer:
 
         def flush() -> None:
             columns = [list(column) for column in zip(*rows, strict=True)]
-            writer.write_table(pa.table(columns, schema=schema))
+            writer.write_table(pa.table(columns, schema=schema()))
             rows.clear()
             progress(listed)
 

@@ -10,6 +10,17 @@ from msrn.errors import UsageError
 if TYPE_CHECKING:
     from msrn.restoration.automatic import Automatic
 
+_NONE = type(None)
+_SETTINGS = {
+    "scale": (float, int, _NONE),
+    "size": (tuple, _NONE),
+    "quality": (int,),
+    "subsampling": (str,),
+    "strip_metadata": (bool,),
+    "version": (str,),
+}
+_COMPUTING = {"strength": (float, int), "tta": (bool,), "backend": (str,), "precision": (str,)}
+
 
 @dataclass(frozen=True)
 class Request:
@@ -72,5 +83,16 @@ class Request:
         """The request that :meth:`to_json` wrote; KeyError, TypeError or ValueError if it is none."""
         stored = dict(values["settings"])
         stored["size"] = stored["size"] and tuple(stored["size"])
+        _check_kinds(stored, _SETTINGS)
+        _check_kinds(values["computing"], _COMPUTING)
+        _check_kinds(dict.fromkeys(values["weights"], "") | values["choices"] | {"": values["identity"]}, {})
         given: dict[str, Any] = {**values, "settings": Settings(**stored), "weights": tuple(values["weights"])}
         return cls(**given)
+
+
+def _check_kinds(values: Mapping[Any, Any], kinds: Mapping[str, tuple[type, ...]]) -> None:
+    """Raise :class:`TypeError` unless names and values are of some kinds; without any, of text."""
+    for name, value in values.items():
+        known = kinds[name] if kinds else (str,)
+        if not isinstance(name, str) or not isinstance(value, known):
+            raise TypeError(f"{name}: {value!r}")

@@ -95,10 +95,12 @@ class ManifestTable:
         from pyarrow.parquet import ParquetFile
 
         try:
-            self.file = ParquetFile(file)
+            self.file = ParquetFile(file, page_checksum_verification=True)
             said = json.loads(cast(Any, self.file.metadata.metadata)[META])
             self.digest, self.rows, self.bytes = str(said["digest"]), int(said["rows"]), int(said["bytes"])
             self.request, self.source_uri = Request.from_json(said["request"]), str(said["source"])
+            if not self.file.schema_arrow.equals(schema()):
+                raise ValueError("other columns")
         except (ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             why = (
                 reason(error) if isinstance(error, (ArrowException, OSError)) else "it was not made by `msrn manifest`"
@@ -115,6 +117,8 @@ class ManifestTable:
         metadata, column, found = self.file.metadata, COLUMNS.index("start"), list[int]()
         for group in range(metadata.num_row_groups):
             known = metadata.row_group(group).column(column).statistics
+            if known is None or not isinstance(known.min, int):
+                raise UsageError(f"{self.where} is no manifest: it was not made by `msrn manifest`")
             first, last = shard.of(known.min, self.bytes), shard.of(known.max, self.bytes)
             if first <= shard.index <= last:
                 found.append(group)
@@ -136,6 +140,7 @@ class ManifestTable:
             return
         try:
             for batch in self.file.iter_batches(size, row_groups=groups):
+                batch.validate(full=True)  # that texts are UTF-8, too
                 inside = [shard.of(start, self.bytes) == shard.index for start in batch["start"].to_pylist()]
                 yield batch if all(inside) else batch.filter(array(inside))
         except (ArrowException, OSError) as error:
@@ -145,6 +150,14 @@ class ManifestTable:
         """A shard's rows, in order."""
         for batch in self.batches(shard):
             yield from entries_of(batch)
+
+
+def schema() -> Any:
+    """The columns as Arrow has them."""
+    import pyarrow as pa
+
+    kinds = {"row": pa.int64(), "size": pa.int64(), "start": pa.int64()}
+    return pa.schema([pa.field(name, kinds.get(name, pa.string()), nullable=False) for name in COLUMNS])
 
 
 def entries_of(batch: Any) -> Iterator[Entry]:
