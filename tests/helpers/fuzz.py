@@ -1,11 +1,14 @@
 """Mutated files for every parser that strangers' files meet, from seeds of every kind.
 
-``python -m tests.helpers.fuzz --seconds 3600 --seed 7`` goes on for an hour and prints what it found as JSON. A file on
-which a decoder crashes or takes more than 20 s ends it; that file is then in the folder of ``--keep``.
+``python -m tests.helpers.fuzz --seconds 3600 --seed 7`` goes on for an hour, ``--files 100000`` until so many images
+were tried; each prints what it found as JSON. A file on which a decoder crashes or takes more than 20 s ends it; that
+file is then in the folder of ``--keep``.
 """
 
 import argparse
+import faulthandler
 import json
+import math
 import signal
 import struct
 import time
@@ -27,17 +30,20 @@ from tests.helpers.phones import heic, jpegxl, jpegxl_of_jpeg
 from msrn import images
 from msrn.batch.manifest import MANIFEST, Row, append, read
 from msrn.errors import ImageError, WeightsError
+from msrn.images.boxes import check_coded_size
 from msrn.images.formats import Allowance
+from msrn.images.isolated import decode_confined
 from msrn.images.jpeg import jpeg_frame
 from msrn.images.jpegxl import check_jpegxl
 from msrn.images.png import checked_chunks, kept_chunks
+from msrn.images.tiff import SIGNATURES as TIFF_SIGNATURES
 from msrn.images.tiff import check_tiff
 from msrn.network import weights
 
+Target = tuple[list[bytes], Callable[[bytes], object], tuple[type[Exception], ...]]
+"""Seeds, what parses a file, and the errors that it may end with."""
 MAX_PIXELS = 10_000_000
 SECONDS = 20
-CHECKED = ("png",)
-"""Seeds whose every byte a checksum covers begin with this."""
 
 
 def _saved(image: Image.Image, file_format: str, **options) -> bytes:
@@ -82,6 +88,13 @@ def image_seeds() -> dict[str, bytes]:
         "tiff": _saved(color, "TIFF", exif=exif),
         "tiff-lzw": _saved(color, "TIFF", compression="tiff_lzw"),
         "tiff-jpeg": _saved(color, "TIFF", compression="jpeg"),
+        "tiff-deflate": _saved(color, "TIFF", compression="tiff_adobe_deflate"),
+        "tiff-packbits": _saved(palette, "TIFF", compression="packbits"),
+        "tiff-group4": _saved(color.convert("1"), "TIFF", compression="group4"),
+        "tiff-16-lzma": _tiff(deep, photometric="rgb", compression="lzma"),
+        "tiff-16-zstd": _tiff(deep, photometric="rgb", compression="zstd"),
+        "tiff-16-jpeg2000": _tiff(deep, photometric="rgb", compression="jpeg2000"),
+        "tiff-16-jpegxr": _tiff(deep, photometric="rgb", compression="jpegxr"),
         "tiff-16": _tiff(deep, photometric="rgb", compression="zlib", predictor=True),
         "tiff-16-tiles": _tiff(deep, photometric="rgb", tile=(16, 16), compression="lzw"),
         "tiff-16-png": _tiff(deep, photometric="rgb", tile=(16, 16), compression="png"),
@@ -131,11 +144,12 @@ def mutated(data: bytes, rng: np.random.Generator) -> bytes:
     return data[:start] + fillings[rng.integers(len(fillings))] + data[end:]
 
 
-def parsers(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], object], tuple[type[Exception], ...]]]:
-    """Our own parsers: seeds, what parses a file, and the errors that it may end with."""
+def parsers(folder: Path) -> dict[str, Target]:
+    """What of ours reads images, weights and manifests: seeds, what parses a file, and what it may end with."""
     seeds = image_seeds()
     kinds = {kind: [data for name, data in seeds.items() if name.startswith(kind)] for kind in ("png", "jpeg", "tiff")}
     card = weights.save(identity_weights("sr"), folder, "identity").read_bytes()
+    avif = [data for name, data in seeds.items() if name.startswith("avif")]
     heads = [data for name, data in seeds.items() if name.startswith("jxl")]
     append(folder, {"choices": {"a" * 64: "openvino int8"}})
     append(folder, Row("x.png", "b" * 64, "c" * 64, "d" * 64))
@@ -162,14 +176,15 @@ def parsers(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], obje
         "markers of JPEG": (kinds["jpeg"], jpeg_frame, (ValueError,)),
         "strips of TIFF": (kinds["tiff"], parse_tiff, (Exception,)),  # of any kind: other libraries take part
         "head of JPEG XL": (heads, parse_jpegxl, (ValueError, ImageError)),
+        "boxes of AVIF": (avif, lambda data: check_coded_size(data, 31, 24), (ValueError,)),
         "weights": ([card], parse_card, (WeightsError,)),
         "manifest": ([rows], parse_manifest, ()),
     }
 
 
-def fuzz_parsers(seed: int, seconds: float, folder: Path) -> Counter[str]:
+def fuzz_parsers(seed: int, seconds: float, targets: dict[str, Target]) -> Counter[str]:
     """Parse mutated files in turn; what is no error that a parser may end with is raised. Returns counts."""
-    rng, counts, targets = np.random.default_rng(seed), Counter[str](), parsers(folder)
+    rng, counts = np.random.default_rng(seed), Counter[str]()
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         for name, (seeds, parse, errors) in targets.items():
@@ -182,50 +197,74 @@ def fuzz_parsers(seed: int, seconds: float, folder: Path) -> Counter[str]:
     return counts
 
 
-def fuzz_images(seed: int, seconds: float, keep: Path) -> tuple[Counter[str], dict[str, float]]:
-    """Decode mutated images in this process; a crash or a hang ends it. Returns counts, and the worst of times."""
+def fuzz_images(seed: int, seconds: float, files: float, keep: Path) -> tuple[Counter[str], dict[str, float]]:
+    """Decode mutated images, confined as a batch does it; a crash or a hang ends this process.
+
+    Returns:
+        Counts, and the worst of times.
+    """
     rng, counts, worst = np.random.default_rng(seed), Counter[str](), dict[str, float]()
     seeds = image_seeds()
     names = sorted(seeds)
-    whole = {name: images.decode(seeds[name], Path("x")).pixels for name in names if name.startswith(CHECKED)}
+    covered = {name: covered_bytes(data) for name, data in seeds.items()}
+    whole = {name: images.decode(seeds[name], Path("x")).pixels for name in names if covered[name]}
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while time.monotonic() < end and counts.total() < files:
         name = names[rng.integers(len(names))]
-        single = name.startswith(CHECKED) and rng.integers(4) == 0
-        data = _one_bit(seeds[name], rng) if single else mutated(seeds[name], rng)
+        single = bool(covered[name] and rng.integers(4) == 0)
+        data = one_bit(seeds[name], rng, covered[name]) if single else mutated(seeds[name], rng)
         data = data if single or rng.integers(2) else repaired(data)
         (keep / "last").write_bytes(data)
         signal.setitimer(signal.ITIMER_REAL, SECONDS)
         started = time.monotonic()
         try:
-            picture = images.decode(data, Path("x"), max_pixels=MAX_PIXELS)
-            counts[f"{name}, read"] += 1
+            picture = decode_confined(data, Path("x"), MAX_PIXELS)
+            counts[f"{name}, {'one bit, ' * single}read"] += 1
             assert np.isfinite(picture.pixels).all()
             if single:
                 assert np.array_equal(picture.pixels, whole[name]), "a wrong pixel from a flipped bit"
         except ImageError:
-            counts[f"{name}, refused"] += 1
+            counts[f"{name}, {'one bit, ' * single}refused"] += 1
         signal.setitimer(signal.ITIMER_REAL, 0)
         worst[name] = max(worst.get(name, 0.0), round(time.monotonic() - started, 3))
     return counts, worst
 
 
-def _one_bit(data: bytes, rng: np.random.Generator) -> bytes:
+def covered_bytes(data: bytes) -> range:
+    """The bytes that a checksum covers: all of a PNG, and the deflated strips of a TIFF."""
+    if data.startswith(b"\x89PNG"):
+        return range(len(data))
+    if data[:4] in TIFF_SIGNATURES:
+        with tifffile.TiffFile(BytesIO(data)) as file:
+            page = file.pages.first
+            if page.compression in (8, 32946):
+                return range(page.dataoffsets[0], page.dataoffsets[0] + page.databytecounts[0])
+    return range(0)
+
+
+def one_bit(data: bytes, rng: np.random.Generator, within: range) -> bytes:
+    """A file with one bit of some bytes flipped."""
     broken = bytearray(data)
-    broken[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
+    broken[rng.integers(within.start, within.stop)] ^= 1 << int(rng.integers(8))
     return bytes(broken)
 
 
 def main() -> None:
     """Fuzz for some time and print what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seconds", type=float, default=60, help="in all, a tenth of it for our own parsers")
+    parser.add_argument("--files", type=float, default=math.inf, help="end after so many images, however long it takes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path(), help="folder for the file that is tried last")
     arguments = parser.parse_args()
+    faulthandler.enable()
+    from tests.helpers.fuzz_training import training_parsers  # imports torch
+
     with TemporaryDirectory() as folder:
-        parsed = fuzz_parsers(arguments.seed, 0.1 * arguments.seconds, Path(folder))
-    counts, worst = fuzz_images(arguments.seed, 0.9 * arguments.seconds, arguments.keep)
+        targets = parsers(Path(folder)) | training_parsers(Path(folder))
+        parsed = fuzz_parsers(arguments.seed, 0.1 * arguments.seconds, targets)
+    seconds = 0.9 * arguments.seconds if math.isinf(arguments.files) else math.inf
+    counts, worst = fuzz_images(arguments.seed, seconds, arguments.files, arguments.keep)
     found = {"images": counts.total(), "parsed": parsed.total(), "slowest": max(worst.values())}
     print(json.dumps(found | {"of images": counts, "of parsers": parsed, "seconds": worst}, indent=1))  # noqa: T201
 

@@ -15,7 +15,7 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
-from tests.helpers.fuzz import flipped, fuzz_parsers, image_seeds, repaired
+from tests.helpers.fuzz import flipped, fuzz_parsers, image_seeds, parsers, repaired
 
 from msrn import images
 from msrn.errors import ImageError
@@ -93,7 +93,7 @@ def test_cut_and_spliced_files(decoder, data):
 
 
 def test_our_own_parsers_end_as_they_say(tmp_path):
-    assert fuzz_parsers(seed=1, seconds=3, folder=tmp_path).total() > 100
+    assert fuzz_parsers(1, 3, parsers(tmp_path)).total() > 100
 
 
 def test_seeds_are_what_they_should_be(decoder):
