@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -10,7 +11,9 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-SOURCES = Path(__file__).parents[2] / "src" / "msrn"
+ROOT = Path(__file__).parents[2]
+SOURCES = ROOT / "src" / "msrn"
+PACKAGED = ("pyproject.toml", "README.md", "LICENSE")
 
 
 def required(name: str, found: set[str]) -> set[str]:
@@ -31,14 +34,33 @@ def required(name: str, found: set[str]) -> set[str]:
 
 
 def link(folder: Path, names: Iterable[str]) -> Path:
-    """Fill a folder with links to distributions of this environment, and to this package."""
+    """Fill a folder with links to distributions of this environment."""
     for name in names:
         found = distribution(name)
         for top in {file.parts[0] for file in found.files or []} - {"..", "__pycache__"}:
             source = Path(str(found.locate_file(top)))
             if source.exists() and not (folder / top).exists():
                 (folder / top).symlink_to(source)
+    return folder
+
+
+def link_sources(folder: Path) -> Path:
+    """Add a link to this package as it is checked out."""
     (folder / "msrn").symlink_to(SOURCES)
+    return folder
+
+
+def install_wheel(folder: Path, temporary: Path) -> Path:
+    """Build this package's wheel from a copy of what it is made of, and install it without what it requires."""
+    copy = temporary / "checkout"
+    shutil.copytree(SOURCES, copy / "src" / "msrn", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in PACKAGED:
+        shutil.copy(ROOT / name, copy)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    offline = ["--no-deps", "--no-index"]
+    subprocess.run([*pip, "wheel", *offline, "--no-build-isolation", "-w", temporary, copy], check=True)
+    (wheel,) = temporary.glob("*.whl")
+    subprocess.run([*pip, "install", *offline, "--no-compile", "--target", folder, wheel], check=True)
     return folder
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from tests.helpers.plain_environment import command, link, required
+from tests.helpers.plain_environment import command, link, link_sources, required
 
 from msrn.service.client import Client
 
@@ -42,7 +42,7 @@ def test_its_commands_work_in_a_plain_environment(tmp_path, photo):
         required(Requirement(line).name, names)
     assert "torch" not in names
     (tmp_path / "site").mkdir()
-    site = link(tmp_path / "site", names)
+    site = link_sources(link(tmp_path / "site", names))
     cache = tmp_path / "cache"
     cache.mkdir()
     variables = {"PATH": os.environ["PATH"], "MSRN_CACHE": str(cache), "TMPDIR": str(cache), "MSRN_TOKEN": "secret"}
