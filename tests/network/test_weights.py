@@ -186,6 +186,43 @@ def test_embedded_files_load_under_all_their_names(entry):
     assert loaded.card.recipe
 
 
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("MSRN_M6R6_x2", "msrn-m6r1s2-sr"),
+        ("MSRN_M6R6_x4-T91-2096ee7f", "msrn-m6r1s2-sr"),
+        ("memnet_m6r6", "msrn-m6r1s2-sr"),
+        ("msrn_m4r6", "msrn-m4r1s2-sr"),
+        ("MemNet_M10R10_denoise", "msrn-m6r1s2-denoise"),
+        ("memnet-m6r8-jpeg", "msrn-m6r1s2-jpeg"),
+    ],
+)
+def test_names_of_the_original_load_what_is_nearest_and_say_what_differs(name, row, caplog):
+    weights._warn_of_stand_in.cache_clear()  # which another test may have made it say
+    assert weights.load(name).sha256 == weights.load(row).sha256
+    (note,) = caplog.messages
+    assert f"{row} stands in for {name}: " in note
+    assert "recursions: 1" in note
+    weights.load(name)
+    assert len(caplog.messages) == 1
+
+
+def test_a_published_network_of_that_size_takes_its_name_back():
+    fields = {"name": "msrn-m6r1-sr", "file": "MSRN_M6R1C64_sr-291-00000000.safetensors"}
+    rows = [*catalogue.CATALOGUE, replace(catalogue.CATALOGUE[0], **fields)]
+    assert catalogue.find("MSRN_M6R1_x3", rows).name == "msrn-m6r1-sr"
+    assert catalogue.find("MSRN_M6R1_y3", rows) is None
+
+
+def test_a_checkpoint_is_told_the_command_that_converts_it(tmp_path):
+    path = tmp_path / "MSRN_M6R6_x2-T91-2096ee7f.pth.tar"
+    with pytest.raises(WeightsError, match="did you mean msrn-m6r1s2-sr"):
+        weights.load(path)
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(WeightsError, match="msrn convert makes a weights file of it"):
+        weights.load(path)
+
+
 def test_each_task_has_default_weights():
     tasks = set(get_args(Task)) - {"photo-sr"}  # of which the package has none yet
     assert {weights.load(task).card.task for task in tasks} == tasks

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from msrn.cli import options
-from msrn.cli.console import print_data, say
+from msrn.cli.console import print_data, say, show_log
 from msrn.cli.options import FILES, QUALITY, SPEED
 from msrn.errors import OutputError
 from msrn.types import ExportFormat
@@ -36,6 +36,7 @@ def weights(
 
     from msrn.network.weights import load
 
+    show_log()
     if name is None:
         _list(measure, as_json)
         return
@@ -130,6 +131,7 @@ def export(
     from msrn.network.weights import load
     from msrn.restoration.export import export as write
 
+    show_log()
     if output.exists() and not overwrite:
         raise OutputError(f"{output} exists; use --overwrite")
     difference = write(load(name), output, kind, scale=scale, precision=precision)

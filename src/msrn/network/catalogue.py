@@ -1,5 +1,6 @@
 """The catalogue: the weights files that come with the package, as data."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,12 +104,49 @@ def kind_of(task: Task, color: bool) -> str:
 
 
 def find(name: str | Path, rows: Sequence[CatalogueRow] = CATALOGUE) -> CatalogueRow | None:
-    """Return the catalogue row of a name, task or task and ``-color``, or None."""
+    """Return the catalogue row of a name, task or task and ``-color``, or of what serves under it, or None."""
     wanted = _canonical(str(name))
     for row in rows:
         if wanted in (_canonical(row.name), _canonical(Path(row.file).stem), row.kind):
             return row
-    return None
+    return stand_in(name, rows)
+
+
+_ORIGINALS_NAME = re.compile(
+    r"msrn-m(?P<blocks>\d+)r(?P<recursions>\d+)(-(x[2348]|(?P<task>sr|denoise|jpeg)))?(-t?91|-t?b?291)?(-[0-9a-f]{8})?"
+)
+
+
+def stand_in(name: str | Path, rows: Sequence[CatalogueRow] = CATALOGUE) -> CatalogueRow | None:
+    """Return the row that serves under a name of the original's or of the field's, or None for any other name.
+
+    Such names say M and R of the paper's network, with 64 channels, and often a scale: ``MSRN_M6R6_x2``,
+    ``MSRN_M6R6_x2-T91-2096ee7f``, ``memnet_m6r6``, ``memnet_m10r10_denoise``. Until such a network is published,
+    the one that is nearest in size stands in for it.
+
+    Example:
+        >>> stand_in("memnet_m6r6").name
+        'msrn-m6r1s2-sr'
+    """
+    said = _said_by(name)
+    if said is None:
+        return None
+    fitting = [row for row in rows if row.task == (said["task"] or "sr") and not row.color]
+    for start in (f"msrn-m{said['blocks']}r{said['recursions']}-", f"msrn-m{said['blocks']}r"):
+        for row in fitting:
+            if row.name.startswith(start):
+                return row
+    return fitting[-1] if fitting else None
+
+
+def named_shape(name: str | Path) -> str | None:
+    """Return the shape that such a name says, for example ``M6R6C64``, or None for any other name."""
+    said = _said_by(name)
+    return f"M{said['blocks']}R{said['recursions']}C64" if said else None
+
+
+def _said_by(name: str | Path) -> re.Match[str] | None:
+    return _ORIGINALS_NAME.fullmatch(_canonical(str(name)))
 
 
 def _canonical(name: str) -> str:

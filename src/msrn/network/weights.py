@@ -8,12 +8,13 @@ wanted, :func:`msrn.network.graph.fuse` the graph that restores pictures.
 
 import hashlib
 import json
+import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -26,10 +27,12 @@ from safetensors.numpy import load as read_arrays
 from safetensors.numpy import save as serialise
 
 from msrn.errors import UsageError, WeightsError
-from msrn.network.catalogue import CATALOGUE, CatalogueRow, find
+from msrn.network.catalogue import CATALOGUE, CatalogueRow, find, named_shape
 from msrn.network.config import MSRNConfig
 from msrn.system.atomic import write_atomically
 from msrn.types import Range, Task
+
+logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 _LATER = {"units": 1, "shared": True}
@@ -131,7 +134,8 @@ class Weights:
 def load(name_or_path: str | Path, rows: Sequence[CatalogueRow] = CATALOGUE) -> Weights:
     """Load weights by catalogue name, by task (its default; ``denoise-color`` for colours), or from a file.
 
-    Names may be spelt as the project's (``msrn-m4r1s2-sr``) or the field's (``MemNet_M4R1S2_sr``).
+    Names may be spelt as the project's (``msrn-m4r1s2-sr``) or the field's (``MemNet_M4R1S2_sr``). Names of the paper's
+    network (``MSRN_M6R6_x2``, ``memnet_m6r6``) load what stands in for it, with a warning that says what differs.
 
     Raises:
         WeightsError: unknown name, missing or damaged file, wrong hash, or tensors that do not fit.
@@ -141,7 +145,8 @@ def load(name_or_path: str | Path, rows: Sequence[CatalogueRow] = CATALOGUE) -> 
         path = Path(name_or_path)
         if not path.is_file():
             known = [*dict.fromkeys(row.kind for row in rows), *(row.name for row in rows)]
-            near = get_close_matches(str(name_or_path).lower(), known, 1, 0.7)
+            served = find(path.name.removesuffix(".tar").removesuffix(".pth"), rows)
+            near = [served.name] if served else get_close_matches(str(name_or_path).lower(), known, 1, 0.7)
             raise WeightsError(
                 f"no weights named {str(name_or_path)!r} and no such file; "
                 + (f"did you mean {near[0]}?" if near else f"known are {', '.join(known) or 'none'}")
@@ -151,7 +156,19 @@ def load(name_or_path: str | Path, rows: Sequence[CatalogueRow] = CATALOGUE) -> 
         weights = load_file(path)
     if weights.sha256 != row.sha256:
         raise WeightsError(f"the embedded file {row.file} has been altered; install the package again")
+    named = named_shape(name_or_path)
+    if named not in (None, weights.card.config.shape):
+        _warn_of_stand_in(str(name_or_path), named, row.name, weights.card.config)
     return weights
+
+
+@cache  # once: a batch loads its weights for several purposes
+def _warn_of_stand_in(name: str, shape: str, row: str, config: MSRNConfig) -> None:
+    at = f", on squares of {config.unshuffle}×{config.unshuffle} pixels" if config.unshuffle > 1 else ""
+    logger.warning(
+        f"note: no {shape} is published yet; {row} stands in for {name}: {config.memory_blocks} memory blocks, "
+        f"recursions: {config.recursions}, {config.channels} channels{at}"
+    )
 
 
 def load_file(path: Path) -> Weights:
@@ -168,7 +185,9 @@ def load_file(path: Path) -> Weights:
         with safe_open(path, framework="np") as file:
             metadata: dict[str, str] = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(f"{path} is not a safetensors file: {error}") from error
+        others = path.name.lower().endswith((".pth", ".pth.tar", ".pt", ".caffemodel"))
+        todo = "; msrn convert makes a weights file of it" if others else f": {error}"
+        raise WeightsError(f"{path} is not a safetensors file{todo}") from error
     card = _parse(metadata, path)
     try:
         arrays = read_arrays(data)
