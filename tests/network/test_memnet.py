@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from msrn.errors import UsageError
 from msrn.network.config import MSRNConfig
-from msrn.network.memnet import MSRN, grow, initialise
+from msrn.network.memnet import MSRN, grow, initialise, to_colors
 
 # M, R: convolution weights, + biases, + w_m, + BatchNorm affine
 PARAMETERS = {
@@ -227,6 +227,16 @@ def test_new_recursions_take_over_the_last_ones_norms_and_no_weight_in_the_gate(
         for leaf in ("weight", "bias", "running_mean", "running_var"):
             last = getattr(old.gate_norm, leaf)[-3:]
             assert torch.equal(getattr(block.gate_norm, leaf)[-added:], torch.cat([last, last]))
+
+
+@pytest.mark.parametrize("config", [MSRNConfig(2, 2, 4), MSRNConfig(2, 1, 4, unshuffle=2)])
+def test_made_for_colours_a_network_does_to_gray_pictures_what_it_did(config):
+    network = random_network(config, seed=2)
+    colored = to_colors(network)
+    gray = torch.rand(2, 1, 12, 10)
+    assert torch.allclose(colored(gray.repeat(1, 3, 1, 1)), network(gray).repeat(1, 3, 1, 1), atol=1e-5)
+    with pytest.raises(UsageError, match="for colours already"):
+        to_colors(colored)
 
 
 def test_networks_do_not_shrink():

@@ -18,7 +18,9 @@ from msrn.errors import UsageError
 from msrn.images.picture import FloatArray
 from msrn.types import Range
 
-_KR, _KG, _KB = 0.299, 0.587, 0.114
+LUMINANCE = (0.299, 0.587, 0.114)
+"""Shares of R, G and B in luminance, ITU-R BT.601."""
+_KR, _KG, _KB = LUMINANCE
 
 # MATLAB's documented matrix, for RGB in [0, 1] and YCbCr in [0, 255].
 _STUDIO = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]], dtype=np.float64)

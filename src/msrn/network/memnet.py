@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from msrn.errors import UsageError
+from msrn.images.color import LUMINANCE
 from msrn.network import hub
 from msrn.network.config import MSRNConfig
 from msrn.network.weights import Card, Weights
@@ -217,6 +218,33 @@ def grow(network: MSRN, recursions: int) -> MSRN:
         state[key] = torch.cat([old, old.new_zeros(old.shape[0], extra * config.channels, 1, 1)], dim=1)
     grown.load_state_dict(state)
     return grown.train(network.training)
+
+
+@torch.no_grad()
+def to_colors(network: MSRN) -> MSRN:
+    """Return a network for R, G and B that does to gray pictures what one for luminance does.
+
+    It reads luminance (ITU-R BT.601) and adds what that network would to each channel, so that training has colours to
+    learn and nothing else.
+
+    Raises:
+        UsageError: the network is for colours already.
+
+    Example:
+        >>> to_colors(MSRN(MSRNConfig(4, 1, 32))).config.in_channels
+        3
+    """
+    if network.config.in_channels != 1:
+        raise UsageError(f"{network.config.shape} is for colours already")
+    colored = MSRN(replace(network.config, in_channels=3))
+    state = network.state_dict()
+    for key, tensor in state.items():
+        if key.startswith(("extract_norm.", "reconstruct.")) and tensor.ndim:
+            state[key] = torch.cat([tensor] * 3)
+    weight = state["extract.weight"]  # (C, s², 3, 3) to (C, 3·s², 3, 3)
+    state["extract.weight"] = torch.cat([share * weight for share in LUMINANCE], dim=1)
+    colored.load_state_dict(state)
+    return colored.train(network.training)
 
 
 def build(weights: Weights) -> MSRN:

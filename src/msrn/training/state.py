@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from msrn.errors import UsageError, WeightsError
 from msrn.network.config import MSRNConfig
-from msrn.network.memnet import MSRN, Outputs, build, grow, initialise
+from msrn.network.memnet import MSRN, Outputs, build, grow, initialise, to_colors
 from msrn.network.weights import Weights, tensors_of
 from msrn.restoration.backends.pytorch import keep_compiled_code_private
 from msrn.system.machine import instructions
@@ -260,10 +260,12 @@ def network_config(shape: NetworkRecipe, recursions: int | None = None) -> MSRNC
 
 
 def _fitted(initial: Weights, wanted: MSRNConfig, hint: str) -> MSRN:
-    """The network of some weights, with as many recursions as are wanted."""
+    """The network of some weights, with as many recursions as are wanted, and for colours if those are."""
     pairs = [(key, vars(initial.card.config)[key], value) for key, value in vars(wanted).items()]
-    other = [(key, old, new) for key, old, new in pairs if (old > new if key == "recursions" else old != new)]
+    may_grow = ("recursions", "in_channels")
+    other = [(key, old, new) for key, old, new in pairs if (old > new if key in may_grow else old != new)]
     if other:
         differing = "; ".join(f"network.{key}: {old} -> {new}" for key, old, new in other)
         raise UsageError(f"{initial.name} does not fit the recipe's network: {differing}{hint}")
-    return grow(build(initial), wanted.recursions)
+    network = grow(build(initial), wanted.recursions)
+    return network if network.config == wanted else to_colors(network)
