@@ -25,7 +25,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 from tests.helpers.networks import identity_weights
-from tests.helpers.phones import heic, jpegxl, jpegxl_of_jpeg
+from tests.helpers.phones import heic, heic_grid, jpegxl, jpegxl_of_jpeg
 
 from msrn import images
 from msrn.batch.manifest import MANIFEST, Row, append, read
@@ -83,6 +83,7 @@ def image_seeds() -> dict[str, bytes]:
         "webp-animated": _saved(color, "WEBP", save_all=True, append_images=[color.rotate(90)]),
         "bmp": _saved(color, "BMP"),
         "gif": _saved(color, "GIF", comment=b"comment"),
+        "gif-animated": _saved(color, "GIF", save_all=True, append_images=[color.rotate(90)]),
         "gif-clear": _saved(palette, "GIF", transparency=3),
         "bmp-palette": _saved(palette, "BMP"),
         "tiff": _saved(color, "TIFF", exif=exif),
@@ -101,6 +102,7 @@ def image_seeds() -> dict[str, bytes]:
         "tiff-16-jpegxl": _tiff(deep, photometric="rgb", compression="jpegxl"),
         "heic": heic(np.asarray(color), exif=exif.tobytes(), xmp=b"<x/>"),
         "heic-10": heic(deep, 10, quality=50, chroma=420),
+        "heic-grid": heic_grid(rng.integers(0, 256, (64, 64, 3), np.uint8), 100, 90),
         "avif": _saved(color, "AVIF", exif=exif, icc_profile=b"profile"),
         "avif-rgba": _saved(clear, "AVIF"),
         "avif-12": bytes(imagecodecs.avif_encode(deep >> 4, level=90, bitspersample=12)),
@@ -231,14 +233,14 @@ def fuzz_images(seed: int, seconds: float, files: float, keep: Path) -> tuple[Co
 
 
 def covered_bytes(data: bytes) -> range:
-    """The bytes that a checksum covers: all of a PNG, and the deflated strips of a TIFF."""
+    """The bytes that a checksum covers: all of a PNG, and strips of a TIFF that are deflated, LZMA or PNG."""
     if data.startswith(b"\x89PNG"):
         return range(len(data))
     if data[:4] in TIFF_SIGNATURES:
         with tifffile.TiffFile(BytesIO(data)) as file:
             page = file.pages.first
-            if page.compression in (8, 32946):
-                return range(page.dataoffsets[0], page.dataoffsets[0] + page.databytecounts[0])
+            if page.compression in (8, 32946, 34925, 34933):
+                return range(page.dataoffsets[0], page.dataoffsets[-1] + page.databytecounts[-1])
     return range(0)
 
 

@@ -1,11 +1,14 @@
 """HEIC and JPEG XL, of which this program writes neither."""
 
+import struct
 from io import BytesIO
 
 import imagecodecs
 import numpy as np
 import pillow_heif
 from PIL import Image
+
+from msrn.images.boxes import read_boxes
 
 _SIDE = ((1, 9), (1, 13), (1, 18), (1, 30))
 
@@ -27,6 +30,43 @@ def heic(samples: np.ndarray, bits: int = 8, more: list[Image.Image] | None = No
     return stream.getvalue()
 
 
+def heic_grid(samples: np.ndarray, width: int, height: int) -> bytes:
+    """A HEIC of 2×2 tiles, as phones write them: each is ``(64, 64, 3)``, and the last column and row are cut off."""
+    boxes = dict(read_boxes(heic(samples)))
+    inner = dict(read_boxes(boxes[b"meta"][4:]))
+    properties = list(read_boxes(dict(read_boxes(inner[b"iprp"]))[b"ipco"]))
+    properties.append((b"ispe", struct.pack(">3I", 0, width, height)))
+    numbers = {name: number for number, (name, _) in enumerate(properties, 1)}
+    tile, whole = bytes(range(1, len(properties))), bytes(numbers[name] for name in (b"colr", b"pixi", b"ispe"))
+    used = [struct.pack(">HB", item, len(own)) + own for item, own in [*((k, tile) for k in _TILES), (5, whole)]]
+    items = [_box(b"infe", struct.pack(">IHH5s", 2 << 24 | (item < 5), item, 0, kind)) for item, kind in _ITEMS]
+
+    def head(start: int) -> bytes:
+        places = [(k, 0, 1, start, len(boxes[b"mdat"])) for k in _TILES] + [(5, 0, 1, start + len(boxes[b"mdat"]), 8)]
+        meta = {
+            b"hdlr": inner[b"hdlr"],
+            b"pitm": struct.pack(">IH", 0, 5),
+            b"iloc": struct.pack(">IHH", 0, 0x4400, 5) + b"".join(struct.pack(">3H2I", *place) for place in places),
+            b"iinf": struct.pack(">IH", 0, 5) + b"".join(items),
+            b"iref": bytes(4) + _box(b"dimg", struct.pack(">6H", 5, 4, *_TILES)),
+            b"iprp": _box(b"ipco", b"".join(_box(*each) for each in properties))
+            + _box(b"ipma", struct.pack(">2I", 0, 5) + b"".join(used)),
+        }
+        content = bytes(4) + b"".join(_box(*each) for each in meta.items())
+        return _box(b"ftyp", boxes[b"ftyp"]) + _box(b"meta", content)
+
+    return head(len(head(0)) + 8) + _box(b"mdat", boxes[b"mdat"] + struct.pack(">4B2H", 0, 0, 1, 1, width, height))
+
+
+_TILES = (1, 2, 3, 4)
+_ITEMS = (*((k, b"hvc1") for k in _TILES), (5, b"grid"))
+"""Items of a grid: their numbers and kinds."""
+
+
+def _box(name: bytes, content: bytes) -> bytes:
+    return (8 + len(content)).to_bytes(4, "big") + name + content
+
+
 def jpegxl(samples: np.ndarray, bits: int | None = None, orientation: int = 1, primaries: int = 1, **boxes) -> bytes:
     """Samples stored without loss; ``exif`` and ``xmp`` in boxes of their own.
 
@@ -43,7 +83,7 @@ def jpegxl(samples: np.ndarray, bits: int | None = None, orientation: int = 1, p
     parts = [(b"JXL ", b"\r\n\x87\n"), (b"ftyp", b"jxl \0\0\0\0jxl "), (b"jxlc", data)]
     parts += [(b"Exif", bytes(4) + exif.removeprefix(b"Exif\0\0"))] if exif else []
     parts += [(b"xml ", xmp)] if xmp else []
-    return b"".join((8 + len(content)).to_bytes(4, "big") + name + content for name, content in parts)
+    return b"".join(_box(name, content) for name, content in parts)
 
 
 def _codestream(data: bytes):
