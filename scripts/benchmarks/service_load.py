@@ -1,156 +1,195 @@
 """The service under load: many clients, good, bad, slow and aborted requests, at a multiple of what it can do.
 
-    python scripts/benchmarks/service_load.py                      # 64 clients, 3 minutes, twice the capacity
-    python scripts/benchmarks/service_load.py --minutes 30 --load 1     # the soak
+    python scripts/benchmarks/service_load.py                  # at half, then 64 clients, 3 minutes, at twice
+    python scripts/benchmarks/service_load.py --soak 30        # and then 30 minutes at the capacity
 
-First one client alone measures the capacity, and at half of it the latency. Then each client sends at its own pace;
-together they ask for `--load` times the capacity. Every answer must be one that is documented, every 200 byte for byte
-what the command writes, and the memory of all processes must not grow.
+The capacity is what eight clients get that always ask again, at that moment. Every answer must be one that is
+documented for its request, every 200 byte for byte what the command writes, the memory of all processes must not grow
+by 5 % from the first minute to the last, and at the end nothing may wait or be left over. `--keep` stores the figures
+for the documentation.
 """
 
 import argparse
-import http.client
+import json
 import os
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from io import BytesIO
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
 
-from PIL import Image
+from service_process import by_command, keep, memory, photograph, start
 
-ROOT = Path(__file__).parents[2]
-DOCUMENTED = {200, 408, 413, 415, 422, 429, 503, 504}
-KINDS = {"good": 70, "text": 6, "damaged": 6, "large": 6, "slow": 6, "aborted": 6}
-"""What clients send, in shares of 100."""
+from msrn.service.problems import KINDS as PROBLEMS
+from msrn.system.machine import cores, kind
+
 MAX_BYTES = 4 << 20
+SHARES = {"good": 70, "text": 6, "damaged": 6, "large": 6, "slow": 6, "aborted": 6}
+"""What clients send, of 100 requests."""
+BUSY = {"queue_full", "client_full", "no_memory", "no_worker", "too_long"}
+EXPECTED = {"text": "unknown_format", "damaged": "bad_image", "large": "too_many_bytes", "slow": "slow_upload"}
+"""The refusal that each kind gets, unless the service is busy."""
+PICTURES = (("chelsea", 160), ("coffee", 240), ("astronaut", 320))
 
 
-def start(cache: Path, *options: str) -> tuple[subprocess.Popen[str], int]:
-    """A service of its own; its process and port."""
-    command = [sys.executable, "-m", "msrn.cli", "serve", "--port", "0", "--cache", str(cache)]
-    command += ["--max-bytes", str(MAX_BYTES), "--precision", "fp32", *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    line = process.stderr.readline()
-    return process, int(line.split("/, its API")[0].rpartition(":")[2])
-
-
-def family(pid: int) -> list[int]:
-    """A process and all that descend from it."""
-    found = [pid]
-    for each in found:
-        children = Path(f"/proc/{each}/task/{each}/children")
-        found += [int(child) for child in children.read_text().split()] if children.exists() else []
-    return found
-
-
-def memory(pid: int) -> float:
-    """MiB that a process and its descendants hold, shared pages counted once (PSS)."""
-    total = 0
-    for each in family(pid):
-        try:
-            text = Path(f"/proc/{each}/smaps_rollup").read_text()
-        except OSError:
-            continue
-        total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
-    return total / 1024
-
-
-def photographs() -> list[bytes]:
-    """Three JPEG files of 0.03 to 0.1 megapixels, each compressed enough to need restoring."""
-    made: list[bytes] = []
-    for name, side in (("chelsea", 160), ("coffee", 240), ("astronaut", 320)):
-        with Image.open(ROOT / "demo" / "photographs" / f"{name}.png") as image:
-            buffer = BytesIO()
-            image.convert("RGB").resize((side, side)).save(buffer, "JPEG", quality=30)
-            made.append(buffer.getvalue())
-    return made
-
-
-def by_command(data: bytes) -> bytes:
-    """What the command writes."""
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "in.jpg").write_bytes(data)
-        words = ["restore", "in.jpg", "-o", "out.png", "-q", "--precision", "fp32"]
-        subprocess.run([sys.executable, "-m", "msrn.cli", *words], cwd=folder, check=True)
-        return (Path(folder) / "out.png").read_bytes()
-
-
+@dataclass
 class Clients:
-    """Clients of one service, and what became of their requests."""
+    """Clients of one service, each with an address of its own, and what became of their requests."""
 
-    def __init__(self, port: int, pictures: list[bytes], expected: list[bytes]) -> None:
-        self.port, self.pictures, self.expected = port, pictures, expected
-        self.statuses: Counter[str] = Counter()
-        self.wrong: list[str] = []
-        self.seconds: list[float] = []
-        self.lock = threading.Lock()
+    port: int
+    pictures: list[bytes]
+    expected: list[bytes]
+    answers: Counter[str] = field(default_factory=Counter[str])
+    wrong: list[str] = field(default_factory=list[str])
+    taken: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
+    """Of each picture that was restored: its number, and seconds."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def send(self, kind: str, source: str = "127.0.0.1") -> None:
+    def send(self, what: str, client: int = 0) -> None:
         """One request of a kind, and its answer's check."""
         number = random.randrange(len(self.pictures))
-        data = self.pictures[number] + os.urandom(
-            16
-        )  # other bytes, the same picture: nothing is answered from the cache
-        if kind == "text":
-            data = b"no picture at all" * 9
-        elif kind == "damaged":
-            data = self.pictures[number][: len(self.pictures[number]) // 2]
-        elif kind == "large":
-            data = bytes(MAX_BYTES + 1)
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=150, source_address=(source, 0))
+        picture = self.pictures[number]
+        data = {
+            # Other bytes, the same picture: nothing is answered from the cache.
+            "text": b"no picture at all" * 9 + os.urandom(16),
+            "damaged": picture[: len(picture) // 2] + os.urandom(16),
+            "large": bytes(MAX_BYTES + 1),
+        }.get(what, picture + os.urandom(16))
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=150, source_address=(f"127.0.0.{2 + client}", 0))
         started = time.monotonic()
         try:
             connection.putrequest("POST", "/v1/restore")
             connection.putheader("Content-Type", "image/jpeg")
             connection.putheader("Content-Length", str(len(data)))
             connection.endheaders()
-            if kind == "slow":
-                connection.send(data[:100])  # and no more
-            elif kind == "aborted":
-                connection.send(data)
+            connection.send(data[:100] if what == "slow" else data)
+            if what == "aborted":
                 time.sleep(random.random() / 2)
-                self.note("aborted", "gone", "")
+                self.note(what, "left", "")
                 return
-            else:
-                connection.send(data)
             answer = connection.getresponse()
             body = answer.read()
-        except OSError as error:
-            self.note(kind, f"{type(error).__name__}", f"{kind}: {error}")
+        except (OSError, HTTPException) as error:
+            self.note(what, type(error).__name__, f"{error}")
             return
         finally:
             connection.close()
-        wrong = "" if answer.status in DOCUMENTED else f"{kind}: {answer.status}"
-        if answer.status == 200 and (kind != "good" or body != self.expected[number]):
-            wrong = f"{kind}: another result than the command's"
-        if answer.status == 429 and not answer.getheader("Retry-After"):
-            wrong = "429 without Retry-After"
-        self.note(kind, str(answer.status), wrong)
-        if kind == "good" and answer.status == 200:
-            with self.lock:
-                self.seconds.append(time.monotonic() - started)
+        with self.lock:
+            if answer.status == 200:
+                self.taken.append((number, time.monotonic() - started))
+        if answer.status == 200:
+            same = what == "good" and body == self.expected[number]
+            self.note(what, "200", "" if same else "another result than the command's")
+        else:
+            self.note(what, str(answer.status), refused_wrongly(what, answer.status, answer.headers, body))
 
-    def note(self, kind: str, status: str, wrong: str) -> None:
+    def note(self, what: str, answer: str, wrong: str) -> None:
         """Count an answer."""
         with self.lock:
-            self.statuses[f"{kind} {status}"] += 1
+            self.answers[f"{what} {answer}"] += 1
             if wrong:
-                self.wrong.append(wrong)
+                self.wrong.append(f"{what} {answer}: {wrong}")
 
-    def keep_sending(self, number: int, interval: float, end: float) -> None:
-        """One client: a request each interval, or as soon as the last is answered."""
-        chance, due = random.Random(number), time.monotonic() + random.Random(number).random() * interval
-        while due < end:
-            time.sleep(max(0.0, due - time.monotonic()))
-            self.send(chance.choices(list(KINDS), list(KINDS.values()))[0], f"127.0.0.{2 + number}")
-            due = max(due + interval, time.monotonic())
+    def keep_asking(self, seconds: float) -> int:
+        """Ask for pictures, one after the other; how many were restored."""
+        before, end = len(self.taken), time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.send("good")
+        return len(self.taken) - before
+
+
+def refused_wrongly(what: str, status: int, headers: Any, body: bytes) -> str:
+    """What is wrong with a refusal; empty if it is as documented."""
+    try:
+        code = json.loads(body)["code"]
+    except (ValueError, KeyError, TypeError):
+        return f"no problem in JSON: {body[:60]!r}"
+    if code not in PROBLEMS or PROBLEMS[code].status != status:
+        return f"{code} is not documented"
+    if status == 429 and "Retry-After" not in headers:
+        return "no Retry-After"
+    return "" if code in BUSY or code == EXPECTED.get(what) else code
+
+
+def capacity(clients: Clients, seconds: float = 15) -> float:
+    """Pictures a second that eight clients get who always ask again."""
+    clients.keep_asking(2)
+    started, before = time.monotonic(), len(clients.taken)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(clients.keep_asking, [seconds] * 8))
+    return (len(clients.taken) - before) / (time.monotonic() - started)
+
+
+def at_half(clients: Clients, asked: int, rounds: int) -> dict[str, Any]:
+    """Compare requests at half the capacity, at even distances, with the same picture's when nobody else asks."""
+    ratios: list[float] = []
+    alone: list[float] = []
+    for _ in range(rounds):
+        rate = capacity(clients)
+        clients.taken.clear()
+        while min(Counter(number for number, _ in clients.taken).get(k, 0) for k in range(len(PICTURES))) < 7:
+            clients.send("good")
+        lone = [statistics.median(s for k, s in clients.taken if k == number) for number in range(len(PICTURES))]
+        alone.append(statistics.median(seconds for _, seconds in clients.taken))
+        clients.taken.clear()
+        with ThreadPoolExecutor(64) as pool:
+            started = time.monotonic()
+            for number in range(asked):
+                time.sleep(max(0.0, started + 2 * number / rate - time.monotonic()))
+                pool.submit(clients.send, "good", number % 64)
+        ratios.append(percentile([seconds / lone[number] for number, seconds in clients.taken], 0.95))
+        print(f"at half the capacity of {rate:.1f} a second: p95 {ratios[-1]:.2f} × the lone request ({load()})")
+    return {"ratio": statistics.median(ratios), "rounds": ratios, "asked": asked, "lone": statistics.median(alone)}
+
+
+def under_load(clients: Clients, pid: int, many: int, minutes: float, multiple: float) -> dict[str, Any]:
+    """Many clients that ask at their own pace, together for a multiple of the capacity, whatever is answered."""
+    rate = capacity(clients)
+    clients.answers.clear()
+    clients.taken.clear()
+    interval = many * SHARES["good"] / 100 / (multiple * rate)
+    started, chance, samples = time.monotonic(), random.Random(32), list[tuple[float, float]]()
+    end = started + 60 * minutes
+    due = sorted((started + chance.random() * interval, client) for client in range(many))
+    with ThreadPoolExecutor(512) as pool:
+        while due[0][0] < end:
+            at, client = due.pop(0)
+            time.sleep(max(0.0, at - time.monotonic()))
+            pool.submit(clients.send, chance.choices(list(SHARES), list(SHARES.values()))[0], client)
+            due.append((at + interval, client))
+            if not samples or time.monotonic() > samples[-1][0] + 1:
+                samples.append((time.monotonic(), memory(pid)))
+    sizes = [
+        statistics.median(size for when, size in samples if minute <= (when - started) / 60 < minute + 1)
+        for minute in range(max(1, int(minutes)))
+    ]
+    print(f"{many} clients, {minutes:g} minutes, {multiple:g} × the capacity of {rate:.1f} a second ({load()}):")
+    for key, count in sorted(clients.answers.items()):
+        print(f"  {key:<14} {count}")
+    print("  memory, median of each minute, MB: " + " ".join(f"{size:.0f}" for size in sizes))
+    answers = dict(sorted(clients.answers.items()))
+    figures: dict[str, Any] = {"clients": many, "minutes": minutes, "multiple": multiple, "capacity": rate}
+    return figures | {"answers": answers, "memory": sizes, "growth": sizes[-1] / sizes[0] - 1}
+
+
+def left_over(clients: Clients, cache: Path) -> list[str]:
+    """What should not be there when all is done, a minute later at most."""
+    for _ in range(60):
+        with urlopen(f"http://127.0.0.1:{clients.port}/metrics") as answer:
+            waiting = b"msrn_waiting 0.0" in answer.read()
+        parts = [path.name for path in cache.iterdir() if path.name.startswith("part-")]
+        if waiting and not parts:
+            return []
+        time.sleep(1)
+    return [*parts, *([] if waiting else ["pictures that wait"])]
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -158,74 +197,47 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
+def load() -> str:
+    """How busy the machine is, with this and other work."""
+    return f"load {os.getloadavg()[0]:.1f}"
+
+
 def main() -> None:
     """Measure, print, and end with 1 if anything was not as it must be."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--minutes", type=float, default=3)
-    parser.add_argument("--load", type=float, default=2, help="multiple of the capacity to ask for")
-    parser.add_argument("--half", type=float, default=60, help="seconds at half the capacity")
+    parser.add_argument("--minutes", type=float, default=3, help="at twice the capacity; 0 leaves that out")
+    parser.add_argument("--half", type=int, default=100, help="requests at half the capacity; 0 leaves that out")
+    parser.add_argument("--rounds", type=int, default=3, help="how often these are made, for the median")
+    parser.add_argument("--soak", type=float, default=0, help="minutes at the capacity")
+    parser.add_argument("--keep", action="store_true", help="store the figures for the documentation")
     asked = parser.parse_args()
-    pictures = photographs()
-    expected = [by_command(data) for data in pictures]
+    pictures = [photograph(name, side, side, quality=30) for name, side in PICTURES]
+    failed, found = list[str](), dict[str, dict[str, Any]]()
     with tempfile.TemporaryDirectory() as folder:
-        process, port = start(Path(folder) / "cache", "--cache-bytes", str(64 << 20))
+        cache = Path(folder) / "cache"
+        process, port = start(cache, "--max-bytes", str(MAX_BYTES), "--cache-bytes", str(64 << 20))
+        clients = Clients(port, pictures, [by_command(data) for data in pictures])
         try:
-            failed = measure(asked, process, Clients(port, pictures, expected))
+            if asked.half:
+                found["half"] = at_half(clients, asked.half, asked.rounds)
+            if asked.minutes:
+                found["overload"] = under_load(clients, process.pid, asked.clients, asked.minutes, 2)
+            if asked.soak:
+                found["soak"] = under_load(clients, process.pid, asked.clients, asked.soak, 1)
+            failed += left_over(clients, cache)
         finally:
             process.terminate()
-            process.wait()
+            failed += ["exit status of the service"] if process.wait() else []
+    failed += [f"{count} × {wrong}" for wrong, count in Counter(clients.wrong).most_common(9)]
+    for name, figures in found.items():
+        figures |= {"kind": kind(), "cores": cores(), "load": os.getloadavg()[0]}
+        if figures.get("growth", 0.0) >= 0.05 or figures.get("ratio", 0.0) > 1.5:
+            failed.append(f"{name}: memory grows, or requests take too long")
+        if asked.keep:
+            keep(name, figures)
+    print("\n".join(["not as it must be:", *failed]) if failed else "all as it must be")
     sys.exit(1 if failed else 0)
-
-
-def measure(asked: argparse.Namespace, process: subprocess.Popen[str], clients: Clients) -> bool:
-    """One client alone, then at half the capacity, then all of them."""
-    for _ in range(6):
-        clients.send("good")
-    clients.seconds.clear()
-    for _ in range(20):
-        clients.send("good")
-    lone, slowest = statistics.mean(clients.seconds), percentile(clients.seconds, 0.95)
-    print(f"lone request: mean {lone:.3f} s, p95 {slowest:.3f} s; capacity {1 / lone:.2f} a second")
-    clients.seconds.clear()
-    end, due = time.monotonic() + asked.half, time.monotonic()
-    while due < end:
-        time.sleep(max(0.0, due - time.monotonic()))
-        clients.send("good")
-        due += 2 * lone
-    if clients.seconds:
-        p95 = percentile(clients.seconds, 0.95)
-        print(f"at half the capacity: p95 {p95:.3f} s = {p95 / lone:.2f} × the lone request's mean")
-    clients.seconds.clear()
-    clients.statuses.clear()
-    interval = asked.clients * lone / asked.load
-    begun, end = time.monotonic(), time.monotonic() + 60 * asked.minutes
-    threads = [
-        threading.Thread(target=clients.keep_sending, args=(number, interval, end)) for number in range(asked.clients)
-    ]
-    for thread in threads:
-        thread.start()
-    samples: list[tuple[float, float]] = []
-    while time.monotonic() < end:
-        samples.append(((time.monotonic() - begun) / 60, memory(process.pid)))
-        time.sleep(1)
-    for thread in threads:
-        thread.join()
-    print(f"{asked.clients} clients, {asked.minutes:g} minutes, {asked.load:g} × the capacity:")
-    for key, count in sorted(clients.statuses.items()):
-        print(f"  {key:<14} {count}")
-    at = [
-        statistics.median([size for when, size in samples if minute <= when < minute + 1])
-        for minute in range(int(asked.minutes))
-        if any(minute <= when < minute + 1 for when, _ in samples)
-    ]
-    print("  memory, median of each minute, MiB: " + " ".join(f"{size:.0f}" for size in at))
-    growth = at[-1] / at[0] - 1
-    print(f"  growth from the first minute to the last: {100 * growth:+.1f} %")
-    print(f"  answers that were not as documented, or not the command's: {len(clients.wrong)}")
-    for wrong, count in Counter(clients.wrong).most_common(9):
-        print(f"    {count} × {wrong}")
-    return bool(clients.wrong) or growth >= 0.05
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ Other work on the machine lengthens all seconds, so what the processor spent is 
 * idle: the memory of all processes after five minutes without work.
 """
 
-import os
 import statistics
 import sys
 import tempfile
@@ -19,8 +18,7 @@ import time
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
-from service_load import ROOT, family, memory, start
+from service_process import memory, photograph, spent, start
 
 from msrn import images
 from msrn.restoration.automatic import Automatic
@@ -30,27 +28,10 @@ from msrn.service.client import Client
 ROUNDS = 5
 
 
-def photograph(width: int, height: int) -> bytes:
-    """A JPEG file of a size, from a photograph of the demonstration."""
-    with Image.open(ROOT / "demo" / "photographs" / "coffee.png") as image:
-        buffer = BytesIO()
-        image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=60)
-        return buffer.getvalue()
-
-
-def spent(pid: int) -> float:
-    """Seconds that all cores have spent on a process and its descendants."""
-    ticks = 0
-    for each in family(pid):
-        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
 def first(client: Client, pid: int) -> None:
     """Time a job's events, as they come in."""
-    client.restore(photograph(320, 240))  # so that the worker is there, as it is once the page is open
-    data = photograph(4000, 3000)
+    client.restore(photograph("coffee", 320, 240))  # so that the worker is there, as it is once the page is open
+    data = photograph("coffee", 4000, 3000)
     for number in range(ROUNDS):
         job = client.begin(data + bytes([number]), view="0.5,0.5,1280x800")
         at: dict[str, tuple[float, float]] = {}
@@ -71,7 +52,7 @@ def first(client: Client, pid: int) -> None:
 
 def overhead(client: Client, pid: int) -> None:
     """Time the service and the engine in turns, each by the seconds that cores spent on it."""
-    data, path = photograph(1000, 1000), Path("photograph.jpg")
+    data, path = photograph("coffee", 1000, 1000), Path("photograph.jpg")
     restorer = Automatic(lambda task: Restorer(task, precision="fp32"), ("jpeg", "denoise", "photo"))
     picture = images.decode(data, path)
     restorer(picture)
@@ -100,7 +81,7 @@ def overhead(client: Client, pid: int) -> None:
 
 def idle(client: Client, pid: int) -> None:
     """Look at the memory while it works, and five minutes later."""
-    client.restore(photograph(1000, 1000) + b"x")
+    client.restore(photograph("coffee", 1000, 1000) + b"x")
     print(f"memory after one megapixel: {memory(pid):.0f} MiB")
     time.sleep(300)
     print(f"memory after five idle minutes: {memory(pid):.0f} MiB")
