@@ -54,3 +54,14 @@ def test_links_are_not_followed(kept, tmp_path):
     for use in (lambda: read_private(link), lambda: read_private(folder / kept.name), lambda: private_folder(folder)):
         with pytest.raises(OSError):  # noqa: PT011 (each system has its own words)
             use()
+
+
+def test_a_folder_is_in_place_where_nobody_else_can_rename_what_is_around_it(kept):
+    around = kept.parent.parent
+    assert private_folder(kept.parent, in_place=True) == kept.parent
+    around.chmod(0o1777)  # as /tmp: only who owns a file in it may rename that
+    private_folder(kept.parent, in_place=True)
+    around.chmod(0o777)
+    assert private_folder(kept.parent) == kept.parent
+    with pytest.raises(SharedError, match="rename what is in it"):
+        private_folder(kept.parent, in_place=True)

@@ -131,7 +131,7 @@ def keep_compiled_code_private() -> None:
     """
     if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
         try:
-            folder = private_folder(cache_folder() / "inductor")
+            folder = private_folder(cache_folder() / "inductor", in_place=True)
         except OSError as error:
             folder = tempfile.mkdtemp(prefix="msrn-inductor-")
             logger.warning("compiled code is not kept: %s", reason(error))
