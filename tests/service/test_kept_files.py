@@ -2,7 +2,10 @@
 
 import os
 
-from msrn.service.kept_files import KeptFiles
+import pytest
+
+from msrn.errors import UsageError
+from msrn.service.kept_files import KeptFiles, claimed
 
 
 def put(files, name, size):
@@ -49,3 +52,17 @@ def test_a_file_that_somebody_removed_is_not_found(tmp_path):
     put(files, "a", 10).unlink()
     assert files.find("a") is None
     assert files.bytes == 0
+
+
+def test_a_folder_is_one_services_alone(tmp_path):
+    with claimed(tmp_path / "kept"):
+        assert (tmp_path / "kept").stat().st_mode & 0o777 == 0o700
+        with pytest.raises(UsageError, match="another service keeps its files"), claimed(tmp_path / "kept"):
+            pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="profiles are closed to others")
+def test_a_folder_that_others_can_write_to_is_refused(tmp_path):
+    tmp_path.chmod(0o777)
+    with pytest.raises(UsageError, match=r"other users can write to .*--cache"), claimed(tmp_path):
+        pass

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from itertools import count
 
 from msrn import __version__
-from msrn.errors import UsageError
 from msrn.service.computations import Computation, Result, Upload
 from msrn.service.kept_files import KeptFiles
 from msrn.service.lanes import Lanes
@@ -20,7 +19,6 @@ from msrn.service.metrics import Metrics
 from msrn.service.problems import ProblemError
 from msrn.service.settings import ServiceSettings
 from msrn.service.turns import Turns
-from msrn.system.locks import locked
 
 _MOST_JOBS = 1000
 """Finished jobs are forgotten when there are more."""
@@ -55,27 +53,24 @@ class Jobs:
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:
-        """Take possession of the cache folder and begin to work, until the block ends."""
-        folder = self.settings.cache
-        message = f"another service keeps its files in {folder}; choose another folder by --cache"
-        with locked(folder, message, UsageError):
-            self.files = KeptFiles(folder, self.settings.cache_bytes)
-            self.turns = Turns[Computation](self.settings.waiting, self.settings.waiting_per_client)
-            self.lanes = Lanes(self.settings, self.turns, self.files, self.metrics)
-            self.metrics.watch("msrn_waiting", "Pictures that wait.", lambda: len(self.turns))
-            self.metrics.watch("msrn_jobs", "Jobs that are remembered.", lambda: len(self._jobs))
-            self.metrics.watch("msrn_kept_bytes", "Bytes of files that are kept.", lambda: self.files.bytes)
-            workers = self.lanes.workers
-            self.metrics.watch("msrn_workers", "Worker processes.", lambda: sum(each.running for each in workers))
-            self.lanes.open()
-            forgetting = asyncio.create_task(self._forget_old_ones())
-            try:
-                yield
-            finally:
-                forgetting.cancel()
-                for computation in self._under_way.values():
-                    computation.end("failed", problem=ProblemError("ending"))
-                await self.lanes.close()
+        """Begin to work, until the block ends; the folder for files is this service's own (``kept_files.claimed``)."""
+        self.files = KeptFiles(self.settings.cache, self.settings.cache_bytes)
+        self.turns = Turns[Computation](self.settings.waiting, self.settings.waiting_per_client)
+        self.lanes = Lanes(self.settings, self.turns, self.files, self.metrics)
+        self.metrics.watch("msrn_waiting", "Pictures that wait.", lambda: len(self.turns))
+        self.metrics.watch("msrn_jobs", "Jobs that are remembered.", lambda: len(self._jobs))
+        self.metrics.watch("msrn_kept_bytes", "Bytes of files that are kept.", lambda: self.files.bytes)
+        workers = self.lanes.workers
+        self.metrics.watch("msrn_workers", "Worker processes.", lambda: sum(each.running for each in workers))
+        self.lanes.open()
+        forgetting = asyncio.create_task(self._forget_old_ones())
+        try:
+            yield
+        finally:
+            forgetting.cancel()
+            for computation in self._under_way.values():
+                computation.end("failed", problem=ProblemError("ending"))
+            await self.lanes.close()
 
     async def drained(self) -> None:
         """Take nothing new, and wait for what is under way, as long as the settings allow."""

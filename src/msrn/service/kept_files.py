@@ -7,6 +7,31 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from msrn.errors import UsageError
+from msrn.system.atomic import reason
+from msrn.system.locks import locked
+from msrn.system.private_files import private_folder
+
+
+@contextmanager
+def claimed(folder: Path) -> Generator[None]:
+    """A folder for :class:`KeptFiles` that is one service's alone, as long as the block lasts.
+
+    Strangers' pictures are nobody else's business: the folder is closed to other users.
+
+    Raises:
+        UsageError: another service has it, or another user could read, write or replace it.
+        OutputError: it cannot be made or written to.
+    """
+    try:
+        private_folder(folder).chmod(0o700)
+    except OSError as error:
+        raise UsageError(
+            f"cannot keep files in {folder}: {reason(error)}; or choose another folder by --cache"
+        ) from error
+    with locked(folder, f"another service keeps its files in {folder}; choose another folder by --cache", UsageError):
+        yield
+
 
 class KeptFiles:
     """A folder of files by name; what was not used for longest goes first.
@@ -21,7 +46,6 @@ class KeptFiles:
         self._sizes: OrderedDict[str, int] = OrderedDict()
         self._used = Counter[str]()
         folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)  # strangers' pictures are nobody else's business
         found = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
         for path in found:
             if path.name.startswith("part-"):  # of a service that was killed

@@ -43,7 +43,9 @@ KINDS: Mapping[str, ProblemKind] = {
         "Send a smaller picture, enlarge it less, or start the service with a larger --max-pixels.",
     ),
     "unknown_format": ProblemKind(
-        415, "This is not a picture that can be read here", "Send a PNG, JPEG, WebP, BMP or TIFF file."
+        415,
+        "This is not a picture that can be read here",
+        "Send a PNG, JPEG, WebP, AVIF, HEIC, JPEG XL, GIF, BMP or TIFF file.",
     ),
     "wrong_type": ProblemKind(
         415,

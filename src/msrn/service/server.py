@@ -1,16 +1,20 @@
 """The server: listens, says where, and ends in good order."""
 
 import asyncio
+import json
 import socket
 import webbrowser
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
+from urllib.request import ProxyHandler, build_opener
 
 import uvicorn
 
 from msrn.errors import UsageError
 from msrn.service.application import application
 from msrn.service.jobs import Jobs
+from msrn.service.kept_files import claimed
 from msrn.service.settings import ServiceSettings
 from msrn.service.traffic import PatientProtocol
 
@@ -50,8 +54,38 @@ def serve(
         say: gets the address.
 
     Raises:
-        UsageError: the address is taken or is none of this computer's.
+        UsageError: the address is taken or is none of this computer's, or the folder for files is another's.
     """
+    if open_page and settings.port and _is_there(_address(settings, settings.port)):
+        address = _address(settings, settings.port)
+        say(f"the page is at {address} already")
+        _open_page(address, settings)
+        return
+    with _listening(settings) as listening, claimed(settings.cache):
+        address = _address(settings, listening.getsockname()[1])
+        app, jobs = application(settings)
+        config = uvicorn.Config(
+            app,
+            http=PatientProtocol,
+            ws="none",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
+            limit_concurrency=_CONNECTIONS,
+            timeout_keep_alive=15,
+            timeout_graceful_shutdown=5,
+            h11_max_incomplete_event_size=32 << 10,
+        )
+        say(f"the page is at {address}, its API at {address}v1/ (Ctrl-C ends it)")
+        if open_page:
+            _open_page(address, settings)
+        _Server(config, jobs).run(sockets=[listening])
+
+
+def _listening(settings: ServiceSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -62,27 +96,20 @@ def serve(
         listening.close()
         hint = "; choose another by --port" if settings.port else ""
         raise UsageError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}{hint}") from error
-    port: int = listening.getsockname()[1]
-    shown = f"[{settings.host}]" if family == socket.AF_INET6 else settings.host
-    address = f"http://{'localhost' if settings.host in ('0.0.0.0', '::') else shown}:{port}/"
-    app, jobs = application(settings)
-    config = uvicorn.Config(
-        app,
-        http=PatientProtocol,
-        ws="none",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        date_header=True,
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=list(settings.trusted_proxies),
-        limit_concurrency=_CONNECTIONS,
-        timeout_keep_alive=15,
-        timeout_graceful_shutdown=5,
-        h11_max_incomplete_event_size=32 << 10,
-    )
-    say(f"the page is at {address}, its API at {address}v1/ (Ctrl-C ends it)")
-    if open_page:
-        webbrowser.open(address + (f"#token={settings.token}" if settings.token else ""))
-    with listening:
-        _Server(config, jobs).run(sockets=[listening])
+    return listening
+
+
+def _address(settings: ServiceSettings, port: int) -> str:
+    host = "localhost" if settings.host in ("0.0.0.0", "::") else settings.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def _open_page(address: str, settings: ServiceSettings) -> None:
+    webbrowser.open(address + (f"#token={settings.token}" if settings.token else ""))
+
+
+def _is_there(address: str) -> bool:
+    """Whether a service of this program answers at an address."""
+    with suppress(OSError, ValueError), build_opener(ProxyHandler({})).open(f"{address}healthz", timeout=2) as answer:
+        return json.load(answer).get("status") == "ok"
+    return False

@@ -24,7 +24,7 @@ prepare(async () => {
 });
 models().then((known) => {
   limits = known.limits;
-  $("limits").textContent = `PNG, JPEG, WebP, BMP or TIFF, up to ${megabytes(limits.bytes)} and ${megapixels(limits.pixels)}.`;
+  $("limits").textContent = `PNG, JPEG, WebP, AVIF, HEIC, JPEG XL, GIF, BMP or TIFF, up to ${megabytes(limits.bytes)} and ${megapixels(limits.pixels)}.`;
 }).catch(() => {});
 if (["localhost", "127.0.0.1", "[::1]"].includes(location.hostname)) {
   $("promise").textContent = "Restore photographs. They do not leave this computer.";
