@@ -259,6 +259,14 @@ def test_out_of_memory_halves_the_tile_and_goes_on(error):
     assert max(seen) > 80 >= seen[-1]
 
 
+def test_a_result_larger_than_what_is_free_is_refused_before_it_is_made(monkeypatch):
+    monkeypatch.setattr("msrn.restoration.memory.free_memory", lambda: 6_000_000)
+    restorer = Restorer("sr", device="cpu", tile=64)
+    with pytest.raises(MemoryError, match=r"0\.1 GB of memory to be restored, of which 0\.0 are free"):
+        restorer(Picture(np.zeros((3, 1000, 1000), np.float32)))
+    assert restorer(Picture(np.zeros((3, 99, 99), np.float32))).width == 198
+
+
 def test_other_runtime_errors_are_not_taken_for_lack_of_memory():
     def make(*arguments):
         def broken(x):

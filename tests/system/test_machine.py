@@ -6,6 +6,8 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
+from tests.helpers.control_group import control_group, run_inside
 
 from msrn.errors import UsageError
 from msrn.system import machine
@@ -54,6 +56,19 @@ def test_every_control_group_around_this_process_counts(version, own, limit, usa
     for group, most in (("", "9000"), ("user/", "700"), ("user/session/", "5000")):
         files |= {f"/sys/fs/cgroup/{own}{group}{limit}": most, f"/sys/fs/cgroup/{own}{group}{usage}": "100"}
     assert machine.free_memory(lambda path: files.get(path, "")) == 600
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="control groups are Linux's")
+def test_a_real_control_group_leaves_what_it_says(tmp_path):
+    Image.new("1", (9000, 6000)).save(tmp_path / "large.png")
+    ask = "from msrn.system.machine import free_memory; print(free_memory())"
+    with control_group(500 << 20) as group:
+        free = run_inside(group, "-c", ask)
+        assert 400 << 20 < int(free.stdout) <= 500 << 20
+        words = ("-m", "msrn", "denoise", tmp_path / "large.png", "-o", tmp_path / "out.png")
+        refused = run_inside(group, *words)
+    assert refused.returncode == 3
+    assert "memory to be decoded, of which 0.5 are free" in refused.stderr
 
 
 def test_little_address_space_is_said_in_one_line():

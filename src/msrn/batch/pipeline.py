@@ -137,7 +137,8 @@ def _attempt(job: Job, work: Callable[[], T]) -> T | Outcome:
         return work()
     except MSRNError as error:
         return Outcome(job, error)
-    except MemoryError:
-        return Outcome(job, ImageError(f"{job.name} needs more memory than there is"))
+    except MemoryError as error:
+        known = str(error) if type(error) is MemoryError else ""  # numpy's own says something else
+        return Outcome(job, ImageError(f"{job.name} needs {known or 'more memory than there is'}"))
     except Exception as error:
         return Outcome(job, MSRNError(f"{job.name}: internal error, please report it: {error!r}"))

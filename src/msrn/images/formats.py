@@ -36,8 +36,9 @@ MOST_PER_SAMPLE = 16
 """Bytes that a decoder may take for a sample, four times what it takes in a picture; measured by
 ``scripts/benchmarks/decoding_memory.py``."""
 
-BYTES_PER_SAMPLE = 8
-"""What a sample takes while it is decoded: 4 as floating point, 1 or 2 as stored, and a copy of that."""
+BYTES_PER_SAMPLE = 12
+"""What a sample takes while it is decoded: 4 as floating point, 1 or 2 as stored, a copy of that, and 4 for whom the
+decoding process hands it to."""
 
 READABLE = sorted({*FORMATS.values(), "GIF"})
 """What Pillow opens; HEIC and JPEG XL are read beside it."""

@@ -217,7 +217,7 @@ class Engine:
                 if isinstance(error, RuntimeError) and "alloc" not in str(error):
                     raise
                 if tile <= SMALLEST_TILE:
-                    raise MemoryError(str(error)) from error
+                    raise MemoryError("more memory than there is, even for the smallest tile") from error
                 tile = max(SMALLEST_TILE, tile // 2)
                 logger.warning("out of memory: going on with tiles of %d", tile)
 

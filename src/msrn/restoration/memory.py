@@ -7,7 +7,7 @@ from msrn.network.config import MSRNConfig
 from msrn.restoration.backends import Choice, Device
 from msrn.restoration.device import free_on
 from msrn.restoration.tiles import longest_source
-from msrn.system.machine import instructions
+from msrn.system.machine import free_memory, instructions
 
 _SHARE = 0.25
 """Share of the free memory that one pass of the network may take at most."""
@@ -33,6 +33,16 @@ class Needs(NamedTuple):
     def beside(self, kept: dict[str, int]) -> int:
         """The peak, where these networks, itself perhaps among them, hold on to something."""
         return self.peak + sum(held for weights, held in kept.items() if weights not in self.kept)
+
+
+def check_memory(channels: int, height: int, width: int) -> None:
+    """Raise :class:`MemoryError` where a result of a size cannot fit into what is free, before anything is made for it.
+
+    Asking for it all the same would be answered by the system, by ending this process.
+    """
+    needed, free = (4 * channels + _BESIDES_PER_PIXEL) * height * width, free_memory()
+    if needed > free:
+        raise MemoryError(f"{needed / 1e9:.1f} GB of memory to be restored, of which {free / 1e9:.1f} are free")
 
 
 def pass_bytes(config: MSRNConfig, side: int, choice: Choice, height: int = 0, width: int = 0) -> int:

@@ -22,7 +22,7 @@ from msrn.network.weights import Weights, load
 from msrn.restoration import colors
 from msrn.restoration.backends import Planes
 from msrn.restoration.engine import Engine, Options, Report, silent
-from msrn.restoration.memory import Needs
+from msrn.restoration.memory import Needs, check_memory
 from msrn.system.lazy import once
 from msrn.types import ENLARGING, BackendName, Precision, Size, Task
 
@@ -208,9 +208,10 @@ class Restorer:
         Raises:
             UsageError: the picture breaks the contract, or scale or size does not fit.
             MSRNError: the network gave values that are not finite.
-            MemoryError: there is too little memory even for the smallest tile.
+            MemoryError: there is too little memory for the result, or even for the smallest tile.
         """
         check_picture(picture)
+        check_memory(len(picture.pixels), *self.result_size(picture, scale, size))
         engine, report = self.engine_for(picture), progress or silent
         shown, alpha = hide_invisible(picture), picture.alpha
         if self.enlarges:
