@@ -86,6 +86,13 @@ def test_cores_are_what_a_control_group_leaves(monkeypatch):
     assert machine.cores(lambda path: older.get(path.removeprefix("/sys/fs/cgroup/cpu/"), "")) == 3
 
 
+def test_a_process_uses_no_more_cores_than_it_is_told(monkeypatch):
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    for told, found in (("", 8), ("3", 3), ("64", 8), ("0", 8), ("-2", 8), ("many", 8)):
+        monkeypatch.setenv(machine.BOUND, told)
+        assert machine.cores(lambda path: "") == found
+
+
 def test_free_memory_is_known_where_there_is_no_proc(monkeypatch):
     told = SimpleNamespace(virtual_memory=lambda: SimpleNamespace(available=7 << 30))
     monkeypatch.setitem(sys.modules, "psutil", told)

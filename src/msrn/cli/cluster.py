@@ -1,9 +1,12 @@
 """The commands for many machines: `msrn manifest`, its `status`, and `msrn restore --manifest`."""
 
 import json
+import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +22,6 @@ from msrn.system.machine import check_address_space
 
 if TYPE_CHECKING:
     from msrn.batch.cluster import Entry, Result, Summary
-    from msrn.batch.work import Outcome
 
 manifest = App(name="manifest", help_flags=("--help", "-h"))
 _PER_MACHINE = ("device", "tile")
@@ -162,7 +164,7 @@ def restore_manifest(
     cluster: options.ClusterOptions,
 ) -> None:
     """`msrn restore --manifest`: what is left of it, or of a shard, by this program or a cluster."""
-    from msrn.batch.cluster import Computing, ManifestTable, Shard, restore_shard
+    from msrn.batch.cluster import Computing, ManifestTable, Shard, restore_on_ray, restore_shard
 
     assert cluster.manifest is not None
     _refuse_settled(inputs, size, weights, common)
@@ -173,7 +175,13 @@ def restore_manifest(
     how = Computing(common.computing.device, common.computing.tile, common.jobs, common.limits)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: what is done is recorded
     with Bar(common.quiet) as bar, _Report(bar, opened.bytes / shard.count, common) as report:
-        restore_shard(opened, output, shard, how, fail_fast=common.fail_fast, done=report.done)
+        if cluster.cluster is None:
+            restore_shard(opened, output, shard, how, fail_fast=common.fail_fast, done=report.done)
+        else:
+            with Path(os.devnull).open("w") as nowhere, redirect_stdout(sys.stderr if common.verbose else nowhere):
+                # where Ray writes what it has to say, at length, of a node that is lost
+                address, each = cluster.cluster, cluster.cores
+                restore_on_ray(opened, output, address, how, cores=each, fail_fast=common.fail_fast, done=report.done)
     report.sum_up(cluster.manifest, output)
 
 
@@ -219,12 +227,12 @@ class _Report:
             self._bar.say("msrn: interrupted; the same command goes on where this one was stopped")
             raise SystemExit(130) from error
 
-    def done(self, entry: "Entry", result: "Result", outcome: "Outcome") -> None:
+    def done(self, entry: "Entry", result: "Result", pixels: int) -> None:
         """Count what became of an image, and say it."""
-        what = "failed" if result.status == "failed" else "restored" if outcome.pixels else "found made"
+        what = "failed" if result.status == "failed" else "restored" if pixels else "found made"
         self.counts[what] += 1
         self._bytes += entry.size
-        self._pixels += outcome.pixels
+        self._pixels += pixels
         self._bar.show(f"{entry.id}  {self._counted()}", self._bytes / self._total)
         if result.error is not None:
             self._bar.say(f"msrn: error: {result.error}")

@@ -99,3 +99,5 @@ class ClusterOptions:
             raise UsageError("--shard, --cluster and --cores are for --manifest")
         if self.cluster is None and self.cores:
             raise UsageError("--cores is for --cluster")
+        if self.cluster is not None and self.shard is not None:
+            raise UsageError("--shard is for programs that share a manifest without a --cluster: give one of them")

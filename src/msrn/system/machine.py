@@ -64,9 +64,20 @@ def confine_memory(more: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (most, hardest))
 
 
+BOUND = "MSRN_CORES"
+"""Environment variable: cores that a process and those that it starts are to use at most."""
+
+
+def bound() -> int:
+    """How many cores this process has been told to use at most, by ``$MSRN_CORES``; 0 if it has not."""
+    told = os.environ.get(BOUND, "")
+    return int(told) if told.isdigit() else 0
+
+
 def cores(read: Callable[[str], str] = read_system) -> int:
-    """How many cores this process may use, a control group's share rounded up."""
+    """How many cores this process may use, a control group's share rounded up, and is to use."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = min(allowed, bound() or allowed)
     for folder in _control_groups(read, "cpu"):
         older = (read(f"{folder}/cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
         quota, period = (*(read(f"{folder}/cpu.max").split() or older), "", "")[:2]

@@ -8,6 +8,7 @@ manifest minus what is recorded as done is what is left: nothing else needs to s
 
 from msrn.batch.cluster.claim import claim_place
 from msrn.batch.cluster.listing import make_manifest
+from msrn.batch.cluster.on_ray import restore_on_ray
 from msrn.batch.cluster.places import place_at
 from msrn.batch.cluster.request import Request
 from msrn.batch.cluster.results import Result
@@ -27,6 +28,7 @@ __all__ = [
     "claim_place",
     "make_manifest",
     "place_at",
+    "restore_on_ray",
     "restore_shard",
     "sum_up",
 ]

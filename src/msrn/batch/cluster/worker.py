@@ -25,8 +25,8 @@ from msrn.system.machine import cores
 from msrn.types import Limits
 
 FOUND = "found made: whoever made it was stopped before it could be recorded, or had it at the same time"
-Done = Callable[[Entry, Result, Outcome], None]
-"""Called with what became of an entry, after it was recorded or is about to be."""
+Done = Callable[[Entry, Result, int], object]
+"""Called with what became of an entry, when it was recorded or is about to be, and the pixels that were made."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class EntryWorker:
         *,
         several: bool = True,
         fail_fast: bool = False,
-        done: Done = lambda entry, result, outcome: None,
+        done: Done = lambda entry, result, pixels: None,
     ) -> None:
         how, request, place = computing or Computing(), manifest.request, place_at(output)
         claim_place(place, manifest)  # before the weights are loaded, which takes longer
@@ -172,7 +172,7 @@ class EntryWorker:
             finished=now(),
         )
         self._recorder.add(result)
-        self._done(entry, result, outcome)
+        self._done(entry, result, outcome.pixels)
         if error is not None and (self._fail_fast or is_hopeless(error)):
             raise error
 
@@ -184,7 +184,7 @@ def restore_shard(
     computing: Computing | None = None,
     *,
     fail_fast: bool = False,
-    done: Done = lambda entry, result, outcome: None,
+    done: Done = lambda entry, result, pixels: None,
 ) -> None:
     """Restore what is left of a shard: its rows of the manifest, minus those recorded as done.
 

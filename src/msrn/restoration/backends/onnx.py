@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from msrn.network.graph import Activation, Convolution, Graph
 from msrn.restoration.backends import Planes
+from msrn.system.machine import bound
 
 # Optional packages, without types of their own.
 onnx: Any = import_module("onnx")
@@ -21,7 +22,9 @@ _OPSET = 17
 
 def session(model: bytes) -> Any:
     """Open an ONNX model for the processor."""
-    return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    how = onnxruntime.SessionOptions()
+    how.intra_op_num_threads = bound()  # 0 is for as many as it likes
+    return onnxruntime.InferenceSession(model, how, providers=["CPUExecutionProvider"])
 
 
 class OnnxRuntime:

@@ -17,7 +17,7 @@ from msrn.network.graph import Activation, Convolution, Graph
 from msrn.network.graph import __file__ as graph_code
 from msrn.restoration.backends import Planes
 from msrn.restoration.kept import KeptFile
-from msrn.system.machine import processor
+from msrn.system.machine import bound, cores, processor
 
 _CONVERTER = "openvino.tools.ovc"
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32", "int8-bf16": "bf16"}
@@ -129,7 +129,9 @@ class OpenVINO:
 
 
 def _hints(precision: str, at_once: int) -> dict[str, Any]:
-    how = {"PERFORMANCE_HINT": "LATENCY"} if at_once == 1 else {"NUM_STREAMS": at_once}
+    how: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"} if at_once == 1 else {"NUM_STREAMS": at_once}
+    if bound():  # otherwise it knows best
+        how["INFERENCE_NUM_THREADS"] = cores()
     return {"INFERENCE_PRECISION_HINT": _HINTS[precision], **how}
 
 
