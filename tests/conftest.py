@@ -61,6 +61,30 @@ def data_folder(tmp_path_factory):
     return folder.parent
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium without a window, by Playwright; tests that need it are skipped without either."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("no Chromium")
+    quiet = ["background-networking", "component-update", "sync"]
+    flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", *(f"--disable-{each}" for each in quiet)]
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=program, headless=True, args=flags)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def screenshots(tmp_path_factory):
+    """A folder for screenshots: ``$MSRN_SCREENSHOTS``, or pytest's own."""
+    kept = os.environ.get("MSRN_SCREENSHOTS")
+    folder = Path(kept) if kept else tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """Mounts a file system of some KiB and returns its folder; needs the right to mount."""

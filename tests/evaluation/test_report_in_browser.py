@@ -4,8 +4,6 @@ Needs Chromium and the ``playwright`` package; skipped without. The screenshots 
 ``$MSRN_SCREENSHOTS``.
 """
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -19,29 +17,6 @@ from msrn.evaluation.protocol import compare_with_first, evaluate
 from msrn.evaluation.report import write_benchmark
 from msrn.evaluation.results import Benchmark, Ceiling, Machine, Measurement
 from msrn.restoration.restorer import Restorer
-
-playwright = pytest.importorskip("playwright.sync_api")
-
-FLAGS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("no Chromium")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=program, headless=True, args=[*FLAGS.split(), "--no-first-run"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(scope="module")
-def screenshots(tmp_path_factory):
-    kept = os.environ.get("MSRN_SCREENSHOTS")
-    folder = Path(kept) if kept else tmp_path_factory.mktemp("screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,7 @@ Needs Chromium and the ``playwright`` package; skipped without. The screenshots 
 """
 
 import base64
-import os
 import re
-import shutil
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -20,7 +18,6 @@ from msrn.service.client import Client
 
 playwright = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-FLAGS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
 LONG = 90_000
 DROP = """([name, type, data]) => {
     const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
@@ -32,25 +29,6 @@ PIXELS = """([x, y, width, height]) => {
     const canvas = document.querySelector("#canvas");
     return [...canvas.getContext("2d").getImageData(x, y, width, height).data];
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("no Chromium")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=program, headless=True, args=[*FLAGS.split(), "--no-first-run"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(scope="module")
-def screenshots(tmp_path_factory):
-    kept = os.environ.get("MSRN_SCREENSHOTS")
-    folder = Path(kept) if kept else tmp_path_factory.mktemp("screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @pytest.fixture
