@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from msrn.errors import MSRNError
-    from msrn.images import read, write
+    from msrn.images import Frames, read, read_frames, write, write_frames
     from msrn.images.picture import Picture
     from msrn.network.config import MSRNConfig
     from msrn.network.memnet import MSRN
@@ -26,6 +26,7 @@ __version__ = "0.1.0"
 __all__ = [
     "MSRN",
     "Automatic",
+    "Frames",
     "MSRNConfig",
     "MSRNError",
     "Picture",
@@ -34,13 +35,16 @@ __all__ = [
     "dejpeg",
     "denoise",
     "read",
+    "read_frames",
     "restore",
     "upscale",
     "write",
+    "write_frames",
 ]
 
 _HOMES = {
     "Automatic": "restoration.automatic",
+    "Frames": "images",
     "MSRN": "network.memnet",
     "MSRNConfig": "network.config",
     "MSRNError": "errors",
@@ -49,9 +53,11 @@ _HOMES = {
     "dejpeg": "restoration.functions",
     "denoise": "restoration.functions",
     "read": "images",
+    "read_frames": "images",
     "restore": "restoration.functions",
     "upscale": "restoration.functions",
     "write": "images",
+    "write_frames": "images",
 }
 
 

@@ -31,6 +31,10 @@ class UnknownFormatError(ImageError):
     """A file that is no image of a format read here."""
 
 
+class SeveralPicturesError(ImageError):
+    """A file of several frames or pages, where one was asked for without saying which."""
+
+
 class WeightsError(MSRNError):
     """A weights file or checkpoint that is missing, unknown, damaged or unfit (exit code 4)."""
 

@@ -30,8 +30,8 @@ def test_trees_are_mirrored_and_patterns_expanded(tmp_path, monkeypatch):
     assert targets(plan_outputs([Path("[ad].*")], out), out) == ["a.png", "d.PNG"]
     with pytest.raises(UsageError, match=r"no such file or folder: \*\.bmp"):
         plan_outputs([Path("*.bmp")], out)
-    with pytest.raises(UsageError, match="gif"):
-        plan_outputs([folder], out, extension="gif")
+    with pytest.raises(UsageError, match="tga"):
+        plan_outputs([folder], out, extension="tga")
 
 
 def test_images_that_are_not_read_are_named(tmp_path):

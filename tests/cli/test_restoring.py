@@ -199,6 +199,19 @@ def test_a_name_with_an_extension_is_a_file(photo, tmp_path):
         assert not (tmp_path / output).exists()
 
 
+def test_an_animation_through_standard_streams_and_one_frame_of_it(identity, tmp_path):
+    frames = [Image.new("RGB", (9, 8), (90 * k, 0, 0)) for k in range(3)]
+    frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:], duration=70, loop=0)
+    command = [sys.executable, "-m", "msrn", "denoise", "-", "-o", "-", "-w", identity["denoise"], "--ext", "gif"]
+    with (tmp_path / "x.gif").open("rb") as stdin:
+        process = subprocess.run(command, stdin=stdin, capture_output=True)
+    (tmp_path / "y.gif").write_bytes(process.stdout)
+    assert images.read_frames(tmp_path / "y.gif").series == images.read_frames(tmp_path / "x.gif").series
+    process = msrn("denoise", tmp_path / "x.gif", "-o", tmp_path, "-w", identity["denoise"], "--page", 3)
+    assert process.returncode == 0, process.stderr
+    assert images.read(tmp_path / "x.png").to_array()[0, 0, 0] == 180
+
+
 def test_standard_output_takes_one_image_or_nothing(photo, identity):
     assert_refused(msrn("denoise", photo, "-o", "-", "--json"), 2, "--json")
     assert_refused(msrn("denoise", photo, photo, "-o", "-"), 2, "standard output")

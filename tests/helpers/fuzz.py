@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -67,6 +68,7 @@ def image_seeds() -> dict[str, bytes]:
     exif[274], exif[271] = 6, "Maker"
     gray, palette, clear = color.convert("L"), color.quantize(16), color.convert("RGBA")
     clear.putalpha(gray)
+    several = {"save_all": True, "append_images": [color.rotate(90), color.rotate(180)], "duration": 40}
     return {
         "png": _saved(color, "PNG", exif=exif, icc_profile=b"profile", dpi=(72, 72)),
         "png-gray": _saved(gray, "PNG"),
@@ -80,10 +82,12 @@ def image_seeds() -> dict[str, bytes]:
         "jpeg-cmyk": _saved(color.convert("CMYK"), "JPEG"),
         "webp": _saved(color, "WEBP", quality=80, exif=exif),
         "webp-lossless": _saved(color.convert("RGBA"), "WEBP", lossless=True),
-        "webp-animated": _saved(color, "WEBP", save_all=True, append_images=[color.rotate(90)]),
+        "webp-animated": _saved(color, "WEBP", **several),
+        "png-animated": _saved(color, "PNG", **several),
+        "gif-animated": _saved(palette, "GIF", **several, loop=2, transparency=3),
+        "tiff-pages": _saved(color, "TIFF", **several),
         "bmp": _saved(color, "BMP"),
         "gif": _saved(color, "GIF", comment=b"comment"),
-        "gif-animated": _saved(color, "GIF", save_all=True, append_images=[color.rotate(90)]),
         "gif-clear": _saved(palette, "GIF", transparency=3),
         "bmp-palette": _saved(palette, "BMP"),
         "tiff": _saved(color, "TIFF", exif=exif),
@@ -173,7 +177,13 @@ def parsers(folder: Path) -> dict[str, Target]:
         with suppress(MemoryError, Image.DecompressionBombError):
             check_jpegxl(data, folder, Allowance(MAX_PIXELS, 1 << 30))
 
+    def parse_frames(data: bytes) -> None:
+        frames = images.decode_frames(data, folder, max_pixels=MAX_PIXELS)
+        assert all(np.isfinite(picture.pixels).all() for picture in islice(frames, 9))
+
+    several = [data for name, data in seeds.items() if name.endswith(("animated", "pages"))]
     return {
+        "frames and pages": (several, parse_frames, (ImageError,)),
         "chunks of PNG": (kinds["png"], lambda data: kept_chunks(checked_chunks(data)), (ValueError,)),
         "markers of JPEG": (kinds["jpeg"], jpeg_frame, (ValueError,)),
         "strips of TIFF": (kinds["tiff"], parse_tiff, (Exception,)),  # of any kind: other libraries take part

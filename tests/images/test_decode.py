@@ -162,7 +162,7 @@ def test_a_photograph_whose_index_speaks_of_pictures_that_were_cut_off_is_read(t
 def test_of_several_views_none_is_taken_silently(tmp_path):
     pair = {"format": "MPO", "save_all": True, "append_images": [color().rotate(180)]}
     color().save(tmp_path / "stereo.jpg", **pair)
-    with pytest.raises(ImageError, match="2 frames"):
+    with pytest.raises(ImageError, match="several pictures"):
         images.read(tmp_path / "stereo.jpg")
     color().save(tmp_path / "hdr.jpg", **pair, xmp=b"http://ns.adobe.com/hdr-gain-map/1.0/")
     color().save(tmp_path / "preview.jpg", **pair | {"append_images": [color().reduce(2)]})
@@ -247,21 +247,13 @@ def test_files_beyond_the_limit_of_bytes_are_not_read(tmp_path):
         images.read(tmp_path / "endless.png", max_bytes=9_999_999)
 
 
-@pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF"])
-def test_animations_and_pages_are_refused(tmp_path, file_format):
-    frames = [Image.new("L", (8, 8), value) for value in (10, 200)]
-    frames[0].save(tmp_path / "x", file_format, save_all=True, append_images=frames[1:])
-    with pytest.raises(ImageError, match="2 frames"):
-        images.read(tmp_path / "x")
-
-
 def test_frames_of_a_gif_are_refused_without_decoding_them(tmp_path):
     frames = io.BytesIO()
     Image.new("L", (8, 8)).save(frames, "GIF", save_all=True, append_images=[Image.new("L", (8, 8), 200)])
     start, second = frames.getvalue()[:-1].split(b"\x21\xf9", 1)[0], b"\x21\xf9\x04\0\0\0\0\0"
     second += b"\x2c" + struct.pack("<4HB", 0, 0, 8, 8, 0) + b"\x08\x01\xff\0"  # pixels that cannot be decoded
     (tmp_path / "x.gif").write_bytes(start + second * 100_000 + b"\x3b")
-    with pytest.raises(ImageError, match="2 frames"):
+    with pytest.raises(ImageError, match="several frames"):
         images.read(tmp_path / "x.gif")
 
 

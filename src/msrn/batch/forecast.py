@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from msrn import images
 from msrn.batch.plan import STDIO, Job
-from msrn.batch.work import Settings, decide, first_frame
-from msrn.errors import MSRNError
+from msrn.batch.work import Settings, counted, decide, first_frame, first_picture
+from msrn.errors import MSRNError, SeveralPicturesError
 from msrn.images.isolated import Decoder
 from msrn.types import Limits
 
@@ -46,16 +46,24 @@ def forecast_batch(
     kept: dict[str, int] = {}  # what the networks of the jobs before hold on to
 
     def forecast(job: Job) -> JobForecast:
+        turned, times, several = False, 1.0, ""
         if job.is_video:
-            picture, turned, frames = first_frame(job, limits)
+            picture, turned, times = first_frame(job, limits)
         else:
-            picture = decoder.decode(images.read_bytes(job.source, limits.max_bytes), job.source)
-            turned, frames = False, 1
+            data = images.read_bytes(job.source, limits.max_bytes)
+            try:
+                picture = decoder.decode(data, job.source, settings.frame)
+            except SeveralPicturesError:
+                frames = decoder.decode_frames(data, job.source, limits.max_frames)
+                images.check_holds(frames.series, job.target)
+                picture = first_picture(frames)
+                times = frames.series.pixels / (picture.width * picture.height)  # pages differ in size
+                several = counted(len(frames), frames.series)
         how = decide(job, restorer, settings, picture, turned)
         needs = how.restorer.forecast(picture, settings.scale, how.size)
         peak = needs.beside(kept)
         kept.update({weights: max(held, kept.get(weights, 0)) for weights, held in needs.kept.items()})
-        return JobForecast(job, how.note, frames * needs.seconds, peak)
+        return JobForecast(job, "; ".join(filter(None, (several, how.note))), times * needs.seconds, peak)
 
     with closing(Decoder(limits.max_pixels, limits.max_seconds)) as decoder:
         for job in jobs:

@@ -17,15 +17,16 @@ from typing import TypeVar
 from msrn import images
 from msrn.batch.plan import Job
 from msrn.batch.work import Outcome, Work
-from msrn.errors import ImageError, MSRNError
+from msrn.errors import ImageError, MSRNError, SeveralPicturesError
+from msrn.images import Frames
 from msrn.images.isolated import Decoder
 from msrn.images.picture import Picture
 from msrn.restoration.tile_plan import SMALL
 from msrn.system.machine import cores
 
 T = TypeVar("T")
-_Loaded = tuple[Picture, str]
-"""A picture, and the SHA-256 of its file."""
+_Loaded = tuple[Picture | Frames, str]
+"""A picture, or those of a file that holds several, and the SHA-256 of the file."""
 _HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -79,6 +80,9 @@ class Pipeline:
             beside = _attempt(job, partial(self._begin, job, ahead))
             if isinstance(beside, Outcome):
                 self._settle(beside)
+            elif not isinstance(beside, int):
+                self._wait(self._restoring, self._encoding)
+                self._settle(_attempt(job, beside))
             elif beside > 1:
                 self._wait(self._restoring, left=beside + 1)
             self._wait(self._encoding, left=self._workers)
@@ -97,17 +101,23 @@ class Pipeline:
         data = self._work.read(job, self._ended.is_set)
         if isinstance(data, Outcome):
             return data
-        return self._decoder.decode(data, Path(job.name)), hashlib.sha256(data).hexdigest()
+        path, source, limits = Path(job.name), hashlib.sha256(data).hexdigest(), self._work.limits
+        try:
+            return self._decoder.decode(data, path, self._work.settings.frame), source
+        except SeveralPicturesError:
+            return self._decoder.decode_frames(data, path, limits.max_frames), source
 
-    def _begin(self, job: Job, ahead: list[Future[_Loaded | Outcome]]) -> int | Outcome:
+    def _begin(self, job: Job, ahead: list[Future[_Loaded | Outcome]]) -> int | Outcome | Callable[[], Outcome]:
         """Start what becomes of a picture; returns how many such pictures are best restored side by side.
 
-        Where there is nothing to restore, it returns the outcome.
+        Where there is nothing to restore, it returns the outcome, and of a file of several pictures what restores them.
         """
         loaded = ahead.pop().result()
         if isinstance(loaded, Outcome):
             return loaded
         picture, source = loaded
+        if isinstance(picture, Frames):
+            return partial(self._work.restore_frames, job, picture, source)
         how = self._work.decide(job, picture)
         at_once = how.restorer.at_once if self._several and how.pixels <= SMALL else 1
 

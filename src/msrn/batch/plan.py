@@ -10,6 +10,7 @@ from msrn import images
 from msrn.batch.manifest import FAILURES, MANIFEST, outputs_in
 from msrn.errors import UsageError
 from msrn.images import video
+from msrn.images.frames.gif import is_animated
 from msrn.system.atomic import reason
 
 _NOT_READ = (
@@ -76,6 +77,7 @@ def plan_outputs(
     extension: str | None = None,
     videos: bool = False,
     full_names: bool = False,
+    frame: int | None = None,
 ) -> Plan:
     """Pair every input image or video with its output path.
 
@@ -87,13 +89,15 @@ def plan_outputs(
             that none leads out of the tree or in circles; those to files are read like files.
         suffix: added to output names.
         full_names: keep inputs' extensions in output names: ``a.jpg`` becomes ``a.jpg.png``, apart from ``a.png``.
-        extension: of output names, images' or videos'. By default lossless formats stay what they are, other images
-            become PNG, and videos that cannot be written as they are become MP4.
+        extension: of output names, images' or videos'. By default lossless formats and animated GIFs stay what they
+            are, other images become PNG, and videos that cannot be written as they are become MP4.
         videos: take videos from folders, too: one may cost as much as all the images.
+        frame: the one frame or page that is restored of files that have several.
 
     Raises:
         UsageError: an input does not exist, a folder holds no image, two inputs would be written to one output, an
-            output would overwrite an input, or the one file cannot be made of what comes in.
+            output would overwrite an input, the one file cannot be made of what comes in, or one frame of a video is
+            asked for.
     """
     extension = checked_extension(suffix, extension)
     given = _without_outputs([path for name in inputs for path in _matches(name)], output)
@@ -107,7 +111,9 @@ def plan_outputs(
             if path.is_dir() and (source.suffix.lower() in _NOT_READ or (_is_video(source) and not videos)):
                 (plan.videos_left_out if _is_video(source) else plan.not_read).append(source)
                 continue
-            name = output_name(relative, suffix=suffix, extension=extension, full_names=full_names)
+            moving = extension is None and frame is None and _is_animated_gif(source)
+            kind = source.suffix.lower() if moving else extension
+            name = output_name(relative, suffix=suffix, extension=kind, full_names=full_names)
             job = Job(source, output if single else output / name)
             jobs.setdefault((_resolved(source), job.target), job)
     if not jobs and plan.videos_left_out:
@@ -116,6 +122,9 @@ def plan_outputs(
     if not jobs:
         raise UsageError(f"{given[0]} holds only images of formats that are not read, such as {plan.not_read[0]}")
     plan.jobs.extend(jobs.values())
+    film = next((job.source for job in plan.jobs if job.is_video), None) if frame is not None else None
+    if film is not None:
+        raise UsageError(f"{film} is a video; --frame takes one frame of an animation, or one page")
     _check_distinct(plan.jobs)
     return plan
 
@@ -240,6 +249,11 @@ def walk(folder: Path, recursive: bool, left_out: Path | None, plan: Plan) -> It
             # Not Path's own: these say no where nothing can be said, as of a link to a name that is too long.
             if known and (os.path.isfile(path) or not os.path.exists(path)):  # noqa: PTH110, PTH113
                 yield path
+
+
+def _is_animated_gif(path: Path) -> bool:
+    """Whether a file is a GIF of several frames, by its content; others are better off as PNG."""
+    return path.suffix.lower() == ".gif" and path.is_file() and is_animated(path)
 
 
 def _is_video(path: Path) -> bool:

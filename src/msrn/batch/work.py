@@ -4,19 +4,20 @@ import hashlib
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from msrn import __version__, images
 from msrn.batch.output_folder import ClaimedOutput
 from msrn.batch.plan import STDIO, Job
 from msrn.errors import ImageError, MSRNError, OutputError
-from msrn.images import video
+from msrn.images import Frames, Series, video
 from msrn.images.picture import Picture
 from msrn.system.atomic import write_atomically
 from msrn.types import Limits, Size
@@ -27,6 +28,8 @@ if TYPE_CHECKING:  # naming outputs needs no network
 
 _VISIBLE = 0.02
 """Change of proportions that is told."""
+_TOLD = 3
+"""Kinds of pages that are told of a file, each with what was done to it."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,15 @@ class Settings:
     strip_metadata: bool = False
     version: str = __version__
     """What this program was called; outputs of another version are not taken for this one's."""
+    frame: int | None = None
+    """Which frame or page of a file that has several, from 1; None for all."""
 
     def digest(self, restorer: "Restorer | Chooser") -> str:
         """SHA-256 of everything that decides what becomes of an input."""
-        return hashlib.sha256(json.dumps(asdict(self) | restorer.identity, sort_keys=True).encode()).hexdigest()
+        given = asdict(self)
+        if self.frame is None:  # as before there was such a choice: batches that were begun then go on
+            del given["frame"]
+        return hashlib.sha256(json.dumps(given | restorer.identity, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -87,10 +95,17 @@ class Decision:
         """How many the result has."""
         return self.after[0] * self.after[1]
 
-    def outcome(self, job: Job, frames: int = 1) -> Outcome:
-        """What becomes of a job that ends now."""
+    def outcome(self, job: Job, pixels: int | None = None, note: str | None = None) -> Outcome:
+        """What becomes of a job that ends now.
+
+        Args:
+            job: the job.
+            pixels: of all its pictures, if it has several.
+            note: of all its pictures.
+        """
         seconds = time.perf_counter() - self.started
-        return Outcome(job, None, "", frames * self.pixels, self.note, self.before, self.after, seconds)
+        note, pixels = self.note if note is None else note, self.pixels if pixels is None else pixels
+        return Outcome(job, None, "", pixels, note, self.before, self.after, seconds)
 
 
 def decide(
@@ -121,6 +136,12 @@ def decide(
     if turned:
         before, after = (picture.height, picture.width), (height, width)
     return Decision(chosen, size, before, after, "; ".join(filter(None, notes)))
+
+
+def first_picture(frames: Frames) -> Picture:
+    """The first of several pictures; no other is decoded."""
+    with closing(iter(frames)) as pictures:
+        return next(pictures)
 
 
 def first_frame(job: Job, limits: Limits) -> tuple[Picture, bool, int]:
@@ -176,8 +197,10 @@ class Work:
         Raises:
             OutputError: it cannot be written, or has come to exist meanwhile.
         """
-        quality, subsampling, strip = self.settings.quality, self.settings.subsampling, self.settings.strip_metadata
-        write = images.prepare(picture, job.target, quality=quality, subsampling=subsampling, strip_metadata=strip)
+        self.put(job, images.prepare(picture, job.target, **self._storing), source)
+
+    def put(self, job: Job, write: Callable[[BinaryIO], object], source: str) -> None:
+        """Make a job's output of what writes it to an open file; otherwise as :meth:`write`."""
         if not job.to_stdout:
             write_atomically(job.target, write, lambda made: self._record(job, made, source))
             return
@@ -190,6 +213,25 @@ class Work:
             sys.stdout.buffer.flush()
         except OSError as error:
             raise OutputError(f"cannot write to standard output: {error.strerror}") from error
+
+    def restore_frames(self, job: Job, frames: Frames, source: str) -> Outcome:
+        """Restore a file of several pictures: an animation by what its first frame needs, pages by what each needs.
+
+        Raises:
+            UsageError: the output's format cannot hold them.
+            ImageError: a picture cannot be decoded.
+            OutputError: see :meth:`write`.
+        """
+        images.check_holds(frames.series, job.target)
+        done = SeriesWork(self, job, frames.series)
+        self.put(job, images.prepare_frames(frames.map(done.restore), job.target, **self._storing), source)
+        return done.outcome()
+
+    @property
+    def _storing(self) -> dict[str, Any]:
+        """How results are stored, for ``images.prepare``."""
+        names = ("quality", "subsampling", "strip_metadata")
+        return {name: getattr(self.settings, name) for name in names}
 
     def restore_video(self, job: Job) -> Outcome:
         """Restore a video, every frame by what its first one needs.
@@ -209,10 +251,59 @@ class Work:
             progress=lambda done, total: self.progress(job, done / max(total, done) if total else 0),
             before_rename=lambda made, source: self._record(job, made, source),
         )
-        return how.outcome(job, frames)
+        return how.outcome(job, frames * how.pixels)
 
     def _record(self, job: Job, made: BinaryIO, source: str) -> None:
         """Note what is about to get its name, unless something else has got it meanwhile and is to be kept."""
         if self.keep and job.target.exists():
             raise OutputError(f"{job.target} has come to exist meanwhile and is kept")
         self.output.record(job, source, self.digest, made)
+
+
+class SeriesWork:
+    """The pictures of one file, one after the other.
+
+    Args:
+        work: what restores them.
+        job: the file's.
+        series: what the file says of all.
+    """
+
+    def __init__(self, work: Work, job: Job, series: Series) -> None:
+        self._work, self._job, self._series = work, job, series
+        self._how: list[Decision] = []
+
+    def restore(self, picture: Picture) -> Picture:
+        """Restore the next picture.
+
+        Raises:
+            MSRNError: it cannot be restored.
+        """
+        number = len(self._how)
+        one = number and self._series.kind == "frame"  # frames that are not restored alike would flicker
+        how = self._how[0] if one else self._work.decide(self._job, picture)
+        self._how.append(how)
+
+        def report(share: float) -> None:
+            self._work.progress(self._job, (number + share) / self._series.count)
+
+        try:
+            return how.restorer(picture, scale=self._work.settings.scale, size=how.size, progress=report)
+        except (MSRNError, MemoryError):
+            raise
+        except Exception as error:  # it must not look like a fault of the file that is written
+            raise MSRNError(f"{self._job.name}: internal error, please report it: {error!r}") from error
+
+    def outcome(self) -> Outcome:
+        """What became of the job: what was done to how many pictures."""
+        notes = Counter(how.note for how in self._how)
+        found = [f"{counted(times, self._series)}: {note}" for note, times in notes.most_common(_TOLD)]
+        if len(notes) == 1:
+            found = list(filter(None, (counted(len(self._how), self._series), *notes)))
+        found += ["others as each needs"] if len(notes) > _TOLD else []
+        return self._how[0].outcome(self._job, sum(how.pixels for how in self._how), "; ".join(found))
+
+
+def counted(number: int, series: Series) -> str:
+    """A number of frames or pages, in words."""
+    return f"{number} {series.kind}{'s' * (number != 1)}"

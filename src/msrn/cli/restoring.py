@@ -37,7 +37,7 @@ class OutputNames:
     """How outputs are called: arguments of ``plan_outputs`` and ``make_manifest``."""
 
     extension: Annotated[str | None, Parameter(name="--ext")] = None
-    """Output format: png, jpg, webp, avif, tif, bmp; mp4, mov, mkv."""
+    """Output format: png, jpg, webp, avif, tif, gif, bmp; mp4, mov, mkv."""
     suffix: str = ""
     """Added to output names, for example _restored."""
     full_names: bool = False
@@ -53,6 +53,8 @@ class NameOptions(OutputNames):
     """Search folders recursively."""
     videos: bool = False
     """Restore the videos in folders, too."""
+    frame: Annotated[int | None, Parameter(name=("--frame", "--page"), validator=at_least(1))] = None
+    """Restore only this frame of an animation, or page of a TIFF, from 1."""
 
 
 @Parameter(name="*")
@@ -245,7 +247,7 @@ def _restore(
         note = f"the weights are trained for factors up to 4, not {size.scale:g}"
     if note and not common.quiet:
         say(f"msrn: note: {note}")
-    settings = Settings(size.scale, size.exact, **vars(common.encoding))
+    settings = Settings(size.scale, size.exact, **vars(common.encoding), frame=common.names.frame)
     if common.dry_run:
         show_forecasts(forecast_batch(plan.jobs, load({}), settings, limits), common.as_json, bool(plan.unlisted))
         return

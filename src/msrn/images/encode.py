@@ -11,6 +11,7 @@ from PIL import Image
 
 from msrn.errors import OutputError, UsageError
 from msrn.images.formats import FORMATS, MAX_METADATA
+from msrn.images.frames.gif import encode_gif
 from msrn.images.jpeg import iptc_in_jpeg
 from msrn.images.metadata import exif_of_dpi, usable_dpi
 from msrn.images.picture import Metadata, Picture, check_picture
@@ -21,12 +22,13 @@ from msrn.types import Subsampling
 
 logger = logging.getLogger(__name__)
 
-_LARGEST_SIDE = {"JPEG": 65_535, "WEBP": 16_383, "AVIF": 65_535}
+_LARGEST_SIDE = {"JPEG": 65_535, "WEBP": 16_383, "AVIF": 65_535, "GIF": 65_535}
 _LARGEST = {
     "JPEG": {"exif": 65_533, "xmp": 65_504, "iptc": 65_506, "comment": 65_533},  # each must fit one marker
     "PNG": {"icc_profile": MAX_METADATA, "xmp": MAX_METADATA, "iptc": MAX_METADATA // 4},  # more is not read
     "WEBP": {"iptc": 0},
     "AVIF": {"iptc": 0},
+    "GIF": {"exif": 0, "iptc": 0},
     "BMP": {"icc_profile": 0, "exif": 0, "xmp": 0, "iptc": 0},
 }
 SUBSAMPLINGS: tuple[str, ...] = get_args(Subsampling)
@@ -34,7 +36,7 @@ SUBSAMPLINGS: tuple[str, ...] = get_args(Subsampling)
 
 def check_output(path: Path | str, width: int, height: int) -> None:
     """Raise :class:`UsageError` if a file of this name cannot hold an image of this size."""
-    file_format = _format_of(Path(path))
+    file_format = format_of(Path(path))
     largest = _LARGEST_SIDE.get(file_format)
     if largest is not None and max(width, height) > largest:
         raise UsageError(f"{path}: {file_format} holds at most {largest:,} pixels a side, not {width:,}×{height:,}")
@@ -67,23 +69,27 @@ def write(
     """
     path = Path(path)
     encoder = prepare(picture, path, quality=quality, subsampling=subsampling, strip_metadata=strip_metadata)
+    write_new(path, encoder, overwrite)
+
+
+def write_new(path: Path, encode: Callable[[BinaryIO], object], overwrite: bool) -> None:
+    """Write a file as :func:`write` does: raises :class:`OutputError` if it exists, unless it is to be overwritten."""
 
     def check(_: BinaryIO) -> None:
         if path.exists() and not overwrite:
             raise OutputError(f"{path} exists; overwrite=True replaces it")
 
-    write_atomically(path, encoder, check)
+    write_atomically(path, encode, check)
 
 
 def prepare(
     picture: Picture, path: Path, *, quality: int = 95, subsampling: str = "4:4:4", strip_metadata: bool = False
 ) -> Callable[[BinaryIO], object]:
     """Check and round what :func:`write` takes; return what writes it to an open file."""
-    file_format = _format_of(path)
+    file_format = format_of(path)
     check_picture(picture)
     check_output(path, picture.width, picture.height)
-    if not 1 <= quality <= 100:
-        raise UsageError(f"quality is 1 to 100, not {quality}")
+    check_quality(quality)
     if subsampling not in SUBSAMPLINGS:
         raise UsageError(f"subsampling is one of {', '.join(SUBSAMPLINGS)}, not {subsampling!r}")
     bits = picture.metadata.bits if file_format in ("PNG", "TIFF") else 8
@@ -95,10 +101,12 @@ def prepare(
         samples = picture.to_array(bits)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
-    kept = Metadata(bits) if strip_metadata else _fitting(picture, file_format, path)
+    kept = Metadata(bits) if strip_metadata else fitting(picture, file_format, path)
     if file_format in ("PNG", "TIFF"):
         encode = encode_png if file_format == "PNG" else encode_tiff
         return lambda file: encode(file, samples, kept)
+    if file_format == "GIF":
+        return lambda file: encode_gif(file, iter([picture]), kept, [0])
     # Each format takes of these what it knows: exact keeps WebP's colours under full transparency. Not JPEG's
     # "optimize": Pillow then guesses how large the file gets, and fails on noise at high quality.
     if file_format == "AVIF" and samples.ndim == 2:
@@ -112,7 +120,13 @@ def prepare(
     return lambda file: image.save(file, file_format, **options)
 
 
-def _fitting(picture: Picture, file_format: str, path: Path) -> Metadata:
+def check_quality(quality: int) -> None:
+    """Raise :class:`UsageError` unless it is one."""
+    if not 1 <= quality <= 100:
+        raise UsageError(f"quality is 1 to 100, not {quality}")
+
+
+def fitting(picture: Picture, file_format: str, path: Path) -> Metadata:
     """What a format can hold of a picture's metadata; what it cannot is said, but for comments and PNG's texts."""
     kept = replace(picture.metadata, dpi=usable_dpi(picture.metadata.dpi))
     for name, largest in _LARGEST.get(file_format, {}).items():
@@ -135,7 +149,8 @@ def get_ready() -> None:
     import_module("imagecodecs")
 
 
-def _format_of(path: Path) -> str:
+def format_of(path: Path) -> str:
+    """The format that a name's suffix names; raises :class:`UsageError` if it names none that is written."""
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"{path}: the suffix {path.suffix!r} names no format written here ({', '.join(FORMATS)})")
     return FORMATS[path.suffix.lower()]

@@ -23,11 +23,12 @@ FORMATS = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
     ".avif": "AVIF",
+    ".gif": "GIF",
 }
 """Output format by suffix; the same formats are read, whatever the suffix."""
 
-SUFFIXES = (*FORMATS, ".gif", ".heic", ".heif", ".hif", ".jxl")
-"""Suffixes of the images that are looked for in folders: GIF, HEIC and JPEG XL are read only."""
+SUFFIXES = (*FORMATS, ".heic", ".heif", ".hif", ".jxl")
+"""Suffixes of the images that are looked for in folders: HEIC and JPEG XL are read only."""
 
 MAX_METADATA = 8 << 20
 """Bytes of an ICC profile or XMP packet in PNG: what libpng reads. Pillow by itself stops at one MiB."""
@@ -40,7 +41,7 @@ BYTES_PER_SAMPLE = 12
 """What a sample takes while it is decoded: 4 as floating point, 1 or 2 as stored, a copy of that, and 4 for whom the
 decoding process hands it to."""
 
-READABLE = sorted({*FORMATS.values(), "GIF"})
+READABLE = sorted({*FORMATS.values()})
 """What Pillow opens; HEIC and JPEG XL are read beside it."""
 _pillow_limit = threading.Lock()
 

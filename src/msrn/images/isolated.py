@@ -1,5 +1,6 @@
 """Decoding in processes of their own: see ``guarded_process.py``."""
 
+from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
@@ -7,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from msrn.images.decode import decode
+from msrn.images.decode import decode, decode_frames
 from msrn.images.formats import Allowance
+from msrn.images.frames.series import Frames, Series
 from msrn.images.picture import JpegCoding, Metadata, Picture
-from msrn.system.guarded_process import Answer, GuardedProcess, decode_path, encode_path, serve
+from msrn.system.guarded_process import Answer, AnswerReader, GuardedProcess, decode_path, encode_path, serve
 from msrn.system.machine import confine_memory
-from msrn.types import MAX_PIXELS, MAX_SECONDS
+from msrn.types import MAX_FRAMES, MAX_PIXELS, MAX_SECONDS
 
 _MOST_PER_BYTE = 4
 """Bytes that may be taken for each of a file before its size in pixels is known."""
@@ -41,14 +43,47 @@ class Decoder:
         process.start()
         self._idle.append(process)
 
-    def decode(self, data: bytes, path: Path) -> Picture:
+    def decode(self, data: bytes, path: Path, frame: int | None = None) -> Picture:
         """As :func:`msrn.images.decode`; a crash or a hang is an :class:`ImageError` as well."""
         process = self._borrow()
         try:
-            process.ask(path, {"path": encode_path(path), "max_pixels": self._max_pixels}, data)
-            return _picture(process, path)
+            process.ask(path, self._question(path) | {"frame": frame}, data)
+            return _picture(process.answer(path), path)
         finally:
             self._idle.append(process)
+
+    def decode_frames(self, data: bytes, path: Path, max_frames: int = MAX_FRAMES) -> Frames:
+        """As :func:`msrn.images.decode_frames`, one picture ahead of what is asked for."""
+        question = self._question(path) | {"do": "open", "max_frames": max_frames}
+        process = self._borrow()
+        try:
+            process.ask(path, question, data)
+            series = Series.from_json(process.answer(path).header["series"])
+        finally:
+            self._idle.append(process)
+        return Frames(series, lambda: self._frames(question, data, path))
+
+    def _frames(self, question: dict[str, Any], data: bytes, path: Path) -> Generator[Picture]:
+        process = self._borrow()
+        ended = False
+        try:
+            process.ask(path, question, data)
+            process.answer(path)
+            process.ask(path, {"do": "next"})
+            while not ended:
+                answer = process.answer(path)
+                ended = "end" in answer.header
+                if not ended:
+                    picture = _picture(answer, path)
+                    process.ask(path, {"do": "next"})  # decoded while this one is restored
+                    yield picture
+        finally:
+            if not ended:  # it has an answer that nobody will hear
+                process.close()
+            self._idle.append(process)
+
+    def _question(self, path: Path) -> dict[str, Any]:
+        return {"path": encode_path(path), "max_pixels": self._max_pixels}
 
     def close(self) -> None:
         """End all processes, whatever they are doing; decoding again starts others."""
@@ -69,20 +104,42 @@ def main() -> None:
     serve(_answer)
 
 
-def decode_confined(data: bytes, path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
+def decode_confined(data: bytes, path: Path, max_pixels: int = MAX_PIXELS, frame: int | None = None) -> Picture:
     """As :func:`msrn.images.decode`, with no more memory than a picture of its size can need.
 
     The limit is this whole process's while it lasts, so this is for processes that do nothing else.
     """
     Allowance.confine(_MOST_PER_BYTE * len(data))
     try:
-        return decode(data, path, max_pixels=max_pixels, confined=True)
+        return decode(data, path, frame=frame, max_pixels=max_pixels, confined=True)
     finally:
         confine_memory(None)
 
 
+_opened: list[Generator[Picture]] = []
+"""The pictures of the file that this process has opened, if it holds several."""
+
+
 def _answer(question: dict[str, Any], data: bytes) -> Answer:
-    picture = decode_confined(data, decode_path(question["path"]), question["max_pixels"])
+    if question.get("do") == "open":
+        Allowance.confine(_MOST_PER_BYTE * len(data))
+        try:
+            most = {"max_pixels": question["max_pixels"], "max_frames": question["max_frames"]}
+            frames = decode_frames(data, decode_path(question["path"]), **most, confined=True)
+        finally:
+            confine_memory(None)
+        _opened[:] = [iter(frames)]
+        return {"series": frames.series.to_json()}, ()
+    if question.get("do") == "next":
+        try:
+            picture = next(_opened[0], None)
+        finally:
+            confine_memory(None)
+        return _sent(picture) if picture is not None else ({"end": True}, ())
+    return _sent(decode_confined(data, decode_path(question["path"]), question["max_pixels"], question["frame"]))
+
+
+def _sent(picture: Picture) -> Answer:
     kept = {name: value for name, value in vars(picture.metadata).items() if isinstance(value, bytes)}
     planes = [picture.pixels] if picture.alpha is None else [picture.pixels, picture.alpha]
     header: dict[str, Any] = {"shapes": [plane.shape for plane in planes], "kept": [*kept]}
@@ -96,9 +153,8 @@ def _answer(question: dict[str, Any], data: bytes) -> Answer:
     return header, (*(np.ascontiguousarray(plane).data.cast("B") for plane in planes), *kept.values())
 
 
-def _picture(process: GuardedProcess, path: Path) -> Picture:
-    """Receive what :func:`_answer` sent."""
-    answer = process.answer(path)
+def _picture(answer: AnswerReader, path: Path) -> Picture:
+    """Receive what :func:`_sent` sent."""
     header = answer.header
     pixels, *alpha = [answer.array(shape) for shape in header["shapes"]]
     kept = {name: answer.bytes() for name in header["kept"]}

@@ -106,19 +106,22 @@ def encode_png(file: BinaryIO, samples: NDArray[Any], kept: Metadata) -> None:
     """
     from imagecodecs import deflate_encode
 
-    height, width, channels = *samples.shape[:2], 1 if samples.ndim == 2 else samples.shape[2]
-    color = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-    file.write(SIGNATURE)
-    file.write(png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8 * samples.itemsize, color, 0, 0, 0)))
-    file.write(kept.png_chunks or b"")
-    file.writelines(png_chunk(*chunk) for chunk in _metadata(kept))
-    data = memoryview(deflate_encode(cast(Any, _filtered(samples)), level=1, raw=False))
+    file.write(png_head(samples))
+    file.writelines(metadata_chunks(kept))
+    data = memoryview(deflate_encode(cast(Any, filtered(samples)), level=1, raw=False))
     for start in range(0, len(data), _LONGEST_CHUNK):
         file.write(png_chunk(b"IDAT", data[start : start + _LONGEST_CHUNK]))
     file.write(png_chunk(b"IEND", b""))
 
 
-def _filtered(samples: NDArray[Any]) -> NDArray[np.uint8]:
+def png_head(samples: NDArray[Any]) -> bytes:
+    """The beginning of a PNG file that holds ``(H, W)`` or ``(H, W, C)`` of 8 or 16 bits."""
+    height, width, channels = *samples.shape[:2], 1 if samples.ndim == 2 else samples.shape[2]
+    color = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    return SIGNATURE + png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8 * samples.itemsize, color, 0, 0, 0))
+
+
+def filtered(samples: NDArray[Any]) -> NDArray[np.uint8]:
     """Rows as they are deflated: each less the one above, behind a byte that says so."""
     big_endian = samples if samples.itemsize == 1 else samples.astype(">u2")
     rows = np.ascontiguousarray(big_endian).view(np.uint8).reshape(len(samples), -1)
@@ -129,8 +132,14 @@ def _filtered(samples: NDArray[Any]) -> NDArray[np.uint8]:
     return filtered
 
 
+def metadata_chunks(kept: Metadata) -> Iterator[bytes]:
+    """The chunks that hold a picture's metadata, before its pixels."""
+    yield kept.png_chunks or b""
+    yield from (png_chunk(*chunk) for chunk in _metadata(kept))
+
+
 def _metadata(kept: Metadata) -> Iterator[tuple[bytes, bytes]]:
-    """Names and contents of the chunks that hold it."""
+    """Names and contents of the chunks that hold it, but for those that came as they are."""
     if kept.icc_profile:
         yield b"iCCP", b"ICC Profile\0\0" + zlib.compress(kept.icc_profile)
     if kept.dpi:

@@ -5,11 +5,12 @@ colour and tifffile no EXIF directories.
 import io
 import logging
 import math
+import struct
 import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import accumulate, islice
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -48,6 +49,10 @@ _CODECS = {
 }
 """Compressions whose strips are image files."""
 _JPEG = (6, 7, 33007, 34892)
+_PAGE = 2
+"""Of the kinds of images in a file, one of several pages."""
+_FIRST = 8
+"""Where the first directory begins."""
 _BUFFER = 16 << 20
 """Bytes of a file that tifffile copies at a time; 256 MiB by itself."""
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -63,7 +68,6 @@ def decode_tiff(data: bytes, path: Path, allowed: Allowance) -> NDArray[Any]:
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        refuse_several(len(list(islice(file.pages, 2))) > 1, path)
         page = cast(tifffile.TiffPage, file.pages[0])
         colors = {1: 1, 2: 3}.get(int(page.photometric), 0)  # black is zero, RGB
         extra = int(page.extrasamples[0]) if page.extrasamples else 2  # 0: not alpha, 1: alpha multiplied in, 2: alpha
@@ -152,12 +156,6 @@ def _decode_files(page: "tifffile.TiffPage", data: bytes) -> NDArray[Any]:
     return out
 
 
-def refuse_several(several: bool, path: Path) -> None:
-    """Raise :class:`ImageError` if there are several frames or pages."""
-    if several:
-        raise ImageError(f"{path} has at least 2 frames or pages, which are not handled; save one as a file of its own")
-
-
 def tiff_metadata(data: bytes, path: Path) -> tuple[int, Metadata]:
     """Orientation and metadata of a TIFF that Pillow cannot open: its directory is built like an EXIF block."""
     with suppress(Exception), limited(None):
@@ -169,8 +167,21 @@ def tiff_metadata(data: bytes, path: Path) -> tuple[int, Metadata]:
     return 1, Metadata(source=str(path))
 
 
-def encode_tiff(file: BinaryIO, samples: NDArray[Any], kept: Metadata) -> None:
-    """Write ``(H, W)`` or ``(H, W, C)`` of 8 or 16 bits in strips of about 1 MiB, deflated, with metadata."""
+def encode_tiff(
+    file: BinaryIO, samples: NDArray[Any], kept: Metadata, page: tuple[int, int] | None = None, link: int = 0
+) -> int:
+    """Write ``(H, W)`` or ``(H, W, C)`` of 8 or 16 bits in strips of about 1 MiB, deflated, with metadata.
+
+    Args:
+        file: an open file that can be read and written anywhere, at its end.
+        samples: the pixels.
+        kept: the metadata.
+        page: the page's number from 0, and that of all; None if there is but this one.
+        link: what this returned for the page before.
+
+    Returns:
+        Where in the file the place of the next page is to be told.
+    """
     height, width, channels = *samples.shape[:2], 1 if samples.ndim == 2 else samples.shape[2]
     rows = max(1, 2**20 // samples[0].nbytes)
     strips = [zlib.compress(samples[y : y + rows].tobytes()) for y in range(0, height, rows)]
@@ -187,10 +198,19 @@ def encode_tiff(file: BinaryIO, samples: NDArray[Any], kept: Metadata) -> None:
         fields |= {tag.XResolution: kept.dpi[0], tag.YResolution: kept.dpi[1], tag.ResolutionUnit: 2}  # inch
     blocks = {tag.InterColorProfile: kept.icc_profile, XMP_TAG: kept.xmp, IPTC_TAG: kept.iptc}
     fields |= {key: block for key, block in blocks.items() if block}
+    if page:
+        fields |= {tag.NewSubfileType: _PAGE, tag.PageNumber: page}
     directory = ImageFileDirectory_v2(prefix=b"II" if sys.byteorder == "little" else b"MM")
     directory.tagtype[tag.StripOffsets] = 4  # 32 bits, though they are small before they are moved
     directory.tagtype |= {XMP_TAG: 1, IPTC_TAG: 7}  # bytes
     for key, value in (directory_of(kept.exif) | fields).items():
         directory[key] = value
+    file.write(bytes(file.tell() % 2))  # directories begin at even places
+    start = file.tell() or _FIRST
     directory.save(file)
     file.writelines(strips)
+    if link:
+        file.seek(link)
+        file.write(struct.pack("=I", start))
+        file.seek(0, 2)
+    return start + 2 + 12 * len(directory)

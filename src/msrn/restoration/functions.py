@@ -3,7 +3,8 @@
 =================  =====================================================================================
 in                 out
 =================  =====================================================================================
-path               a :class:`~msrn.images.picture.Picture`, for ``msrn.write``
+path               a :class:`~msrn.images.picture.Picture`, for ``msrn.write``; a file of several is an error
+``Frames``         ``Frames``, each restored when it is asked for, for ``msrn.write_frames``
 ``Picture``        a ``Picture``
 image of PIL       an image of PIL; colour profile, EXIF and resolution go along
 numpy array        an array of the same type: ``(H, W)`` or ``(H, W, C)``, or a batch ``(N, H, W, C)``; C = 1
@@ -24,7 +25,7 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 
 from msrn.errors import UsageError
-from msrn.images import read
+from msrn.images import Frames, read
 from msrn.images.picture import Picture
 from msrn.restoration.automatic import Automatic, Enlarging
 from msrn.restoration.restorer import Restorer
@@ -125,6 +126,8 @@ def _mapped(restore: Callable[[Picture], Picture], image: Any) -> Any:
     pil, torch = sys.modules.get("PIL.Image"), sys.modules.get("torch")  # nobody has made one without importing it
     if isinstance(image, Picture):
         return restore(image)
+    if isinstance(image, Frames):
+        return image.map(restore)
     if isinstance(image, str | Path):
         return restore(read(image))
     if isinstance(image, list | tuple):

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from msrn.errors import ImageError, TooManyPixelsError, UnknownFormatError
+from msrn.errors import ImageError, SeveralPicturesError, TooManyPixelsError, UnknownFormatError
 from msrn.types import MAX_SECONDS
 
 if TYPE_CHECKING:  # a process is to be started before anything heavy is imported
@@ -30,7 +30,7 @@ class EndedError(ImageError):
 Blocks = tuple[bytes | memoryview, ...]
 Answer = tuple[dict[str, Any], Blocks]
 
-_KINDS = {kind.__name__: kind for kind in (TooManyPixelsError, UnknownFormatError)}
+_KINDS = {kind.__name__: kind for kind in (SeveralPicturesError, TooManyPixelsError, UnknownFormatError)}
 """Errors that keep their kind on the way between the processes."""
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import main; main()"
 

@@ -18,6 +18,7 @@ _SETTINGS = {
     "subsampling": (str,),
     "strip_metadata": (bool,),
     "version": (str,),
+    "frame": (int, _NONE),
 }
 _COMPUTING = {"strength": (float, int), "tta": (bool,), "backend": (str,), "precision": (str,)}
 

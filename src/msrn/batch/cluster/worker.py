@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
-from msrn import images
 from msrn.batch.cluster.claim import claim_place
 from msrn.batch.cluster.places import Place, place_at
 from msrn.batch.cluster.results import Recorder, Result, now, rows_done
@@ -19,7 +19,6 @@ from msrn.batch.plan import Job
 from msrn.batch.work import Outcome, Work
 from msrn.errors import ImageError, OutputError
 from msrn.images.isolated import Decoder
-from msrn.images.picture import Picture
 from msrn.system.atomic import reason
 from msrn.system.machine import cores
 from msrn.types import Limits
@@ -52,12 +51,9 @@ class PlacedWork(Work):
             raise ImageError(f"{entry.uri} {sizes}: make another manifest, for another output place")
         return data
 
-    def write(self, job: Job, picture: Picture, source: str) -> None:
+    def put(self, job: Job, write: Callable[[BinaryIO], object], source: str) -> None:
         """Create the output; where another program was faster, its output is the one that counts."""
-        entry, settings = self.entries[job], self.settings
-        quality, subsampling, strip = settings.quality, settings.subsampling, settings.strip_metadata
-        write = images.prepare(picture, job.target, quality=quality, subsampling=subsampling, strip_metadata=strip)
-        buffer = BytesIO()
+        entry, buffer = self.entries[job], BytesIO()
         try:
             write(buffer)
         except (OSError, RuntimeError, ValueError, struct.error) as error:  # as encoders have them
