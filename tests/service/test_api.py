@@ -50,6 +50,7 @@ def test_forms_are_taken_and_the_same_again_is_not_computed_again(service, photo
 
 
 def test_a_job_tells_what_happens_and_shows_what_is_looked_at_first(service, large):
+    before = parts(service)
     job = service.client.begin(large, task="dejpeg", view="0.5,0.5,300x200")
     events = []
     previews = []
@@ -75,6 +76,12 @@ def test_a_job_tells_what_happens_and_shows_what_is_looked_at_first(service, lar
     with service.client.request("GET", f"/v1/jobs/{job.id}/original") as answer:
         assert Image.open(BytesIO(answer.read())).tobytes() == Image.open(BytesIO(large)).tobytes()
     assert job.status()["computing"].endswith("fp32")
+    assert parts(service) > before
+    job.cancel()
+    deadline = time.monotonic() + 20
+    while parts(service) != before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert parts(service) == before, "a job that is forgotten leaves no previews"
 
 
 def _difference(first, second):

@@ -73,7 +73,9 @@ class Computation:
     watched: bool = False
     """Whether somebody wants to see its progress, or only the result."""
     wanted: int = 0
-    """How many clients wait for it."""
+    """How many clients hold it; see :meth:`hold`."""
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the last client has let go."""
     state: State = "queued"
     found: Found | None = None
     result: Result | None = None
@@ -89,6 +91,16 @@ class Computation:
 
     def __post_init__(self) -> None:
         self._note("queued", None)
+
+    def hold(self) -> None:
+        """Note that one more client wants it."""
+        self.wanted += 1
+
+    def let_go(self) -> None:
+        """Note that a client wants it no more."""
+        self.wanted -= 1
+        if not self.wanted:
+            self.left.set()
 
     def hear(self, event: Event) -> None:
         """Note what a worker says."""

@@ -6,7 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import count
 
@@ -20,6 +20,8 @@ from msrn.service.problems import ProblemError
 from msrn.service.settings import ServiceSettings
 from msrn.service.turns import Turns
 
+PREVIEWS_KEPT = 20.0
+"""Seconds after which previews are removed when a computation has ended, unless everybody has left before."""
 _MOST_JOBS = 1000
 """Finished jobs are forgotten when there are more."""
 
@@ -71,6 +73,7 @@ class Jobs:
             for computation in self._under_way.values():
                 computation.end("failed", problem=ProblemError("ending"))
             await self.lanes.close()
+            self.files.discard_all()
 
     async def drained(self) -> None:
         """Take nothing new, and wait for what is under way, as long as the settings allow."""
@@ -97,10 +100,11 @@ class Jobs:
         """Begin a computation, join one that is under way, or find its result; the caller must :meth:`release` it."""
         key = self._key(upload, options)
         computation = self._under_way.get(key)
-        if computation is None or computation.finished:
+        if computation is None or computation.finished or not computation.wanted:  # it is being cancelled
             computation = Computation(
                 key, upload, options, client, next(self._numbers), self.files.temporary(), view, watched
             )
+            computation.hold()
             kept = self._kept(key)
             if kept is not None:
                 self.metrics.hits.inc()
@@ -109,15 +113,16 @@ class Jobs:
                 self._under_way[key] = computation
                 self._in_background(self._finish(computation))
                 await self.turns.add(client, computation)
-        elif view is not None:
-            computation.look(view)
-        computation.wanted += 1
+        else:
+            computation.hold()
+            if view is not None:
+                computation.look(view)
         return computation
 
     def release(self, computation: Computation) -> None:
         """Say that a client wants a computation no more; when nobody does, it is cancelled."""
-        computation.wanted -= 1
-        if computation.wanted <= 0 and not computation.finished:
+        computation.let_go()
+        if not computation.wanted and not computation.finished:
             if self.turns.remove(computation):
                 computation.end("cancelled")
             else:
@@ -201,8 +206,12 @@ class Jobs:
                 del self._under_way[computation.key]
         if computation.state == "done":
             self.metrics.seconds.observe(time.monotonic() - started)
-            return
-        computation.target.unlink(missing_ok=True)
+        else:
+            computation.target.unlink(missing_ok=True)
+        if computation.watched:  # so that there may be previews, which somebody may just be asking for
+            with suppress(TimeoutError):
+                await asyncio.wait_for(computation.left.wait(), PREVIEWS_KEPT)
+            self.files.discard(computation.target)
 
     async def _forget_old_ones(self) -> None:
         while True:

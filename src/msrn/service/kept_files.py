@@ -46,11 +46,9 @@ class KeptFiles:
         self._sizes: OrderedDict[str, int] = OrderedDict()
         self._used = Counter[str]()
         folder.mkdir(parents=True, exist_ok=True)
-        found = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
-        for path in found:
-            if path.name.startswith("part-"):  # of a service that was killed
-                path.unlink(missing_ok=True)
-            elif path.is_file() and not path.name.startswith("."):
+        self.discard_all()  # of a service that was killed
+        for path in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime):
+            if path.is_file() and not path.name.startswith("."):
                 self._sizes[path.name] = path.stat().st_size
         self._make_room()
 
@@ -62,6 +60,16 @@ class KeptFiles:
     def temporary(self) -> Path:
         """A new name for a file that is being written; it becomes a kept one, or is removed at the next start."""
         return self.folder / f"part-{uuid.uuid4().hex}"
+
+    def discard(self, temporary: Path) -> None:
+        """Remove what was written beside a temporary file, by its name with more behind it."""
+        for path in self.folder.glob(f"{temporary.name}-*"):
+            path.unlink(missing_ok=True)
+
+    def discard_all(self) -> None:
+        """Remove all that is temporary."""
+        for path in self.folder.glob("part-*"):
+            path.unlink(missing_ok=True)
 
     def keep(self, temporary: Path, name: str) -> Path:
         """Give a complete file its name."""
