@@ -1,10 +1,13 @@
 """The API is what its description says: requests made from it, good and bad, get documented answers and no fault.
 
-More of them: ``MSRN_EXAMPLES=500 python -m pytest tests/service/test_openapi.py``.
+More of them, and what was answered how often:
+``MSRN_EXAMPLES=500 python -m pytest tests/service/test_openapi.py --log-cli-level=INFO``.
 """
 
 import json
+import logging
 import os
+from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -29,7 +32,7 @@ def described(service):
 
 
 def test_every_answer_is_as_documented(described, service):
-    seen = set()
+    seen = Counter()
     for found in described.get_all_operations():
         operation = found.ok()
 
@@ -37,10 +40,11 @@ def test_every_answer_is_as_documented(described, service):
         @given(case=operation.as_strategy())
         def ask(case):
             answer = case.call(timeout=60)
-            seen.add((case.operation.label, answer.status_code))
+            seen[case.operation.label, answer.status_code] += 1
             case.validate_response(answer, checks=CHECKS)
 
         ask()
+    logging.getLogger("tests").info("%d requests: %s", seen.total(), sorted(seen.items()))
     assert {"POST /v1/restore", "POST /v1/jobs", "GET /v1/models"} <= {label for label, _ in seen}
     assert all(status < 500 for _, status in seen)
 
