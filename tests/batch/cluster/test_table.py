@@ -131,8 +131,36 @@ def test_a_strangers_manifest_is_checked_before_it_is_followed(sized, tmp_path, 
     assert len(list(ManifestTable(rewritten(tmp_path / "m.parquet")).entries())) == len(SIZES)
     with pytest.raises(UsageError, match="is no manifest: it was not made by"):
         ManifestTable(rewritten(tmp_path / "m.parquet", change))
+
+
+def test_a_manifest_without_statistics_is_refused(sized, tmp_path):
+    table = ManifestTable(rewritten(tmp_path / "m.parquet", write_statistics=False))
     with pytest.raises(UsageError, match="is no manifest"):
-        list(ManifestTable(rewritten(tmp_path / "m.parquet", write_statistics=False)).entries())
+        list(table.entries())
+
+
+def test_names_that_are_no_text_are_refused(sized, tmp_path):
+    def bytes_for_names(said, table):
+        pyarrow = pytest.importorskip("pyarrow")
+        place = table.column_names.index("output")
+        names = pyarrow.array([b"\xff.png"] * len(SIZES), pyarrow.binary()).view(table.schema.field(place).type)
+        return table.set_column(place, table.schema.field(place), names)
+
+    table = ManifestTable(rewritten(tmp_path / "m.parquet", bytes_for_names))
+    with pytest.raises(UsageError, match="cannot read"):
+        list(table.entries())
+
+
+def test_every_flipped_bit_of_a_manifests_pages_is_found(sized, tmp_path):
+    whole, rng = (tmp_path / "m.parquet").read_bytes(), np.random.default_rng(0)
+    lines = [entry.output for entry in sized.entries()]
+    group = sized.file.metadata.row_group(0)
+    column = next(group.column(k) for k in range(group.num_columns) if group.column(k).path_in_schema == "output")
+    start = column.dictionary_page_offset or column.data_page_offset
+    for at in rng.integers(start, start + column.total_compressed_size, 200):
+        (tmp_path / "m.parquet").write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+        with suppress(UsageError):
+            assert [entry.output for entry in ManifestTable(str(tmp_path / "m.parquet")).entries()] == lines
 
 
 def test_a_damaged_manifest_is_refused_or_read(sized, tmp_path):
