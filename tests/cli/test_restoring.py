@@ -297,3 +297,23 @@ def test_a_loop_of_links_is_no_output_folder(photo, tmp_path):
     for output in ("loop", "loop/below"):
         for given in (photo, photo.parent):
             assert_refused(msrn("denoise", given, "-o", tmp_path / output), 5, "cannot write to", "loop")
+
+
+def test_a_raster_keeps_its_coordinates(tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    affine = rasterio.Affine(2, 0, 5e5, 0, -2, 6e6)
+    shape = {"height": 40, "width": 60, "count": 1, "dtype": "uint16", "crs": "EPSG:32633", "transform": affine}
+    with rasterio.open(tmp_path / "scene.tif", "w", driver="GTiff", **shape) as file:
+        file.write(np.random.default_rng(0).integers(300, 4000, (1, 40, 60), np.uint16))
+    process = msrn("upscale", tmp_path / "scene.tif", "-o", tmp_path / "out", "--scale", "3", "--json")
+    assert process.returncode == 0, process.stderr
+    (row,) = json.loads(process.stdout)
+    assert (row["size_before"], row["size"]) == ([60, 40], [180, 120])
+    with rasterio.open(tmp_path / "out" / "scene.tif") as file:
+        assert (file.crs, file.transform.a, file.shape) == (
+            rasterio.CRS.from_epsg(32633),
+            pytest.approx(2 / 3),
+            (120, 180),
+        )
+    assert_refused(msrn("denoise", tmp_path / "scene.tif", "-o", tmp_path / "b.png"), 2, "written as .tif")
+    assert_refused(msrn("denoise", tmp_path / "scene.tif", "-o", tmp_path, "--dry-run"), 2, "--dry-run")

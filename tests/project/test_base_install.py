@@ -21,7 +21,7 @@ from msrn.system.machine import instructions
 
 ROOT = Path(__file__).parents[2]
 NEVER = {"torch", "scipy", "pydantic", "matplotlib", "fsspec", "tensorboard", "onnx", "onnxruntime"}
-NEVER |= {"obstore", "pyarrow", "ray"}
+NEVER |= {"obstore", "pyarrow", "ray", "rasterio"}
 
 
 @pytest.fixture(scope="module")

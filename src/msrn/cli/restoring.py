@@ -15,6 +15,7 @@ from msrn.cli.batch_report import BatchReport, say_notes, show_forecasts
 from msrn.cli.comparison import write_comparison
 from msrn.cli.console import Bar, say, show_log
 from msrn.cli.options import ADVANCED, FILES, LIMITS, QUALITY, SPEED, at_least
+from msrn.cli.scene import is_scene, restore_scene
 from msrn.errors import ImageError, UsageError
 from msrn.system.machine import check_address_space
 from msrn.types import Limits, Size, Subsampling, Task
@@ -242,6 +243,9 @@ def _restore(
 
     show_log(common.verbose, common.quiet)
     check_address_space()
+    if len(inputs) == 1 and is_scene(inputs[0]):
+        restore_scene(load, done, inputs[0], output, common, size)
+        return
     plan, limits = _plan(inputs, output, common), common.limits
     if (size.scale or 0) > 4:
         note = f"the weights are trained for factors up to 4, not {size.scale:g}"

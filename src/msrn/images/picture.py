@@ -7,7 +7,7 @@ writing a file.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,29 @@ class Metadata:
     """What had to be assumed to read it, for messages."""
 
 
+class Image(Protocol):
+    """What a rectangle can be cut out of: a picture, or what is too large to be one."""
+
+    @property
+    def height(self) -> int:
+        """Rows of pixels."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Columns of pixels."""
+        ...
+
+    @property
+    def is_gray(self) -> bool:
+        """True when there is one channel."""
+        ...
+
+    def cut(self, rows: slice, columns: slice) -> "Picture":
+        """Return a rectangle as a picture."""
+        ...
+
+
 @dataclass(frozen=True, repr=False)
 class Picture:
     """An image in memory.
@@ -103,6 +126,12 @@ class Picture:
     def is_gray(self) -> bool:
         """True when there is one channel."""
         return self.pixels.shape[0] == 1
+
+    def cut(self, rows: slice, columns: slice) -> "Picture":
+        """Return a rectangle as a picture of its own."""
+        pixels = np.ascontiguousarray(self.pixels[:, rows, columns])
+        alpha = None if self.alpha is None else np.ascontiguousarray(self.alpha[:, rows, columns])
+        return self.with_pixels(pixels, alpha)
 
     @classmethod
     def from_array(cls, image: Any) -> "Picture":

@@ -7,10 +7,8 @@ colours under full transparency, and JPEG artifacts in colours by weights for lu
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from msrn.errors import UsageError
-from msrn.images.picture import Picture
+from msrn.images.picture import Image, Picture
 from msrn.images.resize import part_of, resize
 from msrn.images.transparency import hide_invisible
 from msrn.restoration import colors
@@ -25,7 +23,7 @@ _CHROMA_MARGIN = 16
 
 def restore_region(
     steps: Sequence[Restorer],
-    picture: Picture,
+    picture: Image,
     region: Rectangle,
     scale: float | None = None,
     size: Size | None = None,
@@ -34,7 +32,7 @@ def restore_region(
 
     Args:
         steps: what restores the whole, in order; only the last may enlarge (see ``automatic.Chain``).
-        picture: the whole.
+        picture: the whole, or what can be read in parts.
         region: what is wanted, in pixels of the whole result.
         scale: as for ``Restorer.__call__``, if the last step enlarges.
         size: likewise.
@@ -53,18 +51,18 @@ def restore_region(
     if not (0 <= region.top < region.bottom <= height and 0 <= region.left < region.right <= width):
         raise UsageError(f"{region} is no part of a result of {width}×{height} pixels")
     if not steps:
-        return _cut(picture, region)
+        return picture.cut(*region.slices)
     source = _with_halo(steps[-1], picture, region, height, width)
     inner = Rectangle(
         region.top - source.top, region.bottom - source.top, region.left - source.left, region.right - source.left
     )
     if steps[-1].enlarges:
-        return _cut(_enlarged(steps, picture, source, scale, size), inner)
-    return _cut(steps[-1](restore_region(steps[:-1], picture, source)), inner)
+        return _enlarged(steps, picture, source, scale, size).cut(*inner.slices)
+    return steps[-1](restore_region(steps[:-1], picture, source)).cut(*inner.slices)
 
 
 def _enlarged(
-    steps: Sequence[Restorer], picture: Picture, source: Rectangle, scale: float | None, size: Size | None
+    steps: Sequence[Restorer], picture: Image, source: Rectangle, scale: float | None, size: Size | None
 ) -> Picture:
     """The last step's result in a rectangle, right but for a halo at its sides."""
     how = enlargement(picture, scale, size)
@@ -78,7 +76,7 @@ def _enlarged(
     return piece.with_pixels(pixels, alpha)
 
 
-def _with_halo(step: Restorer, picture: Picture, region: Rectangle, height: int, width: int) -> Rectangle:
+def _with_halo(step: Restorer, picture: Image, region: Rectangle, height: int, width: int) -> Rectangle:
     """What a step's network must see to restore a rectangle, of an image of a height and width."""
     config = step.engine_for(picture).config
     halo, multiple = config.halo, config.unshuffle
@@ -90,9 +88,3 @@ def _with_halo(step: Restorer, picture: Picture, region: Rectangle, height: int,
         max(0, (region.left - halo) // multiple * multiple),
         min(width, -(-(region.right + halo) // multiple) * multiple),
     )
-
-
-def _cut(picture: Picture, region: Rectangle) -> Picture:
-    pixels = np.ascontiguousarray(picture.pixels[(slice(None), *region.slices)])
-    alpha = None if picture.alpha is None else np.ascontiguousarray(picture.alpha[(slice(None), *region.slices)])
-    return picture.with_pixels(pixels, alpha)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypedDict, get_args
 
 from msrn.errors import UsageError
-from msrn.images.picture import Picture, check_picture
+from msrn.images.picture import Image, Picture, check_picture
 from msrn.images.resize import enlarged_size, resize
 from msrn.images.transparency import hide_invisible, restore_invisible
 from msrn.network.catalogue import find
@@ -153,7 +153,7 @@ class Restorer:
         """Whether the result may have another size."""
         return self.weights.card.task in ENLARGING
 
-    def result_size(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> tuple[int, int]:
+    def result_size(self, picture: Image, scale: float | None = None, size: Size | None = None) -> tuple[int, int]:
         """``(height, width)`` of the result; see :meth:`__call__`."""
         before = picture.height, picture.width
         return enlarged_size(before, scale, size) if self.enlarges else before
@@ -175,7 +175,7 @@ class Restorer:
         """What restores this picture, or a whole video that begins with it."""
         return self
 
-    def engine_for(self, picture: Picture) -> Engine:
+    def engine_for(self, picture: Image) -> Engine:
         """The engine that restores a picture."""
         return self.engine if picture.is_gray else self.color_engine
 
@@ -235,7 +235,7 @@ class Restorer:
         return self.engine.restore(planes, progress)
 
 
-def enlargement(picture: Picture, scale: float | None, size: Size | None) -> dict[str, Any]:
+def enlargement(picture: Image, scale: float | None, size: Size | None) -> dict[str, Any]:
     """The arguments to resize by: MATLAB's kernel positions follow the scale asked for, not the rounded size."""
     target = enlarged_size((picture.height, picture.width), scale, size)
     return {"size": target} if size is not None else {"scale": 2.0 if scale is None else scale}

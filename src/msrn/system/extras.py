@@ -13,6 +13,7 @@ _EXTRAS = {
     "av": "video",
     "huggingface_hub": "hub",
     "pylibjxl": "jxl",
+    "rasterio": "raster",
     **dict.fromkeys(("obstore", "pyarrow", "ray"), "cluster"),
     **dict.fromkeys(("fastapi", "starlette", "uvicorn", "prometheus_client"), "serve"),
 }
