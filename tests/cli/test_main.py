@@ -90,8 +90,14 @@ def test_a_mistyped_word_is_told_the_nearest(arguments, nearest):
         (("upscale", "nowhere", "-o", "out"), "nowhere"),
         (("upscale", "photo.png", "nowhere.png", "-o", "out"), "nowhere.png"),
         (("upscale", "photo.png", "-o", "x.png", "-s", "0.5"), "0.5"),
-        (("upscale", "photo.png", "-o", "x.png", "-s", "1000000000"), "Must be <= 100"),
-        (("upscale", "photo.png", "-o", "x.png", "-s", "two"), "-s takes a factor such as 2 or 1.5, got 'two'"),
+        (
+            ("upscale", "photo.png", "-o", "x.png", "-s", "1000000000"),
+            "from 1 to 100, such as 2 or 1.5, got '1000000000'",
+        ),
+        (
+            ("upscale", "photo.png", "-o", "x.png", "-s", "two"),
+            "-s takes a factor from 1 to 100, such as 2 or 1.5, got 'two'",
+        ),
         (("upscale", "photo.png", "-o", "x.png", "--scale", "nan"), "--scale takes a factor"),
         (("upscale", "photo.png", "-o", "x.png", "--to", "999999999x"), "no memory holds so much"),
         (("upscale", "photo.png", "-o", "x.png", "--to", "big"), "big"),

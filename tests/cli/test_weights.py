@@ -19,7 +19,8 @@ def test_weights_lists_and_describes():
     assert "s/MP here" in listing
     assert "m6 is better" in listing
     for row in json.loads(msrn("weights", "--json").stdout):
-        assert row["seconds_per_megapixel"] is None or row["seconds_per_megapixel"] > 0
+        assert 0 < row["seconds_per_megapixel"] < 1000
+        assert row["timed_here"] in (True, False)
     described = json.loads(msrn("weights", "sr", "--json").stdout)
     assert described["task"] == "sr"
     assert described["recipe"]["task"] == "sr"

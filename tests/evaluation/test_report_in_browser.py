@@ -84,6 +84,9 @@ def test_nothing_is_wider_than_its_place(browser, address, benchmark_address, sc
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than its window"
         assert page.evaluate(OVERFLOWING) == []
         assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+        if width == 380:  # where a row is a block, its name has a whole line
+            names = "[...document.querySelectorAll('.rows td.left')]"
+            assert page.evaluate(f"{names}.every(each => each.clientWidth > 0.9 * each.parentElement.clientWidth)")
         page.close()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msrn.cli.console import Bar, count, print_data, printable, say
+from msrn.cli.console import Bar, count, duration, print_data, printable, say, storage
 from msrn.errors import ImageError, MSRNError
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class BatchReport:
             return f"{outcome.skipped}, skipped"
         before, after = (f"{width}×{height}" for width, height in (outcome.size_before, outcome.size))
         size = f"{before} → {after}" if before != after else after
-        return "; ".join([*filter(None, (self._done, outcome.note)), size, f"{outcome.seconds:.1f} s"])
+        return "; ".join([*filter(None, (self._done, outcome.note)), size, duration(outcome.seconds)])
 
     def _show(self, job: "Job") -> None:
         work = sum(self._work.values())
@@ -114,7 +114,7 @@ class BatchReport:
 
     def _summary(self) -> str:
         counts = f"{self._made} restored, {self._skipped} skipped, {len(self._errors)} failed"
-        return f"msrn: {counts} in {time.perf_counter() - self._started:.1f} s ({self._speed()})"
+        return f"msrn: {counts} in {duration(time.perf_counter() - self._started)} ({self._speed()})"
 
     def _speed(self) -> str:
         seconds = max(time.perf_counter() - self._started, 1e-9)
@@ -173,7 +173,8 @@ def show_forecasts(forecasts: "Iterable[JobForecast]", as_json: bool, failed: bo
         total, most = total + expected.seconds, max(most, expected.bytes)
     if as_json:
         print_data(json.dumps(rows, indent=2))
-    say(f"msrn: about {total:.1f} s and {most / 2**30:.2f} GiB at most on this machine")
+    about = "about " if total >= 0.1 else ""
+    say(f"msrn: {about}{duration(total)} and {storage(most)} at most on this machine")
     if errors or failed:
         raise SystemExit(exit_code(errors, len(rows)))
 

@@ -87,6 +87,16 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
+def duration(seconds: float) -> str:
+    """Seconds in words: ``12.3 s``, ``less than 0.1 s``."""
+    return f"{seconds:.1f} s" if seconds >= 0.1 else "less than 0.1 s"
+
+
+def storage(size: int) -> str:
+    """Bytes in words: ``1.25 GiB``, ``85 MiB``."""
+    return f"{size / 2**30:.2f} GiB" if size >= 1 << 29 else f"{max(1, round(size / 2**20))} MiB"
+
+
 def printable(text: str) -> str:
     """The text, with what a file's name may smuggle into a line (newlines, terminal commands) spelt out."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -34,22 +34,22 @@ def at_least(least: float, most: float | None = None) -> Callable[[type, object]
 
 def factor(kind: type, tokens: Sequence[Token]) -> float:
     """A factor as people write it: 2, 1.5, 2x, x2 or 2×."""
-    return _number(tokens[0], r"[xX×]?([^xX×%]+)[xX×]?", 1, "a factor such as 2 or 1.5")
+    return _number(tokens[0], r"[xX×]?([^xX×%]+)[xX×]?", 1, (1, 100), "a factor from 1 to 100, such as 2 or 1.5")
 
 
 def share(kind: type, tokens: Sequence[Token]) -> float:
     """A share as people write it: 0.7 or 70%."""
     percent = tokens[0].value.endswith("%")
-    return _number(tokens[0], r"([^%]+?) *%?", 100 if percent else 1, "a share such as 0.7 or 70%")
+    return _number(tokens[0], r"([^%]+?) *%?", 100 if percent else 1, (0, 1), "a share from 0 to 1, such as 0.7 or 70%")
 
 
-def _number(token: Token, pattern: str, divisor: float, wanted: str) -> float:
+def _number(token: Token, pattern: str, divisor: float, within: tuple[float, float], wanted: str) -> float:
     try:
         match = re.fullmatch(pattern, token.value.strip())
         value = float(match[1]) / divisor if match else math.nan
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    if not within[0] <= value <= within[1]:  # NaN is not, either
         raise UsageError(f"{token.keyword} takes {wanted}, got {token.value!r}")
     return value
 

@@ -63,7 +63,7 @@ class NameOptions(OutputNames):
 class ComputingOptions:
     """What computes, and what is made of it: arguments of ``Restorer``."""
 
-    strength: Annotated[float, Parameter(group=QUALITY, converter=options.share, validator=at_least(0, 1))] = 1.0
+    strength: Annotated[float, Parameter(group=QUALITY, converter=options.share)] = 1.0
     """Share of the network's changes to apply: 0.7 or 70%."""
     tta: options.TTA = False
     device: options.Device = "auto"
@@ -119,9 +119,7 @@ class CommonOptions:
 class SizeOptions:
     """How far to enlarge."""
 
-    scale: Annotated[
-        float | None, Parameter(alias="-s", converter=options.factor, validator=options.at_least(1, 100))
-    ] = None
+    scale: Annotated[float | None, Parameter(alias="-s", converter=options.factor)] = None
     """Enlarge by this factor, from 1."""
     to: Annotated[str | None, Parameter(metavar="WxH")] = None
     """Enlarge to this size instead; Wx or xH keeps proportions."""

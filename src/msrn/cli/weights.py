@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from msrn.cli import options
-from msrn.cli.console import print_data, say, show_log
+from msrn.cli.console import Bar, print_data, say, show_log
 from msrn.cli.options import FILES, QUALITY, SPEED
 from msrn.errors import OutputError
 from msrn.types import ExportFormat
@@ -55,21 +55,30 @@ def _list(measure: bool, as_json: bool) -> None:
     from msrn.evaluation.tables import align
     from msrn.network.catalogue import CATALOGUE
     from msrn.network.weights import load
+    from msrn.restoration.costs import costs_here
     from msrn.restoration.engine import Engine
 
+    engines = [Engine(load(row.name)) for row in CATALOGUE]
+    if measure:
+        with Bar(quiet=as_json) as bar:
+            for number, (row, engine) in enumerate(zip(CATALOGUE, engines, strict=True)):
+                bar.show(f"timing {row.name}", number / len(engines))
+                engine.forecast(1, 1024, 1024)
     rows: list[dict[str, object]] = []
     defaults: set[str] = set()
-    for row in CATALOGUE:
-        engine = Engine(load(row.name))
-        if measure:
-            engine.forecast(1, 1024, 1024)
-        rates = engine.timing.choose().rates
-        seconds = rates[max(rates)] * 1e6 if rates else None
+    for row, cost in zip(CATALOGUE, costs_here(engines), strict=True):
         default = "" if row.kind in defaults else row.kind
         defaults.add(row.kind)
         told = {"default for": default, "good for": row.summary.partition(";")[0]}
-        cost = {"seconds_per_megapixel": seconds, "s/MP here": "–" if seconds is None else f"{seconds:.2f}"}
-        rows.append({**asdict(row), **told, **cost})
+        seconds = {"seconds_per_megapixel": cost.seconds, "timed_here": cost.timed}
+        rows.append(
+            {
+                **asdict(row),
+                **told,
+                **seconds,
+                "s/MP here": f"{cost.seconds:.2f}" if cost.timed else f"~{cost.seconds:.1g}",
+            }
+        )
     if as_json:
         print_data(json.dumps(rows, indent=2))
         return
@@ -77,7 +86,7 @@ def _list(measure: bool, as_json: bool) -> None:
     print_data(
         "\nTake the default (m4) unless quality counts more than time: m6 is better by 0.12 to 0.23 dB. Pictures with\n"
         "colours take the weights for colours by themselves. s/MP: seconds per megapixel of the result, for one plane\n"
-        "(or R, G and B together); – has not run here yet (--measure times it)."
+        "(or R, G and B together); with ~ it is an estimate for what has not been timed here yet (--measure times it)."
     )
 
 
