@@ -14,7 +14,7 @@ from tests.helpers.command import assert_refused, msrn
 from msrn import images
 from msrn.batch import Job, Outcome, Plan
 from msrn.cli.batch_report import BatchReport
-from msrn.cli.console import Bar, count
+from msrn.cli.console import Bar, count, duration, storage
 from msrn.images.picture import Picture
 
 pytestmark = pytest.mark.timeout(120)
@@ -88,3 +88,12 @@ def test_the_time_left_is_right_after_the_first_tiles(tmp_path):
 @pytest.mark.parametrize(("number", "said"), [(0, "0 videos"), (1, "1 video"), (2, "2 videos"), (1234, "1,234 videos")])
 def test_one_thing_is_one(number, said):
     assert count(number, "video") == said
+
+
+def test_times_and_sizes_are_told_as_people_say_them():
+    said = [duration(seconds) for seconds in (0, 0.04, 0.1, 12.34, 99.94, 119.7, 504.3, 3599.6, 7519)]
+    assert said == [
+        "less than 0.1 s", "less than 0.1 s", "0.1 s", "12.3 s", "99.9 s", "2 min 0 s", "8 min 24 s", "1 h 0 min",
+        "2 h 5 min",
+    ]  # fmt: skip
+    assert [storage(size) for size in (0, 5 << 20, 85 << 20, 1 << 30)] == ["1 MiB", "5 MiB", "85 MiB", "1.00 GiB"]

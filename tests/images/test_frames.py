@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import GifImagePlugin, Image
 from tests.helpers.files import SRGB, XMP, exif_in, exif_of, rng
 from tests.helpers.networks import identity_weights
 
@@ -182,6 +182,17 @@ def test_nothing_flickers_where_nothing_moves(tmp_path):
         assert np.array_equal(other[:, :80], first[:, :80])
         assert abs(int(other[5, 85, 0]) - 51 * number) <= 1
     assert np.abs(first[:, :80, :3].astype(int).mean() - 255 * still.mean()) < 2  # dithered: right from afar
+
+
+def test_a_gray_first_frame_does_not_make_the_others_gray(tmp_path):
+    gray = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
+    gray.putpalette(bytes(value for value in range(256) for _ in range(3)))
+    red = Image.new("RGB", (16, 16), (255, 0, 0)).quantize(2)
+    frames = (b"".join(GifImagePlugin.getdata(each, include_color_table=True)) for each in (gray, red))
+    (tmp_path / "x.gif").write_bytes(b"GIF89a" + struct.pack("<HHBBB", 16, 16, 0x70, 0, 0) + b"".join(frames) + b";")
+    first, second = images.read_frames(tmp_path / "x.gif")
+    assert np.array_equal(first.to_array()[..., 1].ravel(), np.arange(256))
+    assert second.to_array()[3, 3].tolist() == [255, 0, 0]
 
 
 def test_half_transparency_is_cut_in_gif_and_metadata_stay(tmp_path):

@@ -88,7 +88,12 @@ def count(number: int, noun: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: ``12.3 s``, ``less than 0.1 s``."""
+    """Seconds in words: ``less than 0.1 s``, ``12.3 s``, ``8 min 24 s``, ``2 h 5 min``."""
+    minutes, hours = round(seconds) // 60, round(seconds / 60) // 60
+    if hours:
+        return f"{hours} h {round(seconds / 60) % 60} min"
+    if seconds >= 100:
+        return f"{minutes} min {round(seconds) % 60} s"
     return f"{seconds:.1f} s" if seconds >= 0.1 else "less than 0.1 s"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import GifImagePlugin, Image
 
 from msrn.errors import ImageError, TooManyPixelsError
 from msrn.images.formats import Allowance, limited
@@ -92,9 +92,18 @@ def _times(data: bytes, most: int | None) -> tuple[dict[str, Any], list[Fraction
     return {}, seconds, 0
 
 
+class _ColoredGif(GifImagePlugin.GifImageFile):
+    """A GIF whose frames all have colours: Pillow by itself makes all of them gray if the first one's are."""
+
+    def _is_palette_needed(self, p: bytes) -> bool:
+        return True
+
+
 def _opened(data: bytes, allowed: Allowance) -> Image.Image:
     data = webp.with_alpha_told(data) if data.startswith(b"RIFF") else data
     with limited(allowed.pixels):
+        if data.startswith(b"GIF"):
+            return _ColoredGif(io.BytesIO(data))
         return Image.open(io.BytesIO(data), formats=ANIMATED)
 
 
@@ -117,6 +126,8 @@ def _composed(
                 raise ValueError(f"frame {number + 1} of {series.count} is missing") from error
             if image.size != size:
                 raise ValueError(f"frame {number + 1} has another size")
+            if not number and image.format == "GIF" and image.mode == "L":
+                raise ValueError("its first frame has no table of colours")
             if not number:
                 image.info |= [("exif", bytes(content)) for name, content in chunks if name == b"eXIf"]
                 orientation, about = read_metadata(image, data, path, chunks)
