@@ -114,7 +114,8 @@ class BatchReport:
 
     def _summary(self) -> str:
         counts = f"{self._made} restored, {self._skipped} skipped, {len(self._errors)} failed"
-        return f"msrn: {counts} in {duration(time.perf_counter() - self._started)} ({self._speed()})"
+        speed = f" ({self._speed()})" if self._made else ""
+        return f"msrn: {counts} in {duration(time.perf_counter() - self._started)}{speed}"
 
     def _speed(self) -> str:
         seconds = max(time.perf_counter() - self._started, 1e-9)
