@@ -55,6 +55,7 @@ _RESULT_HEADERS = {
     "X-Note": {"description": "What was found and done, in words.", "schema": {"type": "string"}},
     "X-Kept": {"description": "yes if the result was computed before.", "schema": {"type": "string"}},
 }
+_EVENT = 'id: 5\nevent: tile\ndata: {"step": 1, "done": 2, "total": 12}\n\n'
 JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{22}$", examples=["Zk3uQv0n3l2mT5aXw8yB1g"])]
 _COMMANDS: dict[str, TaskName] = {
     "sr": "upscale",
@@ -152,7 +153,7 @@ def api(jobs: Jobs) -> APIRouter:
             200: {
                 "description": "Server-sent events: queued, running, decoded, found, preview, tile, and at the end "
                 "done, failed or cancelled.",
-                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                "content": {"text/event-stream": {"example": _EVENT}},
             }
         }
         | documented(*_EVERYWHERE, "not_found"),
