@@ -121,6 +121,7 @@ KINDS: dict[str, Callable[[np.ndarray], bytes]] = {
     "WebP": _pillow("WEBP", quality=80, method=0),
     "WebP, lossless, alpha": _pillow("WEBP", 4, lossless=True, method=0),
     "BMP": _pillow("BMP"),
+    "GIF": _pillow("GIF"),
     "TIFF": _pillow("TIFF"),
     "TIFF, deflated": _pillow("TIFF", compression="tiff_adobe_deflate"),
     "TIFF, LZW, alpha": _pillow("TIFF", 4, compression="tiff_lzw"),
