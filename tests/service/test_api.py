@@ -130,7 +130,7 @@ CLEAR = encoded(Image.new("RGBA", (40, 40), (90, 90, 90, 9)))
         (b"hello", {}, 415, "unknown_format", "is not an image"),
         (b"", {}, 422, "bad_image", "empty"),
         (GRAY[:-20], {}, 422, "bad_image", "truncated or damaged"),
-        (FRAMES, {}, 422, "bad_image", "save one as a file of its own"),
+        (FRAMES, {}, 422, "several_pictures", "holds several frames. Save the one you want"),
         (bomb(), {}, 413, "too_many_pixels", "1,000,000 pixels"),
         (GRAY, {"task": "upscale", "to": "2000x"}, 413, "too_many_pixels", "2,000×2,000"),
         (GRAY, {"to": "20x"}, 422, "bad_options", "smaller 20×20"),

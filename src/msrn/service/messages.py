@@ -10,7 +10,9 @@ TaskName = Literal["restore", "upscale", "denoise", "dejpeg"]
 """What to do, named as the commands are."""
 FormatName = Literal["png", "jpg", "webp", "tif", "bmp"]
 """Formats of results, named by their suffix."""
-Refusal = Literal["too_many_pixels", "unknown_format", "bad_image", "bad_options", "no_memory", "internal"]
+Refusal = Literal[
+    "too_many_pixels", "unknown_format", "several_pictures", "bad_image", "bad_options", "no_memory", "internal"
+]
 """Why a worker did not do something."""
 
 

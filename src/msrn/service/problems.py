@@ -52,6 +52,11 @@ KINDS: Mapping[str, ProblemKind] = {
         "The request holds no picture",
         "Send the file's bytes with Content-Type image/… or application/octet-stream, or a form with the field image.",
     ),
+    "several_pictures": ProblemKind(
+        422,
+        "The file holds several pictures",
+        "Save the one you want as a file of its own, or restore them all by the command: msrn restore.",
+    ),
     "bad_image": ProblemKind(
         422, "The picture cannot be read", "Open and save it with another program, and try again."
     ),

@@ -47,7 +47,8 @@ _BODY: dict[str, Any] = {
 }
 _EVERYWHERE = ("no_token", "wrong_host", "wrong_origin", "bad_request")
 _TAKEN_IN = ("slow_upload", "too_many_bytes", "wrong_type", "queue_full", "client_full", "no_disk", "ending")
-_COMPUTED = ("too_many_pixels", "unknown_format", "bad_image", "bad_options", "no_memory", "no_worker", "too_long")
+_READ = ("too_many_pixels", "unknown_format", "several_pictures", "bad_image", "bad_options")
+_COMPUTED = (*_READ, "no_memory", "no_worker", "too_long")
 _IMAGE: dict[int | str, dict[str, Any]] = {
     200: {"description": "The picture's file.", "content": dict.fromkeys(MEDIA_TYPES.values(), _BINARY)}
 }

@@ -15,7 +15,7 @@ from pathlib import Path
 from queue import Queue
 from typing import BinaryIO
 
-from msrn.errors import ImageError, MSRNError, TooManyPixelsError, UnknownFormatError, UsageError
+from msrn.errors import ImageError, MSRNError, SeveralPicturesError, TooManyPixelsError, UnknownFormatError, UsageError
 from msrn.service.messages import (
     Cancel,
     Cancelled,
@@ -95,6 +95,8 @@ class Worker:
             return Cancelled(number)
         except MemoryError:
             return Failed(number, "no_memory", "there is not enough memory for this picture now")
+        except SeveralPicturesError as error:
+            return Failed(number, _refusal(error), str(error).rpartition(": ")[0])  # behind it, the command's options
         except MSRNError as error:
             return Failed(number, _refusal(error), str(error))
         except Exception as error:  # whatever may still be wrong here must cost this picture only
@@ -159,6 +161,7 @@ def _refusal(error: MSRNError) -> Refusal:
     kinds: dict[type[MSRNError], Refusal] = {
         TooManyPixelsError: "too_many_pixels",
         UnknownFormatError: "unknown_format",
+        SeveralPicturesError: "several_pictures",
         ImageError: "bad_image",
         UsageError: "bad_options",
     }
