@@ -26,12 +26,12 @@ def speed(kept: dict[str, Any]) -> list[tuple[str, str, str]]:
         return f"{passed['seconds']:.2f} s ({passed['of cores']:.2f} s of cores)"
 
     engine, service = overhead["engine"], overhead["service"]
-    more = 100 * (service["of cores"] / engine["of cores"] - 1)
+    more, of_cores = (100 * (service[name] / engine[name] - 1) for name in ("seconds", "of cores"))
     return [
         ("first pixels of 12 megapixels at 1:1, after decoding", both(first["preview"]), loads(first)),
         ("… a window of 1280×800", both(first["window"]), loads(first)),
         ("one megapixel by the engine alone", both(engine), loads(overhead)),
-        ("… by the service", f"{both(service)}: {more:+.0f} % of cores", loads(overhead)),
+        ("… by the service", f"{both(service)}: {more:+.0f} % ({of_cores:+.0f} %)", loads(overhead)),
         ("memory after one megapixel", f"{idle['after one megapixel, MB']:.0f} MB", loads(idle)),
         (f"… {idle['minutes']:g} idle minutes later", f"{idle['idle, MB']:.0f} MB", loads(idle)),
         (

@@ -95,6 +95,12 @@ def test_the_table_is_what_the_evaluations_say(update_readme):
     assert update_readme.updated(README) == README, "run python scripts/documentation/update_readme.py"
 
 
+def test_the_services_figures_are_what_its_benchmarks_kept():
+    service = script("update_service")
+    page = service.PAGE.read_text(encoding="utf-8")
+    assert service.updated(page) == page, "run python scripts/documentation/update_service.py"
+
+
 def test_a_table_that_disagrees_is_noticed(update_readme):
     path = update_readme.RESULTS / "msrn-m4r1s2-sr.json"
     text = path.read_text(encoding="utf-8")
