@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import os
 import socket
 import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
+from typing import BinaryIO
 from urllib.request import ProxyHandler, build_opener
 
 import uvicorn
@@ -17,8 +19,12 @@ from msrn.service.jobs import Jobs
 from msrn.service.kept_files import claimed
 from msrn.service.settings import ServiceSettings
 from msrn.service.traffic import PatientProtocol
+from msrn.system.atomic import write_atomically
+from msrn.system.private_files import read_private
 
 _CONNECTIONS = 512
+_ADDRESS = ".address"
+"""File of the service's folder that says where its page is."""
 
 
 class _Server(uvicorn.Server):
@@ -56,8 +62,7 @@ def serve(
     Raises:
         UsageError: the address is taken or is none of this computer's, or the folder for files is another's.
     """
-    if open_page and settings.port and _is_there(_address(settings, settings.port)):
-        address = _address(settings, settings.port)
+    if open_page and (address := _running(settings)):
         say(f"the page is at {address} already")
         _open_page(address, settings)
         return
@@ -79,10 +84,14 @@ def serve(
             timeout_graceful_shutdown=5,
             h11_max_incomplete_event_size=32 << 10,
         )
+        _tell_address(settings, address)
         say(f"the page is at {address}, its API at {address}v1/ (Ctrl-C ends it)")
         if open_page:
             _open_page(address, settings)
-        _Server(config, jobs).run(sockets=[listening])
+        try:
+            _Server(config, jobs).run(sockets=[listening])
+        finally:
+            (settings.cache / _ADDRESS).unlink(missing_ok=True)
 
 
 def _listening(settings: ServiceSettings) -> socket.socket:
@@ -108,8 +117,22 @@ def _open_page(address: str, settings: ServiceSettings) -> None:
     webbrowser.open(address + (f"#token={settings.token}" if settings.token else ""))
 
 
-def _is_there(address: str) -> bool:
-    """Whether a service of this program answers at an address."""
-    with suppress(OSError, ValueError), build_opener(ProxyHandler({})).open(f"{address}healthz", timeout=2) as answer:
-        return json.load(answer).get("status") == "ok"
-    return False
+def _running(settings: ServiceSettings) -> str:
+    """The address of the service that has the folder for files, if it answers; else empty."""
+    with suppress(OSError, ValueError):
+        address = read_private(settings.cache / _ADDRESS).decode()
+        with build_opener(ProxyHandler({})).open(f"{address}healthz", timeout=2) as answer:
+            if json.load(answer).get("status") == "ok":
+                return address
+    return ""
+
+
+def _tell_address(settings: ServiceSettings, address: str) -> None:
+    """Leave the address for whoever starts the same again, to look at it."""
+
+    def write(file: BinaryIO) -> None:
+        if os.name == "posix":
+            os.fchmod(file.fileno(), 0o600)
+        file.write(address.encode())
+
+    write_atomically(settings.cache / _ADDRESS, write)
