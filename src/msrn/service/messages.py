@@ -11,7 +11,14 @@ TaskName = Literal["restore", "upscale", "denoise", "dejpeg"]
 FormatName = Literal["png", "jpg", "webp", "tif", "bmp"]
 """Formats of results, named by their suffix."""
 Refusal = Literal[
-    "too_many_pixels", "unknown_format", "several_pictures", "bad_image", "bad_options", "no_memory", "internal"
+    "too_many_pixels",
+    "unknown_format",
+    "several_pictures",
+    "bad_image",
+    "bad_options",
+    "no_memory",
+    "no_disk",
+    "internal",
 ]
 """Why a worker did not do something."""
 

@@ -4,6 +4,7 @@ It reads orders from standard input and writes events to standard output; pictur
 service is gone, so is the worker.
 """
 
+import errno
 import json
 import os
 import sys
@@ -99,6 +100,9 @@ class Worker:
             return Failed(number, _refusal(error), str(error).rpartition(": ")[0])  # behind it, the command's options
         except MSRNError as error:
             return Failed(number, _refusal(error), str(error))
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            return Failed(number, "no_disk" if full else "internal", reason(error))
         except Exception as error:  # whatever may still be wrong here must cost this picture only
             return Failed(number, "internal", f"{type(error).__name__}: {reason(error)}")
 
