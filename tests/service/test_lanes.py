@@ -37,6 +37,7 @@ def test_a_worker_that_gives_no_result_costs_one_picture(tmp_path, monkeypatch, 
                 await asyncio.wait_for(computation.wait(), 30)
                 assert computation.problem.code == code
                 jobs.release(computation)
+            assert jobs.lanes.workers[0].started >= 2, "nothing is asked of a worker that hangs"
             return jobs.metrics.text().decode()
 
     assert f"msrn_worker_crashes_total {2 * crashes}.0" in asyncio.run(ask())
