@@ -143,7 +143,10 @@ def test_gpus_talk_by_nccl_and_processors_by_gloo(device, gpus, backend, monkeyp
     monkeypatch.setattr(distributed, "rendezvous", lambda *_, **__: iter([(torch.distributed.HashStore(), 1, 2)]))
     monkeypatch.setattr(distributed.dist, "init_process_group", lambda kind, **how: asked.update(how, kind=kind))
     monkeypatch.setattr(distributed.dist, "destroy_process_group", asked.clear)
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", str(gpus))
     with world(device) as here:
+        # A store that outlives attempts keeps them apart; of a new one, agents would not agree on the attempt's number.
+        assert isinstance(asked["store"], torch.distributed.PrefixStore) == gpus
         assert (asked["kind"], asked["rank"], asked["world_size"]) == (backend, 1, 2)
         assert here.local_rank == 1
     assert not asked

@@ -93,10 +93,12 @@ def world(device: str, timeout_seconds: float = TIMEOUT_SECONDS) -> Generator[Wo
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     timeout = timedelta(seconds=timeout_seconds)
     store, *_ = next(rendezvous("env://", timeout=timeout))
-    # torchrun keeps its store over a restart, and with it the addresses of the processes that ended: a new process that
-    # is quicker than its neighbour would read those and find nobody there.
-    attempt = f"attempt {told.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-    store = dist.PrefixStore(attempt, store)  # pyright: ignore[reportPrivateImportUsage]
+    if told.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        # torchrun keeps its store over a restart, and with it the addresses of the processes that ended: a new process
+        # that is quicker than its neighbour would read those and find nobody there. Without its store, each attempt
+        # has a new one; agents that joined at different times would not agree on a number.
+        attempt = f"attempt {told.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+        store = dist.PrefixStore(attempt, store)  # pyright: ignore[reportPrivateImportUsage]
     backend = "nccl" if on_gpu else "gloo"
     dist.init_process_group(backend, store=store, rank=here.rank, world_size=here.size, timeout=timeout)
     try:
