@@ -42,7 +42,7 @@ def driver(manifest: str, output: str, address: str, *more: str) -> "subprocess.
     return subprocess.Popen([*command, "--json", *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]", seconds: float = 200) -> None:
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]", seconds: float = 600) -> None:
     """Wait until a condition holds, as long as a process runs."""
     deadline = time.monotonic() + seconds
     while not condition():
