@@ -37,9 +37,10 @@ def ray_cluster(nodes: int, cores: int = 1):
 
 
 def driver(manifest: str, output: str, address: str, *more: str) -> "subprocess.Popen[str]":
-    """Start ``msrn restore --cluster``."""
-    command = [sys.executable, "-m", "msrn", "restore", "--manifest", manifest, "-o", output, "--cluster", address]
-    return subprocess.Popen([*command, "--json", *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    """Start ``msrn restore --cluster``, or without a cluster if the address is empty."""
+    command = [sys.executable, "-m", "msrn", "restore", "--manifest", manifest, "-o", output, "--json", *more]
+    command += ["--cluster", address] if address else []
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]", seconds: float = 600) -> None:
