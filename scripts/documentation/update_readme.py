@@ -1,13 +1,15 @@
-"""Write the README's table of scores from the evaluations in docs/results.
+"""Write the README's tables: scores from the evaluations in docs/results, seconds from docs/results/photograph.json.
 
     python scripts/documentation/update_readme.py                    from the evaluations as they are
     python scripts/documentation/update_readme.py --evaluate DATA    evaluate what is new first; minutes
     python scripts/documentation/update_readme.py --check            only compare: exit code 1 if out of date
 
-Each file of docs/results is what `msrn evaluate --json` prints, without the times.
+Each file of weights in docs/results is what `msrn evaluate --json` prints, without the times. `python
+scripts/benchmarks/photograph_seconds.py --write` measures the seconds.
 """
 
 import argparse
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +27,9 @@ ROOT = Path(__file__).parents[2]
 DIGITS = 9
 """Decimals that are kept: the rest differs between processors."""
 README, RESULTS = ROOT / "README.md", ROOT / "docs" / "results"
+BUSY = "The machine was busy: these are the processor's seconds divided by the cores, which an idle one takes at least."
+BEGIN_SECONDS = "<!-- seconds: written by scripts/documentation/update_readme.py -->\n"
+END_SECONDS = "<!-- end of seconds -->\n"
 BEGIN, END = "<!-- scores: written by scripts/documentation/update_readme.py -->\n", "<!-- end of scores -->\n"
 
 
@@ -71,10 +76,32 @@ def _found(entry: CatalogueRow) -> list[Evaluation]:
     return found if all(f"(sha256 {entry.sha256})" in (result.weights or "") for result in found) else []
 
 
+def seconds() -> str:
+    """How long each command takes for a photograph, and on what."""
+    found = json.loads((RESULTS / "photograph.json").read_text(encoding="utf-8"))
+    cores, taken = found["cores"], found["seconds"]
+    idle = (found["load"] or 0) < cores / 4
+    told = {command: each["wall"] if idle else each["processor"] / cores for command, each in taken.items()}
+    rows = [
+        (
+            "`msrn restore`, `denoise` or `dejpeg`, 12 megapixels",
+            [told[name] for name in ("restore", "denoise", "dejpeg")],
+        ),
+        ("`msrn upscale`, 3 to 12 megapixels", [told["upscale"]]),
+    ]
+    lines = [f"| on {cores} cores: {found['kind']} | |", "|---|---|"]
+    lines += [f"| {what} | {', '.join(f'{value:.0f} s' for value in values)} |" for what, values in rows]
+    lines += ["", "Measured by `python scripts/benchmarks/photograph_seconds.py --write`."]
+    lines += [] if idle else [BUSY]
+    return "\n".join(lines) + "\n"
+
+
 def updated(text: str) -> str:
-    """Return the README with its table replaced."""
-    head, rest = text.split(BEGIN)
-    return head + BEGIN + table() + END + rest.split(END)[1]
+    """Return the README with its tables replaced."""
+    for begin, made, end in ((BEGIN_SECONDS, seconds(), END_SECONDS), (BEGIN, table(), END)):
+        head, rest = text.split(begin)
+        text = head + begin + made + end + rest.split(end)[1]
+    return text
 
 
 if __name__ == "__main__":
