@@ -195,6 +195,19 @@ def test_a_gray_first_frame_does_not_make_the_others_gray(tmp_path):
     assert second.to_array()[3, 3].tolist() == [255, 0, 0]
 
 
+def test_what_no_frame_of_a_webp_covers_is_transparent(tmp_path):
+    square = Image.fromarray(rng().integers(0, 256, (30, 40, 3), np.uint8))
+    frames = [Image.new("RGBA", (80, 60)) for _ in range(3)]
+    for k, frame in enumerate(frames):
+        frame.paste(square, (8 * k, 10))
+    frames[0].save(tmp_path / "x.webp", save_all=True, append_images=frames[1:], lossless=True, duration=50)
+    assert not (tmp_path / "x.webp").read_bytes()[20] & 16  # nothing in the file says so
+    images.write_frames(images.read_frames(tmp_path / "x.webp"), tmp_path / "y.webp")
+    for picture, frame in zip(images.read_frames(tmp_path / "y.webp"), frames, strict=True):
+        assert np.array_equal(picture.to_array()[..., 3], np.asarray(frame)[..., 3])
+    assert (tmp_path / "y.webp").read_bytes()[20] & 16
+
+
 def test_half_transparency_is_cut_in_gif_and_metadata_stay(tmp_path):
     alpha = np.tile(np.linspace(0, 1, 11, dtype=np.float32), (7, 1))[None]
     about = Metadata(8, SRGB, None, xmp=XMP, comment=b"x" * 300)
