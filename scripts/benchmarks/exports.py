@@ -14,7 +14,7 @@ from msrn.network.catalogue import CATALOGUE
 from msrn.network.weights import load
 from msrn.restoration.export import FORMATS, export
 
-COLUMNS = [*((kind, "fp32") for kind in FORMATS), ("openvino", "int8")]
+COLUMNS = [*((kind, "fp32") for kind, row in FORMATS.items() if row.suffix), ("openvino", "int8")]
 
 
 def main(names: list[str]) -> None:

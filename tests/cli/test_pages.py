@@ -5,12 +5,15 @@ The README, docs/python.md and docs/from_the_original.md have tests of their own
 
 import re
 import shlex
+import tarfile
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from msrn.restoration.export import parity
+from msrn.restoration.export.web import RUNTIME, TESTED_RUNTIME
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -43,6 +46,11 @@ def workplace(tmp_path, monkeypatch):
     photo.save(tmp_path / "photo.jpg", quality=30)
     photo.save(tmp_path / "photo.png")
     photo.save(tmp_path / "noisy.png")
+    with tarfile.open(tmp_path / f"onnxruntime-web-{TESTED_RUNTIME}.tgz", "w:gz") as archive:
+        for name in ("package.json", *(f"dist/{file}" for file in RUNTIME)):
+            entry = tarfile.TarInfo(f"package/{name}")
+            entry.size = 15
+            archive.addfile(entry, BytesIO(b'{"version":"1"}'))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(parity, "_SIZES", 1)  # of 20, which tests/restoration/test_export.py compares

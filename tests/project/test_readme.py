@@ -1,6 +1,5 @@
 """The README tells the truth: its commands run, its Python runs, its table is what the evaluations say."""
 
-import importlib.util
 import json
 import os
 import re
@@ -11,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.helpers.scripts import script
 
 from msrn.network import weights
 from msrn.network.config import MSRNConfig
@@ -71,16 +71,6 @@ def test_python_runs(workplace):
             [sys.executable, "-c", block], cwd=workplace, capture_output=True, text=True, env=environment
         )
         assert process.returncode == 0, process.stderr
-
-
-def script(name):
-    """scripts/documentation/NAME.py as a module."""
-    specification = importlib.util.spec_from_file_location(name, ROOT / "scripts" / "documentation" / f"{name}.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

@@ -123,6 +123,7 @@ def export(
     kind: Annotated[ExportFormat | None, Parameter(name=("--format", "-f"), group=FILES)] = None,
     scale: Annotated[float | None, Parameter(alias="-s", group=QUALITY, converter=options.factor)] = None,
     precision: Annotated[Literal["fp32", "int8"], Parameter(group=QUALITY)] = "fp32",
+    runtime: Annotated[Path | None, Parameter(group=FILES)] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Write weights for another program, and check what it computes.
@@ -132,10 +133,12 @@ def export(
 
     Args:
         name: A name from `msrn weights`, or a file.
-        output: The file: .onnx, .xml (OpenVINO), .pt2 (torch.export) or .dtmodel (darktable).
-        kind: onnx, openvino, torch, darktable; image for an .onnx of RGB pictures. By the file's name without it.
-        scale: Enlargement inside an image, 2 by default.
+        output: The file: .onnx, .xml (OpenVINO), .pt2 (torch.export) or .dtmodel (darktable); a folder for web.
+        kind: onnx, openvino, torch, darktable; image for an .onnx of RGB pictures; web for a page that restores in a
+            browser. By the file's name without it.
+        scale: Enlargement inside an image or page, 2 by default.
         precision: int8 for OpenVINO rounds to 8 bit as the package does.
+        runtime: npm's onnxruntime-web for web: its .tgz, or unpacked.
     """
     from msrn.network.weights import load
     from msrn.restoration.export import export as write
@@ -143,7 +146,7 @@ def export(
     show_log()
     if output.exists() and not overwrite:
         raise OutputError(f"{output} exists; use --overwrite")
-    difference = write(load(name), output, kind, scale=scale, precision=precision)
+    difference = write(load(name), output, kind, scale=scale, precision=precision, runtime=runtime)
     print_data(str(output))
     say(f"msrn: differs from the package by {difference:.1e} at most on 20 random sizes, where white is 1")
 

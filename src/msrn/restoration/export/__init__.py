@@ -8,6 +8,7 @@ image      ``.onnx``       RGB in, RGB out, with the enlargement and the colour 
 openvino   ``.xml, .bin``  the network alone for OpenVINO; with ``precision="int8"``, rounded to 8 bit as measured
 torch      ``.pt2``        the network alone, as a program of ``torch.export``
 darktable  ``.dtmodel``    ``image`` as a package for darktable's neural restore
+web        a folder        ``onnx`` with a page that restores pictures in a browser
 =========  ==============  =========================================================================================
 
 All take images with sides of any length. Their metadata say which weights they are, what they see, the scale, and how
@@ -44,6 +45,7 @@ FORMATS = {
     "openvino": Format("openvino_ir", ".xml", (), "", False),
     "torch": Format("torch_program", ".pt2", ("torch",), "torch", False),
     "darktable": Format("darktable", ".dtmodel", *_ONNX, False),
+    "web": Format("web", "", *_ONNX, True),
 }
 
 
@@ -54,16 +56,18 @@ def export(
     *,
     scale: float | None = None,
     precision: str = "fp32",
+    runtime: Path | None = None,
     tolerance: float = TOLERANCE,
 ) -> float:
     """Write weights for another program; see the module for the formats.
 
     Args:
         weights: what to write.
-        path: the file; it is replaced if it exists.
+        path: the file, or for ``web`` the folder; it is replaced if it exists.
         kind: the format; that of the suffix if None.
-        scale: enlargement, for ``image`` of super-resolution; 2 by default.
+        scale: enlargement, for ``image`` and ``web`` of super-resolution; 2 by default.
         precision: ``fp32``, or ``int8`` for ``openvino``.
+        runtime: npm's onnxruntime-web, its ``.tgz`` or unpacked, for ``web``.
         tolerance: largest difference allowed, of values in [0, 1]; a larger one is a fault.
 
     Returns:
@@ -79,12 +83,14 @@ def export(
     """
     kind = kind or _by_suffix(path)
     row = FORMATS[kind]
-    if path.suffix.lower() != row.suffix:
+    if row.suffix and path.suffix.lower() != row.suffix:
         raise UsageError(f"{kind} is written as {row.suffix}, not {path.suffix or path.name!r}")
     if scale is not None and (weights.card.task not in ENLARGING or not row.has_scale):
-        raise UsageError("a scale is for enlarging weights as image; elsewhere the picture is enlarged before")
+        raise UsageError("a scale is for enlarging weights as image or web; elsewhere the picture is enlarged before")
     if precision != "fp32" and kind != "openvino":
         raise UsageError(f"{precision} is for openvino; {kind} is fp32")
+    if runtime is not None and kind != "web":
+        raise UsageError(f"--runtime is for web, not for {kind}")
     try:
         module = import_module(f"msrn.restoration.export.{row.module}")
     except ImportError as error:
@@ -93,6 +99,7 @@ def export(
         raise missing(f"exporting as {kind}", " and ".join(row.packages), row.extra) from error
     options = {"scale": 2.0 if scale is None else scale} if row.has_scale else {}
     options |= {"precision": precision} if kind == "openvino" else {}
+    options |= {"runtime": runtime} if kind == "web" else {}
     return module.export(weights, path, tolerance=tolerance, **options)
 
 
@@ -100,5 +107,5 @@ def _by_suffix(path: Path) -> ExportFormat:
     for kind in get_args(ExportFormat):
         if path.suffix and FORMATS[kind].suffix == path.suffix.lower():
             return kind
-    known = dict.fromkeys(row.suffix for row in FORMATS.values())
+    known = dict.fromkeys(row.suffix for row in FORMATS.values() if row.suffix)
     raise UsageError(f"{path.name!r} is of no known format; name it {' or '.join(f'*{suffix}' for suffix in known)}")

@@ -18,13 +18,23 @@ from msrn.system.atomic import write_atomically
 
 def export(weights: Weights, path: Path, *, tolerance: float) -> float:
     """See :func:`msrn.restoration.export.export`."""
+    data, worst = checked_model(weights, tolerance)
+    write_atomically(path, lambda file: file.write(data))
+    return worst
+
+
+def checked_model(weights: Weights, tolerance: float) -> tuple[bytes, float]:
+    """Return the model and the largest difference from the package.
+
+    Raises:
+        MSRNError: it is above the tolerance.
+    """
     graph, do = fuse(weights.card.config, weights.arrays), Operations()
     add_network(do, "image", graph)
     data: bytes = do.model("image", "restored", graph.config.in_channels, facts(weights)).SerializeToString()
     run = session(data)
     worst = compare_planes(weights, lambda planes: run.run(None, {"image": planes})[0], tolerance, "onnx")
-    write_atomically(path, lambda file: file.write(data))
-    return worst
+    return data, worst
 
 
 def add_network(do: Operations, image: str, graph: Graph) -> str:

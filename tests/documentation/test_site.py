@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
+from tests.helpers.scripts import script
 from tests.helpers.static import served
-from tests.project.test_readme import script
 
 pytest.importorskip("mkdocs")
 ROOT = Path(__file__).parents[2]
