@@ -27,7 +27,7 @@ BackendName = Literal["auto", "eager", "compiled", "openvino", "onnx"]
 Precision = Literal["auto", "fp32", "bf16", "int8", "int8-bf16"]
 """Computing types; ``auto`` is the fastest that costs the weights at most 0.02 dB."""
 
-ExportFormat = Literal["onnx", "image", "openvino", "torch", "darktable", "web"]
+ExportFormat = Literal["onnx", "image", "openvino", "torch", "darktable", "web", "spandrel"]
 """What weights are exported as; see ``msrn.restoration.export``."""
 
 MAX_PIXELS = 500_000_000

@@ -4,8 +4,6 @@ import errno
 import json
 import os
 import re
-import zipfile
-from dataclasses import replace
 from importlib.util import find_spec
 from io import BytesIO
 
@@ -135,38 +133,6 @@ def test_the_enlargement_is_matlabs(scale, side):
     run = session(do.model("input", "output", 1, {"scale": "?"}).SerializeToString())
     image = noise(1, 1, side, 9)
     np.testing.assert_allclose(run.run(None, {"input": image})[0], resize(image, scale), atol=1e-6)
-
-
-@pytest.mark.parametrize(("name", "task"), [("sr", "upscale"), ("photo", "denoise")])
-def test_darktables_package(tmp_path, name, task):
-    """What darktable reads and darktable-ai asks for: one folder, named by the id, with these fields and files."""
-    import onnxruntime
-
-    published = load("photo")
-    small = replace(random_weights(name, SMALL[1]), card=replace(published.card, task=name, config=SMALL[1]))
-    weights = load(save(small, tmp_path, "small"))
-    export(weights, tmp_path / "x.dtmodel")
-    with zipfile.ZipFile(tmp_path / "x.dtmodel") as archive:
-        files = {entry: archive.read(entry) for entry in archive.namelist()}
-    (folder,) = {entry.partition("/")[0] for entry in files}
-    config = json.loads(files[f"{folder}/config.json"])
-    types = {"id": str, "name": str, "description": str, "task": str, "backend": str, "version": str}
-    types |= {"arch": str, "tiling": bool, "num_inputs": int, "attributes": dict}
-    assert {key: type(value) for key, value in config.items()} == types
-    assert config["id"] == folder
-    assert re.fullmatch(rf"{task}-[a-z0-9]+(-[a-z0-9]+)*", folder)
-    assert (config["task"], config["backend"], config["num_inputs"]) == (task, "onnx", 1)
-    models = {"model_x2.onnx": 2, "model_x4.onnx": 4} if task == "upscale" else {"model.onnx": 1}
-    assert set(files) == {f"{folder}/{file}" for file in ("config.json", "README.md", *models)}
-    for file, scale in models.items():
-        session = onnxruntime.InferenceSession(files[f"{folder}/{file}"])
-        assert [entry.name for entry in (*session.get_inputs(), *session.get_outputs())] == ["input", "output"]
-        assert session.run(None, {"input": noise(1, 3, 20, 31)})[0].shape == (1, 3, 20 * scale, 31 * scale)
-    page = files[f"{folder}/README.md"].decode()
-    for said in ("Apache-2.0", "BSDS300", weights.sha256, "would |"):
-        assert said in page
-    export(weights, tmp_path / "y.dtmodel")
-    assert (tmp_path / "y.dtmodel").read_bytes() == (tmp_path / "x.dtmodel").read_bytes()
 
 
 def test_what_does_not_fit_is_refused_and_not_written(tmp_path):

@@ -133,9 +133,10 @@ def export(
 
     Args:
         name: A name from `msrn weights`, or a file.
-        output: The file: .onnx, .xml (OpenVINO), .pt2 (torch.export) or .dtmodel (darktable); a folder for web.
-        kind: onnx, openvino, torch, darktable; image for an .onnx of RGB pictures; web for a page that restores in a
-            browser. By the file's name without it.
+        output: The file: .onnx, .xml (OpenVINO), .pt2 (torch.export), .dtmodel (darktable), .safetensors (spandrel);
+            a folder for web.
+        kind: onnx, openvino, torch, darktable, spandrel; image for an .onnx of RGB pictures; web for a page
+            that restores in a browser. By the file's name without it.
         scale: Enlargement inside an image or page, 2 by default.
         precision: int8 for OpenVINO rounds to 8 bit as the package does.
         runtime: npm's onnxruntime-web for web: its .tgz, or unpacked.

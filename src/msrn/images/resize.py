@@ -89,7 +89,7 @@ def part_of(
     new, scales = _target(whole, scale, size)
     needed: list[slice] = []
     for old_side, new_side, factor, span in zip(whole, new, scales, (rows, columns), strict=True):
-        read = span if new_side == old_side and factor == 1 else _contributions(old_side, new_side, factor)[0][:, span]
+        read = span if new_side == old_side and factor == 1 else contributions(old_side, new_side, factor)[0][:, span]
         needed.append(read if isinstance(read, slice) else slice(int(read.min()), int(read.max()) + 1))
     return Part(rows, columns, whole, (needed[0], needed[1]))
 
@@ -118,7 +118,7 @@ def _resize_axis(
     old = image.shape[axis] if part is None else part.whole[axis]
     if size == old and scale == 1:
         return image if onto is None else np.add(onto, image, out=onto)
-    indices, weights = _contributions(old, size, scale)
+    indices, weights = contributions(old, size, scale)
     if part is not None:
         span = (part.rows, part.columns)[axis]
         indices, weights = indices[:, span] - part.needed[axis].start, weights[:, span]
@@ -138,7 +138,7 @@ def _resize_axis(
 
 
 @lru_cache(maxsize=256)
-def _contributions(old: int, new: int, scale: float) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+def contributions(old: int, new: int, scale: float) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Return, tap by tap, which old pixel each new pixel reads and with what weight: two ``(taps, new)``."""
     stretch = min(scale, 1.0)  # antialiasing widens the kernel when reducing
     width = 4 / stretch

@@ -1,15 +1,16 @@
 """Weights become files for other programs, each checked against the network before it gets its name.
 
-=========  ==============  =========================================================================================
-format     file            what it is
-=========  ==============  =========================================================================================
-onnx       ``.onnx``       the network alone: the planes that it sees, in and out
-image      ``.onnx``       RGB in, RGB out, with the enlargement and the colour rule inside, for programs without them
-openvino   ``.xml, .bin``  the network alone for OpenVINO; with ``precision="int8"``, rounded to 8 bit as measured
-torch      ``.pt2``        the network alone, as a program of ``torch.export``
-darktable  ``.dtmodel``    ``image`` as a package for darktable's neural restore
-web        a folder        ``onnx`` with a page that restores pictures in a browser
-=========  ==============  =========================================================================================
+=========  ==================  =========================================================================================
+format     file                what it is
+=========  ==================  =========================================================================================
+onnx       ``.onnx``           the network alone: the planes that it sees, in and out
+image      ``.onnx``           RGB in, RGB out, enlargement and colour rule inside, for programs without them
+openvino   ``.xml, .bin``      the network alone for OpenVINO; with ``precision="int8"``, rounded to 8 bit as measured
+torch      ``.pt2``            the network alone, as a program of ``torch.export``
+darktable  ``.dtmodel``        ``image`` as a package for darktable's neural restore
+spandrel   ``.safetensors``    as ``image``, as tensors for spandrel, chaiNNer and ComfyUI
+web        a folder            ``onnx`` with a page that restores pictures in a browser
+=========  ==================  =========================================================================================
 
 All take images with sides of any length. Their metadata say which weights they are, what they see, the scale, and how
 far a pixel reaches (the halo that tiles need).
@@ -45,6 +46,7 @@ FORMATS = {
     "openvino": Format("openvino_ir", ".xml", (), "", False),
     "torch": Format("torch_program", ".pt2", ("torch",), "torch", False),
     "darktable": Format("darktable", ".dtmodel", *_ONNX, False),
+    "spandrel": Format("spandrel_file", ".safetensors", ("torch",), "torch", True),
     "web": Format("web", "", *_ONNX, True),
 }
 
@@ -65,7 +67,7 @@ def export(
         weights: what to write.
         path: the file, or for ``web`` the folder; it is replaced if it exists.
         kind: the format; that of the suffix if None.
-        scale: enlargement, for ``image`` and ``web`` of super-resolution; 2 by default.
+        scale: enlargement, for ``image``, ``web`` and ``spandrel`` of super-resolution; 2 by default.
         precision: ``fp32``, or ``int8`` for ``openvino``.
         runtime: npm's onnxruntime-web, its ``.tgz`` or unpacked, for ``web``.
         tolerance: largest difference allowed, of values in [0, 1]; a larger one is a fault.
@@ -86,7 +88,9 @@ def export(
     if row.suffix and path.suffix.lower() != row.suffix:
         raise UsageError(f"{kind} is written as {row.suffix}, not {path.suffix or path.name!r}")
     if scale is not None and (weights.card.task not in ENLARGING or not row.has_scale):
-        raise UsageError("a scale is for enlarging weights as image or web; elsewhere the picture is enlarged before")
+        raise UsageError(
+            "a scale is for enlarging weights as image, web or spandrel; elsewhere the picture is enlarged before"
+        )
     if precision != "fp32" and kind != "openvino":
         raise UsageError(f"{precision} is for openvino; {kind} is fp32")
     if runtime is not None and kind != "web":

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from msrn.errors import UsageError
 from msrn.images.color import matrix
+from msrn.network.config import MSRNConfig
 from msrn.network.graph import fuse
 from msrn.network.weights import Weights
 from msrn.restoration.backends.onnx import Operations, session
@@ -22,7 +23,7 @@ from msrn.restoration.export.onnx_planes import add_network
 from msrn.restoration.export.onnx_resize import enlarge, halve, resize_to
 from msrn.restoration.export.parity import compare_images
 from msrn.system.atomic import write_atomically
-from msrn.types import ENLARGING, Range
+from msrn.types import ENLARGING, Range, Task
 
 _FINEST = 1000
 """Largest denominator of a scale."""
@@ -50,11 +51,15 @@ def checked_model(weights: Weights, scale: float, tolerance: float) -> tuple[byt
 
 def input_halo(weights: Weights, scale: float) -> int:
     """How many pixels around a tile of the input decide its result."""
-    radius = weights.card.config.receptive_radius
-    if weights.card.task in ENLARGING:
-        return int(np.ceil(radius / scale)) + 2  # the bicubic kernel reaches two further
-    halved = weights.card.task == "jpeg" and weights.card.config.in_channels == 1
-    return 2 * radius + 2 * 2 + 4 if halved else radius
+    return reach(weights.card.config, weights.card.task, scale)
+
+
+def reach(config: MSRNConfig, task: Task, scale: float) -> int:
+    """How far away a pixel of the input can still change the result, the colour rule included."""
+    if task in ENLARGING:
+        return int(np.ceil(config.receptive_radius / scale)) + 2  # the bicubic kernel reaches two further
+    halved = task == "jpeg" and config.in_channels == 1
+    return 2 * config.receptive_radius + 2 * 2 + 4 if halved else config.receptive_radius
 
 
 def _model(weights: Weights, scale: float) -> bytes:
