@@ -128,3 +128,26 @@ def test_the_slider_moves_between_before_and_after(site, browser):
         size = box.locator("img").first.evaluate("image => [image.naturalWidth, image.clientWidth]")
         assert size[0] == size[1]  # one pixel is one pixel
         page.close()
+
+
+LOOKED_FOR = {
+    "remove noise": "restore/",
+    "numpy array": "python/",
+    "resume training": "training/",
+    "docker container": "service/",
+    "memnet_m6r6": "from_the_original/",
+}
+
+
+def test_a_newcomer_finds_what_they_look_for(site, browser):
+    with served(site) as address:
+        page = browser.new_page(viewport={"width": 1000, "height": 800})
+        for words, expected in LOOKED_FOR.items():
+            page.goto(address)
+            page.get_by_role("textbox", name="Search").fill(words)
+            page.wait_for_selector(".md-search-result__link", timeout=60_000)
+            found = page.locator(".md-search-result__item").evaluate_all(
+                "all => all.slice(0, 2).map((one) => new URL(one.querySelector('a').href).pathname)"
+            )
+            assert f"/{expected}" in found, (words, found)
+        page.close()
