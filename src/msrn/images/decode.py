@@ -12,6 +12,7 @@ from msrn.images.formats import READABLE, Allowance, limited
 from msrn.images.frames.decode import open_frame, open_frames
 from msrn.images.frames.series import Frames
 from msrn.images.heif import heic_size, is_heic
+from msrn.images.jpeg_evidence import with_coefficients
 from msrn.images.jpegxl import is_jpegxl, jpegxl_head
 from msrn.images.picture import Picture
 from msrn.images.single import decode_single
@@ -22,7 +23,12 @@ from msrn.types import MAX_BYTES, MAX_FRAMES, MAX_PIXELS
 
 
 def read(
-    path: Path | str, *, frame: int | None = None, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
+    path: Path | str,
+    *,
+    frame: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_BYTES,
+    coefficients: bool = False,
 ) -> Picture:
     """Read an image file.
 
@@ -31,6 +37,7 @@ def read(
         frame: which frame of an animation or page of a document, from 1; without it, a file of several is an error.
         max_pixels: larger images are refused before they are decoded.
         max_bytes: larger files are refused before they are read.
+        coefficients: read a JPEG's coefficients as well, at about a second per megabyte.
 
     Returns:
         A picture with C = 1 for gray files and 3 for all others.
@@ -40,7 +47,8 @@ def read(
             message says which).
     """
     path = Path(path)
-    return decode(read_bytes(path, max_bytes), path, frame=frame, max_pixels=max_pixels)
+    data = read_bytes(path, max_bytes)
+    return decode(data, path, frame=frame, max_pixels=max_pixels, coefficients=coefficients)
 
 
 def read_frames(path: Path | str, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> Frames:
@@ -73,6 +81,7 @@ def decode(
     max_pixels: int = MAX_PIXELS,
     memory: int | None = None,
     confined: bool = False,
+    coefficients: bool = False,
 ) -> Picture:
     """Decode an image file's content. Otherwise as :func:`read`.
 
@@ -84,10 +93,12 @@ def decode(
         memory: how many bytes decoding may take; by default what is free.
         confined: let the system hold this process to what such a picture can need, in all its threads, until
             :func:`confine_memory` lifts it.
+        coefficients: see :func:`read`.
     """
     with _explained(data, path, max_pixels):
         allowed = Allowance(max_pixels, free_memory() if memory is None else memory, confined)
-        return decode_single(data, path, allowed) if frame is None else open_frame(data, path, allowed, frame)
+        picture = decode_single(data, path, allowed) if frame is None else open_frame(data, path, allowed, frame)
+        return with_coefficients(picture, data) if coefficients else picture
 
 
 def decode_frames(

@@ -42,6 +42,12 @@ def check_output(path: Path | str, width: int, height: int) -> None:
         raise UsageError(f"{path}: {file_format} holds at most {largest:,} pixels a side, not {width:,}×{height:,}")
 
 
+def is_lossless(path: Path, quality: int) -> bool:
+    """Whether a file of this name, written at this quality, holds a picture's rounded pixels exactly."""
+    file_format = _format_of(path)
+    return file_format not in ("JPEG", "AVIF") and (file_format != "WEBP" or quality == 100)
+
+
 def write(
     picture: Picture,
     path: Path | str,

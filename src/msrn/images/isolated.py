@@ -1,17 +1,17 @@
 """Decoding in processes of their own: see ``guarded_process.py``."""
 
 from collections.abc import Generator
-from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
+from msrn.images import jpeg_evidence
 from msrn.images.decode import decode, decode_frames
 from msrn.images.formats import Allowance
 from msrn.images.frames.series import Frames, Series
-from msrn.images.picture import JpegCoding, Metadata, Picture
+from msrn.images.picture import Metadata, Picture
 from msrn.system.guarded_process import Answer, AnswerReader, GuardedProcess, decode_path, encode_path, serve
 from msrn.system.machine import confine_memory
 from msrn.types import MAX_FRAMES, MAX_PIXELS, MAX_SECONDS
@@ -27,12 +27,18 @@ class Decoder:
         max_pixels: larger images are refused.
         seconds: a file that takes longer is given up.
         module: name of the module whose ``main`` is the process.
+        coefficients: read those of JPEG files as well; see :func:`msrn.images.read`.
     """
 
     def __init__(
-        self, max_pixels: int = MAX_PIXELS, seconds: float = MAX_SECONDS, module: str = "msrn.images.isolated"
+        self,
+        max_pixels: int = MAX_PIXELS,
+        seconds: float = MAX_SECONDS,
+        module: str = "msrn.images.isolated",
+        coefficients: bool = False,
     ) -> None:
         self._max_pixels, self._seconds, self._module = max_pixels, seconds, module
+        self._coefficients = coefficients
         self._all: list[GuardedProcess] = []
         self._idle: list[GuardedProcess] = []
         self._lock = Lock()
@@ -47,7 +53,7 @@ class Decoder:
         """As :func:`msrn.images.decode`; a crash or a hang is an :class:`ImageError` as well."""
         process = self._borrow()
         try:
-            process.ask(path, self._question(path) | {"frame": frame}, data)
+            process.ask(path, self._question(path) | {"frame": frame, "coefficients": self._coefficients}, data)
             return _picture(process.answer(path), path)
         finally:
             self._idle.append(process)
@@ -104,14 +110,16 @@ def main() -> None:
     serve(_answer)
 
 
-def decode_confined(data: bytes, path: Path, max_pixels: int = MAX_PIXELS, frame: int | None = None) -> Picture:
+def decode_confined(
+    data: bytes, path: Path, max_pixels: int = MAX_PIXELS, frame: int | None = None, coefficients: bool = False
+) -> Picture:
     """As :func:`msrn.images.decode`, with no more memory than a picture of its size can need.
 
     The limit is this whole process's while it lasts, so this is for processes that do nothing else.
     """
     Allowance.confine(_MOST_PER_BYTE * len(data))
     try:
-        return decode(data, path, frame=frame, max_pixels=max_pixels, confined=True)
+        return decode(data, path, frame=frame, max_pixels=max_pixels, confined=True, coefficients=coefficients)
     finally:
         confine_memory(None)
 
@@ -136,21 +144,22 @@ def _answer(question: dict[str, Any], data: bytes) -> Answer:
         finally:
             confine_memory(None)
         return _sent(picture) if picture is not None else ({"end": True}, ())
-    return _sent(decode_confined(data, decode_path(question["path"]), question["max_pixels"], question["frame"]))
+    how = question["max_pixels"], question["frame"], question["coefficients"]
+    return _sent(decode_confined(data, decode_path(question["path"]), *how))
 
 
 def _sent(picture: Picture) -> Answer:
     kept = {name: value for name, value in vars(picture.metadata).items() if isinstance(value, bytes)}
     planes = [picture.pixels] if picture.alpha is None else [picture.pixels, picture.alpha]
     header: dict[str, Any] = {"shapes": [plane.shape for plane in planes], "kept": [*kept]}
-    coding = picture.metadata.jpeg
+    coding, blocks = jpeg_evidence.sent(picture.metadata.jpeg)
     header |= {
         "note": picture.metadata.note,
         "bits": picture.metadata.bits,
         "dpi": picture.metadata.dpi,
-        "jpeg": coding and asdict(coding),
+        "jpeg": coding,
     }
-    return header, (*(np.ascontiguousarray(plane).data.cast("B") for plane in planes), *kept.values())
+    return header, (*(np.ascontiguousarray(plane).data.cast("B") for plane in planes), *kept.values(), *blocks)
 
 
 def _picture(answer: AnswerReader, path: Path) -> Picture:
@@ -159,6 +168,6 @@ def _picture(answer: AnswerReader, path: Path) -> Picture:
     pixels, *alpha = [answer.array(shape) for shape in header["shapes"]]
     kept = {name: answer.bytes() for name in header["kept"]}
     dpi = header["dpi"] and (header["dpi"][0], header["dpi"][1])
-    coding = header["jpeg"] and JpegCoding(tuple(map(tuple, header["jpeg"]["tables"])), header["jpeg"]["subsampling"])
+    coding = jpeg_evidence.received(header["jpeg"], answer)
     metadata = Metadata(header["bits"], dpi=dpi, jpeg=coding, source=str(path), note=header["note"], **kept)
     return Picture(pixels, alpha[0] if alpha else None, metadata)

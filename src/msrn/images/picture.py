@@ -26,6 +26,32 @@ _CONVERSIONS = {
 """What keeps everything that an image of PIL holds; all other modes become RGB."""
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class JpegComponent:
+    """What a JPEG file holds of Y, Cb or Cr."""
+
+    blocks: NDArray[np.int16]
+    """``(rows, columns, 8, 8)``: coefficients in units of their steps, of whole MCUs, even beyond the edge."""
+    steps: NDArray[np.int32]
+    """``(8, 8)``: quantisation steps in grey levels."""
+    horizontal: int
+    vertical: int
+    """Sampling factors: this component has as many blocks in an MCU, in a row and in a column."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class JpegCoefficients:
+    """All that a JPEG file says of its pixels; ``jpeg_coefficients.py`` reads it."""
+
+    height: int
+    width: int
+    """As stored, before the orientation is applied."""
+    components: tuple[JpegComponent, ...]
+    """Y, or Y, Cb and Cr."""
+    orientation: int = 1
+    """EXIF's, 1 to 8, that the picture was turned by when it was read."""
+
+
 @dataclass(frozen=True)
 class JpegCoding:
     """How a JPEG is compressed, as its header says."""
@@ -34,6 +60,10 @@ class JpegCoding:
     """Quantisation steps, 64 row by row in each table: of luminance first, then of chroma."""
     subsampling: Subsampling | None = None
     """Of chroma; None for gray, or for what has no name here."""
+    coefficients: JpegCoefficients | None = field(default=None, compare=False, repr=False)
+    """All of them, where they were asked for and could be read."""
+    unread: str = ""
+    """Why they could not be read."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ from msrn.images.tiff import check_tiff, decode_tiff, tiff_metadata
 
 ANIMATED = ("GIF", "PNG", "WEBP")
 """Formats of the animations that are read."""
+_LYING = (5, 6, 7, 8)
+"""EXIF's orientations with rows and columns exchanged."""
 
 
 def decode_single(data: bytes, path: Path, allowed: Allowance) -> Picture:
@@ -63,7 +65,7 @@ def picture_of(samples: NDArray[Any], orientation: int, metadata: Metadata) -> P
         raise ImageError(f"{path} has samples of shape {samples.shape}; one flat image with pixels is expected")
     planes = np.moveaxis(samples if samples.ndim == 3 else samples[:, :, None], -1, 0)
     try:
-        floating = unit_range(_upright(planes, orientation))
+        floating = unit_range(upright(planes, orientation))
     except ValueError as error:
         raise ImageError(f"{path} has {error}") from error
     colors = 3 if len(planes) >= 3 else 1
@@ -173,9 +175,18 @@ def _drop_texts_with_names_of_ours(image: Image.Image) -> None:
             del image.info[name]
 
 
-def _upright(planes: NDArray[Any], orientation: int) -> NDArray[Any]:
+def upright(planes: NDArray[Any], orientation: int) -> NDArray[Any]:
     """``(C, H, W)`` turned and mirrored as EXIF's orientation 1 to 8 asks."""
-    planes = planes.transpose(0, 2, 1) if orientation in (5, 6, 7, 8) else planes
+    return _flipped(planes.transpose(0, 2, 1) if orientation in _LYING else planes, orientation)
+
+
+def as_stored(planes: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """``(C, H, W)`` as a file stores what :func:`upright` turned."""
+    planes = _flipped(planes, orientation)
+    return planes.transpose(0, 2, 1) if orientation in _LYING else planes
+
+
+def _flipped(planes: NDArray[Any], orientation: int) -> NDArray[Any]:
     rows, columns = (-1 if orientation in flipped else 1 for flipped in ((3, 4, 7, 8), (2, 3, 6, 7)))
     return planes[:, ::rows, ::columns]
 
