@@ -149,6 +149,11 @@ class Restorer:
         return {engine.weights.sha256: str(engine.tuned.choice) for engine in self.engines}
 
     @property
+    def steps(self) -> "tuple[Restorer, ...]":
+        """What restores a picture, in order, as of a ``Chain``: this one alone."""
+        return (self,)
+
+    @property
     def enlarges(self) -> bool:
         """Whether the result may have another size."""
         return self.weights.card.task in ENLARGING
