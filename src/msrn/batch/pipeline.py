@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from msrn import images
 from msrn.batch.plan import Job
-from msrn.batch.work import Outcome, Work
+from msrn.batch.work import Decision, Outcome, Work
 from msrn.errors import ImageError, MSRNError, SeveralPicturesError
 from msrn.images import Frames
 from msrn.images.isolated import Decoder
@@ -121,16 +121,16 @@ class Pipeline:
         how = self._work.decide(job, picture)
         at_once = how.restorer.at_once if self._several and how.pixels <= SMALL else 1
 
-        def write(made: Picture) -> Outcome:
+        def write(made: Picture, how: Decision) -> Outcome:
             self._work.write(job, made, source)
             return how.outcome(job)
 
         if at_once > 1:
             restore = partial(self._work.restore, job, picture, how, at_once)
-            self._restoring.append((job, self._lanes.submit(lambda: write(restore()))))
+            self._restoring.append((job, self._lanes.submit(lambda: write(*restore()))))
         else:
-            picture = self._work.restore(job, picture, how)
-            self._encoding.append((job, self._writers.submit(write, picture)))
+            picture, how = self._work.restore(job, picture, how)
+            self._encoding.append((job, self._writers.submit(write, picture, how)))
         return at_once
 
     def _wait(self, *queues: deque[tuple[Job, Future[Outcome]]], left: int = 0) -> None:

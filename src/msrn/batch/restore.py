@@ -31,6 +31,7 @@ def restore_files(
     existing: Existing = "refuse",
     fail_fast: bool = False,
     workers: int = 1,
+    measured: bool = False,
     progress: Callable[[Job, float], None] = lambda job, share: None,
     done: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
@@ -48,6 +49,7 @@ def restore_files(
         existing: what to do where something else is in an output's place: refuse the run, skip the file, overwrite it.
         fail_fast: raise the first error.
         workers: how many files are decoded, and how many large ones encoded, beside the network.
+        measured: say in each outcome how far the result departs from its input, where that can be told.
         progress: called with a job at hand and the share of it that is done, from several threads.
         done: called after each job.
 
@@ -61,7 +63,7 @@ def restore_files(
     settings, limits = settings or Settings(), limits or Limits()
     # A single image's file has no place for it, and naming all that may be needed costs loading it.
     digest = settings.digest(restorer) if output.folder or any(job.is_video for job in jobs) else ""
-    work = Work(restorer, output, settings, limits, digest, existing != "overwrite", progress)
+    work = Work(restorer, output, settings, limits, digest, existing != "overwrite", progress, measured)
     outcomes: dict[Job, Outcome] = {}
 
     def settle(outcome: Outcome) -> None:
@@ -76,7 +78,8 @@ def restore_files(
     todo = _not_done_yet(jobs, output, digest, existing, settle)
     if todo and output.folder is not None:  # naming all choices costs making them
         output.begin(restorer.choices)
-    decoder = decoder or Decoder(limits.max_pixels, limits.max_seconds)
+    coefficients = measured or settings.consistent
+    decoder = decoder or Decoder(limits.max_pixels, limits.max_seconds, coefficients=coefficients)
     with Pipeline(work, decoder, settle, workers, several=len(todo) > cores()) as pipeline:  # fewer leave cores idle
         pipeline.run(todo)
     return [outcomes[job] for job in jobs]

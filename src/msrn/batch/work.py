@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 from msrn import __version__, images
 from msrn.batch.output_folder import ClaimedOutput
 from msrn.batch.plan import STDIO, Job
-from msrn.errors import ImageError, MSRNError, OutputError
+from msrn.errors import ImageError, MSRNError, OutputError, UsageError
 from msrn.images import Frames, Series, video
 from msrn.images.picture import Picture
 from msrn.system.atomic import write_atomically
@@ -24,6 +24,7 @@ from msrn.types import Limits, Size
 
 if TYPE_CHECKING:  # naming outputs needs no network
     from msrn.restoration.automatic import Chain, Chooser
+    from msrn.restoration.certificate import Departure
     from msrn.restoration.restorer import Restorer
 
 _VISIBLE = 0.02
@@ -43,6 +44,8 @@ class Settings:
     quality: int = 95
     subsampling: str = "4:4:4"
     strip_metadata: bool = False
+    consistent: bool = False
+    """Move results into what their inputs allow; see ``restoration/certificate``."""
     version: str = __version__
     """What this program was called; outputs of another version are not taken for this one's."""
     frame: int | None = None
@@ -51,8 +54,11 @@ class Settings:
     def digest(self, restorer: "Restorer | Chooser") -> str:
         """SHA-256 of everything that decides what becomes of an input."""
         given = asdict(self)
-        if self.frame is None:  # as before there was such a choice: batches that were begun then go on
+        # As before there were such choices: batches that were begun then go on.
+        if self.frame is None:
             del given["frame"]
+        if not self.consistent:
+            del given["consistent"]
         return hashlib.sha256(json.dumps(given | restorer.identity, sort_keys=True).encode()).hexdigest()
 
 
@@ -73,6 +79,8 @@ class Outcome:
     """Width and height of the result."""
     seconds: float = 0.0
     """From when its pixels were there until its file was written."""
+    departure: "Departure | None" = None
+    """How far the result departs from what its input allows, where that was to be measured and can be."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,8 @@ class Decision:
     note: str
     """Why this restores it, and whether the proportions change."""
     started: float = field(default_factory=time.perf_counter)
+    departure: "Departure | None" = None
+    """See :class:`Outcome`."""
 
     @property
     def pixels(self) -> int:
@@ -105,7 +115,12 @@ class Decision:
         """
         seconds = time.perf_counter() - self.started
         note, pixels = self.note if note is None else note, self.pixels if pixels is None else pixels
-        return Outcome(job, None, "", pixels, note, self.before, self.after, seconds)
+        return Outcome(job, None, "", pixels, note, self.before, self.after, seconds, self.departure)
+
+    @property
+    def removes_noise(self) -> bool:
+        """Whether a step is for noise, whose result no input bounds."""
+        return any(step.weights.card.task in ("denoise", "photo") for step in self.restorer.steps)
 
 
 def decide(
@@ -170,6 +185,8 @@ class Work:
     """Keep what has come to exist under an output's name since the batch began."""
     progress: Callable[[Job, float], None]
     """Called with a job at hand and the share of it that is done."""
+    measured: bool
+    """Measure how far results depart from their inputs."""
 
     def read(self, job: Job, stopped: Callable[[], bool]) -> bytes | Outcome:
         """A job's file or standard input, or what became of the job without it; ``stopped`` ends waiting for a pipe.
@@ -186,10 +203,11 @@ class Work:
         """Decide what restores a picture; see :func:`decide`."""
         return decide(job, self.restorer, self.settings, picture)
 
-    def restore(self, job: Job, picture: Picture, how: Decision, at_once: int = 1) -> Picture:
-        """Restore a picture, perhaps beside others."""
+    def restore(self, job: Job, picture: Picture, how: Decision, at_once: int = 1) -> tuple[Picture, Decision]:
+        """Restore a picture, perhaps beside others; the decision then says how far the result departs from it."""
         report = partial(self.progress, job)
-        return how.restorer(picture, scale=self.settings.scale, size=how.size, progress=report, at_once=at_once)
+        made = how.restorer(picture, scale=self.settings.scale, size=how.size, progress=report, at_once=at_once)
+        return self._checked(job, picture, made, how) if self.measured or self.settings.consistent else (made, how)
 
     def write(self, job: Job, picture: Picture, source: str) -> None:
         """Write a restored picture to its file or to standard output; ``source`` is the SHA-256 of its input.
@@ -223,6 +241,8 @@ class Work:
             OutputError: see :meth:`write`.
         """
         images.check_holds(frames.series, job.target)
+        if self.settings.consistent:
+            raise UsageError(f"{job.name} holds several pictures, and results are certified for single ones (--frame)")
         done = SeriesWork(self, job, frames.series)
         self.put(job, images.prepare_frames(frames.map(done.restore), job.target, **self._storing), source)
         return done.outcome()
@@ -232,6 +252,23 @@ class Work:
         """How results are stored, for ``images.prepare``."""
         names = ("quality", "subsampling", "strip_metadata")
         return {name: getattr(self.settings, name) for name in names}
+
+    def _checked(self, job: Job, picture: Picture, made: Picture, how: Decision) -> tuple[Picture, Decision]:
+        """The result, within what the picture allows if that is wanted, and how far it departs from that."""
+        from msrn.restoration.certificate import keep_consistent, measure
+
+        wanted, departure = self.settings.consistent, None
+        try:
+            if wanted and how.removes_noise:
+                raise UsageError("noise was removed, and noise has no bounds")
+            if not images.is_lossless(job.target, self.settings.quality):
+                raise UsageError(f"{job.target.suffix} would not hold the result exactly")
+            made = keep_consistent(picture, made) if wanted else made
+            departure = measure(picture, made)
+            told = str(departure)
+        except UsageError as error:
+            told = f"not certified: {error}" if wanted else ""
+        return made, replace(how, note="; ".join(filter(None, (how.note, told))), departure=departure)
 
     def restore_video(self, job: Job) -> Outcome:
         """Restore a video, every frame by what its first one needs.

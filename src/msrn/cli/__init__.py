@@ -26,6 +26,7 @@ COMMANDS = {
         "restoring:upscale": "Enlarge images by any factor from 1 to 4, or to an exact size.",
         "restoring:denoise": "Remove noise; the level is judged from the image.",
         "restoring:dejpeg": "Remove JPEG artifacts; the quality is judged from the image.",
+        "verifying:verify": "Check whether a result keeps to what its input allows.",
     },
     "Many machines": {
         "cluster:manifest": "List images for many machines to restore, and sum up results.",

@@ -133,6 +133,7 @@ class BatchReport:
                 "size_before": outcome.size_before,
                 "size": outcome.size,
                 "seconds": round(outcome.seconds, 3),
+                "departure": outcome.departure and outcome.departure.as_json(),
             }
             for outcome in self.outcomes
         ]

@@ -81,6 +81,8 @@ class EncodingOptions:
     """Quality of JPEG, WebP and AVIF output, from 1 to 100."""
     subsampling: Subsampling = "4:4:4"
     """Chroma of JPEG and AVIF output."""
+    consistent: bool = False
+    """Keep results to what their inputs allow, and check it."""
     strip_metadata: Annotated[bool, Parameter(group=ADVANCED)] = False
     """Do not copy EXIF, XMP, IPTC, colour profile, texts and resolution."""
 
@@ -245,6 +247,8 @@ def _restore(
         restore_scene(load, done, inputs[0], output, common, size)
         return
     plan, limits = _plan(inputs, output, common), common.limits
+    if common.encoding.consistent:
+        _check_lossless(plan, common.encoding.quality)
     if (size.scale or 0) > 4:
         note = f"the weights are trained for factors up to 4, not {size.scale:g}"
     if note and not common.quiet:
@@ -254,7 +258,9 @@ def _restore(
         show_forecasts(forecast_batch(plan.jobs, load({}), settings, limits), common.as_json, bool(plan.unlisted))
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
-    with claim(plan) as claimed, closing(Decoder(limits.max_pixels, limits.max_seconds)) as decoder:
+    measured = common.as_json or settings.consistent
+    decoding = Decoder(limits.max_pixels, limits.max_seconds, coefficients=measured)
+    with claim(plan) as claimed, closing(decoding) as decoder:
         if not all(job.is_video for job in plan.jobs):
             decoder.start()  # while the weights are loaded
         restorer = load(claimed.begun_with)
@@ -269,6 +275,7 @@ def _restore(
                 existing="overwrite" if common.overwrite else "skip" if common.skip_existing else "refuse",
                 fail_fast=common.fail_fast,
                 workers=common.jobs,
+                measured=measured,
                 progress=report.advance,
                 done=report.done,
             )
@@ -279,6 +286,18 @@ def _restore(
         raise SystemExit(ImageError.exit_code)
     with suppress(KeyboardInterrupt):  # all results are written
         restorer.learn(_PATIENCE)
+
+
+def _check_lossless(plan: "Plan", quality: int) -> None:
+    """Raise :class:`UsageError` where what was certified would be changed when it is written."""
+    from msrn.images import is_lossless
+
+    for job in plan.jobs:
+        if job.is_video:
+            raise UsageError(f"--consistent is for pictures, and {job.source} is a video")
+        if not is_lossless(job.target, quality):
+            held = "png, tif, bmp, or webp of quality 100"
+            raise UsageError(f"{job.target} would not hold the result exactly: --consistent needs {held} (--ext)")
 
 
 def _plan(inputs: Sequence[Path], output: Path, common: CommonOptions) -> "Plan":

@@ -44,8 +44,8 @@ def check_output(path: Path | str, width: int, height: int) -> None:
 
 def is_lossless(path: Path, quality: int) -> bool:
     """Whether a file of this name, written at this quality, holds a picture's rounded pixels exactly."""
-    file_format = _format_of(path)
-    return file_format not in ("JPEG", "AVIF") and (file_format != "WEBP" or quality == 100)
+    file_format = format_of(path)
+    return file_format not in ("JPEG", "AVIF", "GIF") and (file_format != "WEBP" or quality == 100)
 
 
 def write(

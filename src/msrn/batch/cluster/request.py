@@ -17,6 +17,7 @@ _SETTINGS = {
     "quality": (int,),
     "subsampling": (str,),
     "strip_metadata": (bool,),
+    "consistent": (bool,),
     "version": (str,),
     "frame": (int, _NONE),
 }

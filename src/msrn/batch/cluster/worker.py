@@ -110,7 +110,8 @@ class EntryWorker:
     ) -> None:
         how, request, place = computing or Computing(), manifest.request, place_at(output)
         claim_place(place, manifest)  # before the weights are loaded, which takes longer
-        decoder = Decoder(how.limits.max_pixels, how.limits.max_seconds)
+        consistent = request.settings.consistent
+        decoder = Decoder(how.limits.max_pixels, how.limits.max_seconds, coefficients=consistent)
         with ExitStack() as held:
             held.callback(decoder.close)
             decoder.start()
@@ -119,7 +120,7 @@ class EntryWorker:
             self._held = held.pop_all()
         self._work = PlacedWork(
             restorer, ClaimedOutput(None), request.settings, how.limits, request.identity, True, _silent,
-            manifest.source, place,
+            consistent, manifest.source, place,
         )  # fmt: skip
         self._recorder = Recorder(place)
         self._pipeline = Pipeline(self._work, decoder, self._settle, how.workers, several)

@@ -1,0 +1,58 @@
+"""``--consistent`` certifies what is written, ``msrn verify`` checks it."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def jpeg(tmp_path, photo):
+    Image.open(photo).resize((40, 36)).save(tmp_path / "photo.jpg", quality=40)
+    return tmp_path / "photo.jpg"
+
+
+def test_a_certified_result_passes_and_another_does_not(msrn, jpeg, identity, tmp_path):
+    process = msrn("dejpeg", jpeg, "-o", tmp_path / "a.png", "--consistent", "-w", identity["jpeg"], "--json")
+    assert process.returncode == 0
+    assert "consistent with the file" in process.stderr
+    (row,) = json.loads(process.stdout)
+    assert row["departure"]["consistent"] is True
+    process = msrn("verify", jpeg, tmp_path / "a.png", "--map", tmp_path / "map.png")
+    assert process.returncode == 0
+    assert process.stdout.startswith("consistent with the file (coded again, all ")
+    assert not np.asarray(Image.open(tmp_path / "map.png")).any()
+    made = np.asarray(Image.open(tmp_path / "a.png"))
+    Image.fromarray(made // 2).save(tmp_path / "b.png")
+    process = msrn("verify", jpeg, tmp_path / "b.png", "--map", tmp_path / "map.png", "--overwrite", "--json")
+    assert process.returncode == 3
+    assert json.loads(process.stdout)["outside"] > 10
+    assert np.asarray(Image.open(tmp_path / "map.png")).max() == 255
+
+
+def test_without_it_the_departure_is_told_in_json(msrn, photo, identity, tmp_path):
+    process = msrn("upscale", photo, "-o", tmp_path / "a.png", "-w", identity["sr"], "--json")
+    (row,) = json.loads(process.stdout)
+    assert row["departure"]["of"] == "values"
+    assert "reduced by MATLAB's antialiased bicubic" in row["note"]
+    assert msrn("verify", photo, tmp_path / "a.png").returncode in (0, 3)
+
+
+@pytest.mark.parametrize("kind", ["noise", "no JPEG"])
+def test_what_cannot_be_certified_is_restored_and_said(msrn, photo, jpeg, identity, tmp_path, kind):
+    command, source = ("denoise", jpeg) if kind == "noise" else ("dejpeg", photo)
+    task = "denoise" if kind == "noise" else "jpeg"
+    process = msrn(command, source, "-o", tmp_path / "a.png", "--consistent", "-w", identity[task])
+    assert process.returncode == 0
+    assert f"not certified: {'noise was removed' if kind == 'noise' else 'the input is no JPEG file'}" in process.stderr
+
+
+def test_what_cannot_be_kept_exactly_or_checked_is_refused(msrn, jpeg, photo, tmp_path):
+    process = msrn("dejpeg", jpeg, "-o", tmp_path / "a.jpg", "--consistent")
+    assert process.returncode == 2
+    assert "would not hold the result exactly" in process.stderr
+    process = msrn("verify", photo, photo)
+    assert process.returncode == 2
+    assert "nothing bounds it" in process.stderr
+    assert msrn("verify", jpeg, photo, "--map", photo).returncode == 5
