@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from msrn.images.decode import as_stored, upright
 from msrn.images.picture import JpegCoefficients, Picture
+from msrn.images.single import as_stored, upright
 from msrn.restoration.certificate.coding import JpegCoder
 from msrn.restoration.certificate.cosines import Floats
 from msrn.restoration.certificate.departure import LEVELS, bounding, comparable
