@@ -6,7 +6,7 @@ DATA holds the folders ``classic5``, ``set5``, ``s14`` and ``bsd200``. The photo
 in this order (those of bsd200 were trained on, which PSNR gains from; before and after alike). Every result is written
 as PNG, read again and checked. Of JPEG files, the written result is also coded again by Pillow's libjpeg, with the
 file's tables and sampling: "libjpeg agrees" counts those whose coefficients are the file's, every one. Seconds are
-of a megapixel of results, beside whatever else the machine does.
+of one core, for a megapixel of results.
 """
 
 import argparse
@@ -80,9 +80,9 @@ class Tally:
     def add(self, source: Picture, made: Picture, clean: Pixels) -> Path:
         """Check a result, certify it, and check that; returns where it was written."""
         before = measure(source, written(made)[1])
-        started = time.perf_counter()
+        started = time.process_time()
         kept = keep_consistent(source, made)
-        self.seconds += time.perf_counter() - started
+        self.seconds += time.process_time() - started
         path, read = written(kept)
         after = measure(source, read)
         self.pictures, self.certified = self.pictures + 1, self.certified + after.consistent
