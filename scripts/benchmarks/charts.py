@@ -9,6 +9,7 @@ what came in.
 """
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,14 @@ from msrn.evaluation.metrics import psnr
 from msrn.images.degradations import degradation_for
 from msrn.images.picture import FloatArray, Picture, to_uint8
 from msrn.network import weights
+from msrn.types import Task
 
 SIDE = 256
-LEVELS: dict[str, tuple[float, ...]] = {"denoise": (0, 5, 15, 30), "jpeg": (20, 60, 90, 95)}
+LEVELS: dict[Task, tuple[float, ...]] = {"denoise": (0, 5, 15, 30), "jpeg": (20, 60, 90, 95)}
 SHOWN = {"denoise": 15, "jpeg": 90}
+SYMBOLS = {"denoise": "σ ", "jpeg": "quality "}
+DAMAGES: dict[Task, tuple[Task, ...]] = {"denoise": ("denoise",), "jpeg": ("jpeg",), "photo": ("denoise", "jpeg")}
+"""What a network of each task is tried on."""
 
 
 def charts() -> dict[str, FloatArray]:
@@ -55,36 +60,41 @@ def _page(line: str, ground: int, ink: int) -> FloatArray:
     return np.asarray(image, np.float64)
 
 
-def restored(restorer: Restorer, chart: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
+def restored(restorer: Restorer, chart: FloatArray, damage: Task, level: float) -> tuple[FloatArray, FloatArray]:
     """A chart degraded at a level and what becomes of it, ``(1, H, W)`` each."""
     planes = chart.repeat(restorer.config.in_channels, axis=0)
-    degraded = degradation_for(restorer.weights.card.task).apply(planes, level, np.random.default_rng(0))
+    degraded = degradation_for(damage).apply(planes, level, np.random.default_rng(0))
     return degraded[:1], restorer(Picture(degraded)).pixels[:1]
 
 
+def table(restorer: Restorer, damage: Task) -> Iterator[FloatArray]:
+    """Print what becomes of all charts; yield each before and after, side by side, at the level that is shown."""
+    levels = LEVELS[damage]
+    print(f"\n| {restorer.weights.name} | " + " | ".join(f"{SYMBOLS[damage]}{level:g}" for level in levels) + " |")
+    print("|---" * (1 + len(levels)) + "|")
+    for title, chart in charts().items():
+        cells: list[str] = []
+        for level in levels:
+            before, after = restored(restorer, chart, damage, level)
+            scores = [f"{psnr(image, chart, data_range=1):.1f}" for image in (before, after)]
+            cells.append(scores[1] if level == 0 else " → ".join(scores))
+            if level == SHOWN[damage]:
+                yield np.concatenate([before, after], axis=1)
+        print(f"| {title} | " + " | ".join(cells) + " |", flush=True)
+
+
 def main() -> None:
-    """Print a table for each weights file."""
+    """Print a table for each weights file and kind of damage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = [entry.name for entry in weights.CATALOGUE if entry.task in LEVELS]
+    names = [entry.name for entry in weights.CATALOGUE if entry.task in DAMAGES]
     parser.add_argument("-w", "--weights", nargs="+", default=names, help="names or files; the catalogue's by default")
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
     strips: list[FloatArray] = []
     for name in options.weights:
         restorer = Restorer(name)
-        task = restorer.weights.card.task
-        symbol = {"denoise": "σ ", "jpeg": "quality "}[task]
-        print(f"\n| {restorer.weights.name} | " + " | ".join(f"{symbol}{level:g}" for level in LEVELS[task]) + " |")
-        print("|---" * (1 + len(LEVELS[task])) + "|")
-        for title, chart in charts().items():
-            cells: list[str] = []
-            for level in LEVELS[task]:
-                before, after = restored(restorer, chart, level)
-                scores = [f"{psnr(image, chart, data_range=1):.1f}" for image in (before, after)]
-                cells.append(scores[1] if level == 0 else " → ".join(scores))
-                if level == SHOWN[task]:
-                    strips.append(np.concatenate([before, after], axis=1))
-            print(f"| {title} | " + " | ".join(cells) + " |", flush=True)
+        for damage in DAMAGES[restorer.weights.card.task]:
+            strips += table(restorer, damage)
     if options.picture:
         Image.fromarray(to_uint8(np.concatenate(strips, axis=2))[0]).save(options.picture)
 
