@@ -82,8 +82,8 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
     CatalogueRow(
         name="msrn-m4r1s2-jpeg-color",
         task="jpeg",
-        file="MSRN_M4R1C64S2_jpeg-color-291-ccb02a6c.safetensors",
-        sha256="ccb02a6c237ef2e199b1a7b7668f6427603265f4e77cf715d8dcdd0d31257238",
+        file="MSRN_M4R1C64S2_jpeg-color-291+photos14-94722139.safetensors",
+        sha256="9472213938c29b316b8d48802c986e8104cdf5f63d55ff20d527e04a70d503fd",
         summary="JPEG artifacts in colours, R, G and B at once; 0.092 M multiply-adds per pixel",
         color=True,
     ),
