@@ -68,7 +68,8 @@ def test_what_a_page_says_runs(page, workplace, msrn):
         words = [str(path) for word in words for path in (Path().glob(word) if "*" in word else [word])]
         more = "--threads 1" if "--resume" in words else SMALL.get(words[0], "")
         done = msrn(*words, *more.split())
-        assert done.returncode == 0, (each, done.stderr)
+        answers = (0, 3) if words[0] == "verify" else (0,)  # what it found is no failure
+        assert done.returncode in answers, (each, done.stderr)
 
 
 def test_no_page_with_commands_is_left_out():
