@@ -46,6 +46,7 @@ def workplace(tmp_path, monkeypatch):
     photo.save(tmp_path / "photo.jpg", quality=30)
     photo.save(tmp_path / "photo.png")
     photo.save(tmp_path / "noisy.png")
+    photo.save(tmp_path / "cat.gif", save_all=True, append_images=[photo.rotate(180)], duration=100)
     with tarfile.open(tmp_path / f"onnxruntime-web-{TESTED_RUNTIME}.tgz", "w:gz") as archive:
         for name in ("package.json", *(f"dist/{file}" for file in RUNTIME)):
             entry = tarfile.TarInfo(f"package/{name}")
