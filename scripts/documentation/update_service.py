@@ -35,8 +35,9 @@ def speed(kept: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("memory after one megapixel", f"{idle['after one megapixel, MB']:.0f} MB", loads(idle)),
         (f"… {idle['minutes']:g} idle minutes later", f"{idle['idle, MB']:.0f} MB", loads(idle)),
         (
-            f"at half the capacity, p95 in {len(half['rounds'])} rounds of {half['asked']} requests",
-            f"{half['ratio']:.2f} × the same picture's lone request (median)",
+            f"p95 at half the capacity, in parts of the same picture's lone requests (medians of {len(half['rounds'])} "
+            f"rounds of {half['asked']})",
+            f"{half['ratio'] / half['alone']:.2f} of their p95, {half['ratio']:.2f} of their median",
             loads(half),
         ),
     ]
