@@ -7,7 +7,7 @@
 have one output, equal to what a single process makes, and nothing recorded may have been computed twice.
 
 ``speed``: one actor of one core, two of them, and ``msrn restore -j 2`` on two cores, in turns, with medians over the
-rounds. Seconds are from the first record to the last: those of the start are printed apart.
+rounds. The speed is that from when all actors have begun to the last image; the seconds of the start are printed apart.
 """
 
 import argparse
@@ -90,8 +90,8 @@ def speed(folder: Path, count: int, side: int, rounds: int) -> None:
         smooth = resize(rng.random((3, side // 8, side // 8), np.float32), 8).clip(0, 1)
         images.write(Picture(smooth), folder / "in" / f"{number}.jpg", quality=60)
     manifest = listed(folder)
-    times: dict[str, list[float]] = {"one actor": [], "two actors": [], "msrn restore -j 2": []}
-    starts: dict[str, list[float]] = {name: [] for name in times}
+    rates: dict[str, list[float]] = {"one actor": [], "two actors": [], "msrn restore -j 2": []}
+    starts: dict[str, list[float]] = {name: [] for name in rates}
     with ray_cluster(1, 1) as (one, _), ray_cluster(1, 2) as (two, _):
         ways = {"one actor": one.address, "two actors": two.address, "msrn restore -j 2": ""}
         for number in range(rounds):
@@ -102,22 +102,24 @@ def speed(folder: Path, count: int, side: int, rounds: int) -> None:
                 _, messages = process.communicate()
                 if process.returncode:
                     raise SystemExit(messages)
-                first, last = working(out)
-                times[name].append(last - first)
+                rate, first = working(out)
+                rates[name].append(rate)
                 starts[name].append(first - began)
-    for name, seconds in times.items():
-        pixels = count * side * side / 1e6
-        print(f"{name:18} {pixels / median(seconds):6.2f} MP/s, start {median(starts[name]):.1f} s")
-    gains = [one / two for one, two in zip(times["one actor"], times["two actors"], strict=True)]
-    costs = [two / alone - 1 for two, alone in zip(times["two actors"], times["msrn restore -j 2"], strict=True)]
+    for name, found in rates.items():
+        print(f"{name:18} {median(found) * side * side / 1e6:6.2f} MP/s, start {median(starts[name]):.1f} s")
+    gains = [two / one for one, two in zip(rates["one actor"], rates["two actors"], strict=True)]
+    costs = [alone / two - 1 for two, alone in zip(rates["two actors"], rates["msrn restore -j 2"], strict=True)]
     print(f"two actors are {median(gains):.2f} × one; they take {median(costs):+.1%} of msrn restore -j 2's time")
 
 
 def working(output: str) -> tuple[float, float]:
-    """When the first image was begun and the last one was done."""
-    rows = recorded(output)
-    first = min(row["finished"].timestamp() - row["seconds"] for row in rows)
-    return first, max(row["finished"].timestamp() for row in rows)
+    """Images per second from when all workers have begun, and when the first one had."""
+    rows, begun = recorded(output), dict[str, float]()
+    for row in rows:
+        moment = row["finished"].timestamp() - row["seconds"]
+        begun[row["worker"]] = min(moment, begun.get(row["worker"], moment))
+    all_begun, ends = max(begun.values()), [row["finished"].timestamp() for row in rows]
+    return sum(end > all_begun for end in ends) / (max(ends) - all_begun), min(begun.values())
 
 
 if __name__ == "__main__":
