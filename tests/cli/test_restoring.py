@@ -321,3 +321,19 @@ def test_a_raster_keeps_its_coordinates(tmp_path):
         )
     assert_refused(msrn("denoise", tmp_path / "scene.tif", "-o", tmp_path / "b.png"), 2, "written as .tif")
     assert_refused(msrn("denoise", tmp_path / "scene.tif", "-o", tmp_path, "--dry-run"), 2, "--dry-run")
+
+
+def test_less_effort_is_told_from_all_of_it_and_from_a_deadline(msrn, photo, tmp_path, identity):
+    process = msrn("dejpeg", photo, "-o", tmp_path / "a.png", "-w", identity["jpeg"], "--effort", 2)
+    assert process.returncode == 2
+    assert "has 1 memory blocks: its effort is from 1 to 1, not 2" in process.stderr
+    process = msrn("dejpeg", photo, "-o", tmp_path / "a.png", "--effort", 2, "--deadline", "2s")
+    assert process.returncode == 2
+    assert "give --effort or --deadline, not both" in process.stderr
+    results = []
+    for options in ([], ["--effort", 1], ["--deadline", "0.000001s"]):
+        process = msrn("dejpeg", photo, "-o", tmp_path / "b.png", "--overwrite", *options)
+        assert process.returncode == 0, process.stderr
+        results.append((tmp_path / "b.png").read_bytes())
+    assert "effort 1 of 4" in process.stderr
+    assert results[0] != results[1] == results[2]

@@ -32,6 +32,7 @@ def restore_files(
     fail_fast: bool = False,
     workers: int = 1,
     measured: bool = False,
+    deadline: float = 0,
     progress: Callable[[Job, float], None] = lambda job, share: None,
     done: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
@@ -50,6 +51,7 @@ def restore_files(
         fail_fast: raise the first error.
         workers: how many files are decoded, and how many large ones encoded, beside the network.
         measured: say in each outcome how far the result departs from its input, where that can be told.
+        deadline: seconds that the networks may take for a picture, by a forecast; 0 for any.
         progress: called with a job at hand and the share of it that is done, from several threads.
         done: called after each job.
 
@@ -63,7 +65,7 @@ def restore_files(
     settings, limits = settings or Settings(), limits or Limits()
     # A single image's file has no place for it, and naming all that may be needed costs loading it.
     digest = settings.digest(restorer) if output.folder or any(job.is_video for job in jobs) else ""
-    work = Work(restorer, output, settings, limits, digest, existing != "overwrite", progress, measured)
+    work = Work(restorer, output, settings, limits, digest, existing != "overwrite", progress, measured, deadline)
     outcomes: dict[Job, Outcome] = {}
 
     def settle(outcome: Outcome) -> None:

@@ -187,6 +187,8 @@ class Work:
     """Called with a job at hand and the share of it that is done."""
     measured: bool
     """Measure how far results depart from their inputs."""
+    deadline: float
+    """Seconds that the networks may take for a picture, 0 for any: they end after fewer memory blocks."""
 
     def read(self, job: Job, stopped: Callable[[], bool]) -> bytes | Outcome:
         """A job's file or standard input, or what became of the job without it; ``stopped`` ends waiting for a pipe.
@@ -201,7 +203,16 @@ class Work:
 
     def decide(self, job: Job, picture: Picture) -> Decision:
         """Decide what restores a picture; see :func:`decide`."""
-        return decide(job, self.restorer, self.settings, picture)
+        how = decide(job, self.restorer, self.settings, picture)
+        if not self.deadline:
+            return how
+        hurried = how.restorer.within(self.deadline, picture, self.settings.scale, how.size)
+        blocks = [
+            (a.engine_for(picture).config.memory_blocks, b.engine_for(picture).config.memory_blocks)
+            for a, b in zip(hurried.steps, how.restorer.steps, strict=True)
+        ]
+        told = ", ".join(f"effort {fewer} of {more}" for fewer, more in blocks if fewer < more)
+        return replace(how, restorer=hurried, note="; ".join(filter(None, (how.note, told))))
 
     def restore(self, job: Job, picture: Picture, how: Decision, at_once: int = 1) -> tuple[Picture, Decision]:
         """Restore a picture, perhaps beside others; the decision then says how far the result departs from it."""

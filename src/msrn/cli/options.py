@@ -43,6 +43,11 @@ def share(kind: type, tokens: Sequence[Token]) -> float:
     return _number(tokens[0], r"([^%]+?) *%?", 100 if percent else 1, (0, 1), "a share from 0 to 1, such as 0.7 or 70%")
 
 
+def seconds(kind: type, tokens: Sequence[Token]) -> float:
+    """Seconds as people write them: 2, 2s or 0.5 s."""
+    return _number(tokens[0], r"([^s]+?) *s?", 1, (0, 1e9), "seconds such as 2 or 2s")
+
+
 def _number(token: Token, pattern: str, divisor: float, within: tuple[float, float], wanted: str) -> float:
     try:
         match = re.fullmatch(pattern, token.value.strip())

@@ -65,6 +65,8 @@ class ComputingOptions:
 
     strength: Annotated[float, Parameter(group=QUALITY, converter=options.share)] = 1.0
     """Share of the network's changes to apply: 0.7 or 70%."""
+    effort: Annotated[int, Parameter(group=SPEED, validator=at_least(0))] = 0
+    """Memory blocks to compute, from 1: fewer are faster; 0 = all."""
     tta: options.TTA = False
     device: options.Device = "auto"
     backend: options.Backend = "auto"
@@ -102,6 +104,8 @@ class CommonOptions:
     """Page that shows the pictures before and after."""
     computing: ComputingOptions = ComputingOptions()
     encoding: EncodingOptions = EncodingOptions()
+    deadline: Annotated[float, Parameter(group=SPEED, converter=options.seconds, validator=at_least(0))] = 0
+    """Seconds for the networks of each picture, such as 2s; 0 = any."""
     jobs: Annotated[int, Parameter(alias="-j", group=SPEED, validator=at_least(1, 64))] = 1
     """Files decoded and files encoded beside the network."""
     limits: Annotated[Limits, Parameter(name="*", group=LIMITS)] = field(default_factory=Limits)
@@ -112,6 +116,8 @@ class CommonOptions:
     verbose: options.Verbose = False
 
     def __post_init__(self) -> None:
+        if self.deadline and self.computing.effort:
+            raise UsageError("give --effort or --deadline, not both")
         if self.overwrite and self.skip_existing:
             raise UsageError("give --overwrite or --skip-existing, not both")
 
@@ -276,6 +282,7 @@ def _restore(
                 fail_fast=common.fail_fast,
                 workers=common.jobs,
                 measured=measured,
+                deadline=common.deadline,
                 progress=report.advance,
                 done=report.done,
             )

@@ -199,7 +199,7 @@ def automatic_loader(
     Args:
         weights: names or files of weights instead of their tasks' own.
         enlarging: whether pictures may be asked for in another size.
-        computing: arguments of :class:`Restorer`: device, backend, precision, tile, tta, strength.
+        computing: arguments of :class:`Restorer`: device, backend, precision, tile, tta, strength, effort.
 
     Raises:
         WeightsError: weights cannot be loaded.
@@ -262,6 +262,18 @@ class Chain:
 
             picture = step(picture, **((how if step.enlarges else alone) | How(progress=report)))
         return picture
+
+    def within(self, seconds: float, picture: Picture, scale: float | None = None, size: Size | None = None) -> "Chain":
+        """The same steps with as much effort as is forecast to take no longer; see ``Restorer.within``.
+
+        Each step gets its share of the time.
+        """
+        each = [step.forecast(picture, scale, size).seconds for step in self.steps]
+        steps = [
+            step.within(seconds * own / max(sum(each), 1e-9), picture, scale, size)
+            for step, own in zip(self.steps, each, strict=True)
+        ]
+        return Chain(steps, self.note, self.found)
 
     @property
     def at_once(self) -> int:

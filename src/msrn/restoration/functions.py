@@ -41,6 +41,7 @@ class Computing(TypedDict, total=False):
     tile: int
     tta: bool
     strength: float
+    effort: int
 
 
 def upscale(

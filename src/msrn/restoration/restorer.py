@@ -18,6 +18,7 @@ from msrn.images.resize import enlarged_size, resize
 from msrn.images.transparency import hide_invisible, restore_invisible
 from msrn.network.catalogue import find
 from msrn.network.config import MSRNConfig
+from msrn.network.effort import shortened
 from msrn.network.weights import Weights, load
 from msrn.restoration import colors
 from msrn.restoration.backends import Planes
@@ -73,12 +74,13 @@ class Restorer:
         weights: task (``sr``, ``denoise``, ``jpeg``: its default weights, other ones for pictures with colours),
             catalogue name, file, or loaded.
         device: see :class:`~msrn.restoration.engine.Options`, as for backend, precision, tile, tta and strength.
+        effort: how many memory blocks the networks end after, from 1; 0 is all (see :mod:`msrn.network.effort`).
         for_color: catalogue name or file of other weights that restore pictures with colours.
         begun_with: the :attr:`choices` of an earlier run that is continued: they are not made anew.
 
     Raises:
         WeightsError: the weights cannot be loaded.
-        UsageError: a device, backend, precision, tile or strength that cannot be.
+        UsageError: a device, backend, precision, tile, strength or effort that cannot be.
 
     Example:
         >>> restored = msrn.Restorer("jpeg")(msrn.read("photo.jpg"))
@@ -96,17 +98,19 @@ class Restorer:
         tile: int = 0,
         tta: bool = False,
         strength: float = 1.0,
+        effort: int = 0,
         for_color: str | Path | None = None,
         begun_with: Mapping[str, str] | None = None,
     ) -> None:
         options = Options(device, backend, precision, tile, tta, strength)
-        self.weights = weights if isinstance(weights, Weights) else load(weights)
+        self.weights = shortened(weights if isinstance(weights, Weights) else load(weights), effort)
         self.engine = Engine(self.weights, options, begun_with)
         by_task = not isinstance(weights, Weights) and str(weights).lower() in get_args(Task)
         if for_color is None and by_task and find(f"{weights}-color"):
             for_color = f"{weights}-color"
-        self._load_color = partial(load, for_color) if for_color else None
+        self._load_color = partial(_load_shortened, for_color, effort) if for_color else None
         self._begun_with = begun_with
+        self._shorter = dict[int, Restorer]()
 
     @once
     def color_engine(self) -> Engine:
@@ -176,6 +180,36 @@ class Restorer:
         vars(other)["color_engine"] = other.engine if same else color.with_options(tile=tile, strength=strength)
         return other
 
+    def with_effort(self, effort: int) -> "Restorer":
+        """The same restorer with networks that end after as many memory blocks; 0 is all that this one has."""
+        blocks = self.config.memory_blocks
+        if effort in (0, blocks):
+            return self
+        if effort not in self._shorter:
+            other = copy.copy(self)
+            other._shorter = {}
+            other.weights = shortened(self.weights, effort)
+            other.engine = Engine(other.weights, self.engine.options, self._begun_with)
+            vars(other).pop("color_engine", None)
+            other._load_color = self._load_color and (lambda: shortened(self.color_engine.weights, effort))
+            self._shorter[effort] = other
+        return self._shorter[effort]
+
+    def within(
+        self, seconds: float, picture: Picture, scale: float | None = None, size: Size | None = None
+    ) -> "Restorer":
+        """The same restorer with the most memory blocks that are forecast to take no longer for a picture.
+
+        Less than one it cannot have. The networks alone are counted, in proportion to their multiply-adds; the first
+        forecast on a machine times them.
+        """
+        engine = self.engine_for(picture)
+        whole = self.forecast(picture, scale, size).seconds / engine.config.multiply_adds_per_pixel
+        for effort in range(engine.config.memory_blocks, 1, -1):
+            if whole * shortened(engine.weights, effort).card.config.multiply_adds_per_pixel <= seconds:
+                return self.with_effort(effort)
+        return self.with_effort(1)
+
     def settled(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> "Restorer":
         """What restores this picture, or a whole video that begins with it."""
         return self
@@ -238,6 +272,10 @@ class Restorer:
     def restore_planes(self, planes: Planes, progress: Callable[[float], None] | None = None) -> Planes:
         """Run the network alone; see :meth:`Engine.restore`."""
         return self.engine.restore(planes, progress)
+
+
+def _load_shortened(name: str | Path, effort: int) -> Weights:
+    return shortened(load(name), effort)
 
 
 def enlargement(picture: Image, scale: float | None, size: Size | None) -> dict[str, Any]:

@@ -21,7 +21,7 @@ _SETTINGS = {
     "version": (str,),
     "frame": (int, _NONE),
 }
-_COMPUTING = {"strength": (float, int), "tta": (bool,), "backend": (str,), "precision": (str,)}
+_COMPUTING = {"strength": (float, int), "tta": (bool,), "effort": (int,), "backend": (str,), "precision": (str,)}
 
 
 @dataclass(frozen=True)

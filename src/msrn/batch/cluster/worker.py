@@ -120,7 +120,7 @@ class EntryWorker:
             self._held = held.pop_all()
         self._work = PlacedWork(
             restorer, ClaimedOutput(None), request.settings, how.limits, request.identity, True, _silent,
-            consistent, manifest.source, place,
+            consistent, 0, manifest.source, place,
         )  # fmt: skip
         self._recorder = Recorder(place)
         self._pipeline = Pipeline(self._work, decoder, self._settle, how.workers, several)
