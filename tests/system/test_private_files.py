@@ -1,6 +1,8 @@
 """What is kept and run later is read only where no other user can have written it."""
 
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -56,12 +58,13 @@ def test_links_are_not_followed(kept, tmp_path):
             use()
 
 
-def test_a_folder_is_in_place_where_nobody_else_can_rename_what_is_around_it(kept):
-    around = kept.parent.parent
-    assert private_folder(kept.parent, in_place=True) == kept.parent
-    around.chmod(0o1777)  # as /tmp: only who owns a file in it may rename that
-    private_folder(kept.parent, in_place=True)
-    around.chmod(0o777)
-    assert private_folder(kept.parent) == kept.parent
-    with pytest.raises(SharedError, match="rename what is in it"):
-        private_folder(kept.parent, in_place=True)
+def test_a_folder_is_in_place_where_nobody_else_can_rename_what_is_around_it():
+    with tempfile.TemporaryDirectory() as name:  # other tests open pytest's own folders to all
+        around = Path(name).resolve()
+        folder = private_folder(around / "cache", in_place=True)
+        around.chmod(0o1777)  # as /tmp: only who owns a file in it may rename that
+        assert private_folder(around / "cache", in_place=True) == folder
+        around.chmod(0o777)
+        assert private_folder(around / "cache") == folder
+        with pytest.raises(SharedError, match="rename what is in it"):
+            private_folder(around / "cache", in_place=True)
