@@ -58,7 +58,12 @@ def done(page, number=1):
     playwright.expect(page.locator("#strip .state", has_text="done")).to_have_count(number, timeout=LONG)
 
 
+DRAWN = "() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
+"""What was asked for is drawn with the next frame of the screen."""
+
+
 def shown_pixels(page, box):
+    page.evaluate(DRAWN)
     data = bytes(page.evaluate(PIXELS, list(box)))
     return Image.frombytes("RGBA", tuple(box[2:]), data).convert("RGB")
 
