@@ -99,7 +99,7 @@ def image_seeds() -> dict[str, bytes]:
         "tiff-16-lzma": _tiff(deep, photometric="rgb", compression="lzma"),
         "tiff-16-zstd": _tiff(deep, photometric="rgb", compression="zstd"),
         "tiff-16-jpeg2000": _tiff(deep, photometric="rgb", compression="jpeg2000"),
-        "tiff-16-jpegxr": _tiff(deep, photometric="rgb", compression="jpegxr"),
+        "tiff-webp": _tiff(np.asarray(color), photometric="rgb", compression="webp"),
         "tiff-16": _tiff(deep, photometric="rgb", compression="zlib", predictor=True),
         "tiff-16-tiles": _tiff(deep, photometric="rgb", tile=(16, 16), compression="lzw"),
         "tiff-16-png": _tiff(deep, photometric="rgb", tile=(16, 16), compression="png"),

@@ -9,6 +9,7 @@ import time
 from io import BytesIO
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -128,27 +129,40 @@ def _claiming(data: bytes, **tags: int) -> bytes:
     return bytes(changed)
 
 
-@pytest.mark.parametrize("compression", ["jpegxl", "jpeg2000", "png", "jpegxr", "jpeg"])
+@pytest.mark.parametrize("compression", ["jpegxl", "jpeg2000", "png", "webp", "jpeg"])
 def test_a_strip_that_is_an_image_file_is_not_larger_than_its_place(compression):
-    deep = np.random.default_rng(0).integers(0, 256, (40, 50), np.uint8 if compression == "jpeg" else np.uint16)
-    options = {"compression": compression, "metadata": None, "rowsperstrip": 40}
-    if compression in ("jpeg2000", "jpegxl", "jpegxr"):
+    depth = np.uint8 if compression in ("jpeg", "webp") else np.uint16
+    samples = np.random.default_rng(0).integers(0, 256, (40, 50, 3), depth)
+    options = {"photometric": "rgb", "compression": compression, "metadata": None, "rowsperstrip": 40}
+    if compression in ("jpeg2000", "jpegxl"):
         options["compressionargs"] = {"level": 0 if compression == "jpeg2000" else 100}
-    data = _tiff(deep, **options)
+    data = _tiff(samples, **options)
     whole = images.decode(data, Path("x.tif"))
-    assert whole.pixels.shape == (1, 40, 50)
+    assert whole.pixels.shape == (3, 40, 50)
     with pytest.raises(ImageError, match="damaged"):  # it would be decoded whole, however large
         images.decode(_claiming(data, ImageLength=10, RowsPerStrip=10), Path("x.tif"))
 
 
-@pytest.mark.parametrize("compression", ["jpegxl", "png"])
-def test_tiles_and_strips_that_are_image_files_are_read(compression):
-    deep = np.random.default_rng(0).integers(0, 65536, (40, 50, 3), dtype=np.uint16)
-    expected = np.moveaxis(deep, -1, 0) / np.float32(65535)
-    lossless = {"compressionargs": {"lossless": True}} if compression == "jpegxl" else {}
+@pytest.mark.parametrize(("compression", "depth"), [("jpegxl", "uint16"), ("png", "uint16"), ("webp", "uint8")])
+def test_tiles_and_strips_that_are_image_files_are_read(compression, depth):
+    white = np.iinfo(depth).max
+    samples = np.random.default_rng(0).integers(0, white, (40, 50, 3), depth, endpoint=True)
+    lossless = {} if compression == "png" else {"compressionargs": {"lossless": True}}
     for layout in ({"tile": (16, 32)}, {"rowsperstrip": 16}):
-        data = _tiff(deep, photometric="rgb", compression=compression, **layout, **lossless)
-        assert np.array_equal(images.decode(data, Path("x.tif")).pixels, expected)
+        data = _tiff(samples, photometric="rgb", compression=compression, **layout, **lossless)
+        picture = images.decode(data, Path("x.tif"))
+        assert np.array_equal(picture.pixels, np.moveaxis(samples, -1, 0) / np.float32(white))
+        assert picture.metadata.bits == samples.itemsize * 8
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("compression", [22610, 34934])
+def test_a_decoder_that_crashes_on_damaged_files_is_never_called(monkeypatch, depth, compression):
+    monkeypatch.setattr(imagecodecs, "jpegxr_decode", lambda *_, **__: pytest.fail("decoded"))
+    for shape, photometric in (((24, 31, 3), "rgb"), ((24, 31), "minisblack")):
+        data = _tiff(np.zeros(shape, depth), photometric=photometric, compression="jpegxr", metadata=None)
+        with pytest.raises(ImageError, match="compressed by JPEGXR.*, which is not read; save it with deflate or LZW"):
+            images.decode(_claiming(data, Compression=compression), Path("x.tif"))
 
 
 def _accepted(data: bytes, bits: range) -> list[int]:

@@ -109,12 +109,12 @@ def _decode_opened(
         if image.format == "PNG":
             image.load()  # EXIF may follow the pixels
     orientation, metadata = read_metadata(image, data, path, chunks)
-    if image.format == "TIFF" and depth <= 8:
+    if image.format == "TIFF":
+        if depth > 8 or image.info.get("compression") == "webp":  # Pillow cuts the one, and lacks the other
+            return decode_tiff(data, path, allowed), orientation, metadata
         with limited(allowed.pixels):
             image.load()  # here, as it checks the limit again; it turns the picture upright by itself
         orientation = 1
-    if depth > 8 and image.format == "TIFF":
-        return decode_tiff(data, path, allowed), orientation, metadata
     if image.format == "AVIF":
         samples, colors = decode_avif(data, path, image.width, image.height)
         return samples, orientation, replace(metadata, png_chunks=colors)

@@ -43,11 +43,11 @@ _PACKED = (1, 5, 8, 32773, 32946, 34925, 50000)  # none, LZW, deflate, PackBits,
 _CODECS = {
     **dict.fromkeys((33003, 33004, 33005, 34712), "jpeg2k"),
     **dict.fromkeys((50002, 52546), "jpegxl"),
-    **dict.fromkeys((22610, 34934), "jpegxr"),
     **dict.fromkeys((34927, 50001), "webp"),
     34933: "png",
 }
-"""Compressions whose strips are image files."""
+"""Compressions whose strips are image files. JPEG XR is left out: jxrlib, its decoder, is not maintained and crashes on
+damaged files."""
 _JPEG = (6, 7, 33007, 34892)
 _PAGE = 2
 """Of the kinds of images in a file, one of several pages."""
@@ -76,7 +76,8 @@ def decode_tiff(data: bytes, path: Path, allowed: Allowance) -> NDArray[Any]:
             kind = f"{page.photometric!r}, {page.samplesperpixel}×{page.bitspersample} bits, extra {extra}"
             raise ImageError(f"{path} is a TIFF of a kind that is not handled ({kind}); convert it to 16-bit RGB")
         if page.compression not in (*_PACKED, *_JPEG, *_CODECS):
-            raise ImageError(f"{path} is a TIFF with {page.compression!r}, which is not handled; convert it")
+            codec = getattr(page.compression, "name", page.compression)
+            raise ImageError(f"{path} is a TIFF compressed by {codec}, which is not read; save it with deflate or LZW")
         _check_segments(page, data, allowed)
         # (planes, H, W, samples), of which planes or samples is 1
         samples = (
