@@ -161,8 +161,37 @@ def test_a_decoder_that_crashes_on_damaged_files_is_never_called(monkeypatch, de
     monkeypatch.setattr(imagecodecs, "jpegxr_decode", lambda *_, **__: pytest.fail("decoded"))
     for shape, photometric in (((24, 31, 3), "rgb"), ((24, 31), "minisblack")):
         data = _tiff(np.zeros(shape, depth), photometric=photometric, compression="jpegxr", metadata=None)
-        with pytest.raises(ImageError, match="compressed by JPEGXR.*, which is not read; save it with deflate or LZW"):
+        with pytest.raises(ImageError, match=r"compressed by JPEGXR.*, which is not read; save it with deflate or LZW"):
             images.decode(_claiming(data, Compression=compression), Path("x.tif"))
+
+
+@pytest.mark.parametrize("depth", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("predictor", [1, 2])
+@pytest.mark.parametrize("layout", [{}, {"rowsperstrip": 7}, {"tile": (16, 32)}])
+def test_lzw_is_unpacked_to_what_was_packed(depth, predictor, layout):
+    samples = np.random.default_rng(0).integers(0, 9, (40, 50, 3)).astype(np.float32) / 9
+    if depth != "float32":
+        samples = (samples * np.iinfo(depth).max).astype(depth)
+    predictor = 3 if predictor > 1 and depth == "float32" else predictor
+    for order, planes in (("<", samples), (">", samples), (">", np.moveaxis(samples, -1, 0))):
+        separate = {"planarconfig": "separate"} if len(planes) == 3 else {}
+        options = {"compression": "lzw", "predictor": predictor, "byteorder": order} | layout | separate
+        data = _tiff(planes, photometric="rgb", **options)
+        with tifffile.TiffFile(BytesIO(data)) as file:
+            assert np.array_equal(file.asarray(), planes)
+        picture = images.decode(data, Path("x.tif"))
+        expected = samples if depth == "float32" else samples / np.float32(np.iinfo(depth).max)
+        assert np.array_equal(picture.pixels, np.moveaxis(expected, -1, 0))
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_a_stray_code_after_a_reset_of_lzw_is_damage(decoder, depth):
+    data = bytearray(_tiff(np.zeros((24, 31), depth), compression="lzw", metadata=None))
+    with tifffile.TiffFile(BytesIO(data)) as file:
+        at = file.pages.first.dataoffsets[0]
+    codes = 256, 500, 258, 0  # of nine bits each: a reset, what nothing has been said of, that again and its start
+    data[at : at + 4] = int("".join(f"{code:09b}" for code in codes)[:32], 2).to_bytes(4, "big")
+    assert not survives(decoder, bytes(data))
 
 
 def _accepted(data: bytes, bits: range) -> list[int]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags
+from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from msrn.errors import ImageError
@@ -39,7 +39,8 @@ if TYPE_CHECKING:  # only deep files and TIFFs need it
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # tifffile logs what is damaged; that belongs to whoever set up logging, not on everybody's terminal.
-_PACKED = (1, 5, 8, 32773, 32946, 34925, 50000)  # none, LZW, deflate, PackBits, deflate, LZMA, Zstandard
+_LZW = 5
+_PACKED = (1, _LZW, 8, 32773, 32946, 34925, 50000)  # none, LZW, deflate, PackBits, deflate, LZMA, Zstandard
 _CODECS = {
     **dict.fromkeys((33003, 33004, 33005, 34712), "jpeg2k"),
     **dict.fromkeys((50002, 52546), "jpegxl"),
@@ -81,8 +82,8 @@ def decode_tiff(data: bytes, path: Path, allowed: Allowance) -> NDArray[Any]:
         _check_segments(page, data, allowed)
         # (planes, H, W, samples), of which planes or samples is 1
         samples = (
-            _decode_files(page, data)
-            if page.compression in _CODECS
+            _decode_segments(page, data)
+            if page.compression in (_LZW, *_CODECS)
             else page.asarray(squeeze=False, buffersize=_BUFFER)[:, 0]
         )
     samples = samples[0] if len(samples) == 1 else np.moveaxis(samples[..., 0], 0, -1)
@@ -108,53 +109,96 @@ def _check_segments(page: "tifffile.TiffPage", data: bytes, allowed: Allowance) 
     # A tile may claim to be larger than its image, and is decoded whole.
     length, width = max(page.imagelength, page.tilelength), max(page.imagewidth, page.tilewidth)
     allowed.check(length * width, page.samplesperpixel)
-    unpack = TIFF.DECOMPRESSORS[page.compression] if page.compression in _PACKED and not page.is_subsampled else None
+    checked = page.compression in _PACKED and page.compression != _LZW and not page.is_subsampled
+    unpack = TIFF.DECOMPRESSORS[page.compression] if checked else None
     for index, segment in enumerate(_segments(page, data)):
         if page.compression in _JPEG:
             (_, rows, columns, _), (_, height, width) = page.decode(None, index)[2], jpeg_frame(segment)
             if height > max(rows, page.rowsperstrip) or width > columns:
                 raise ValueError(f"strip or tile {index} holds an image of {width:,}×{height:,}")
         elif unpack is not None:
-            _, rows, columns, samples = page.decode(None, index)[2]
-            needed = rows * math.ceil(columns * samples * page.bitspersample / 8)
+            needed = math.prod(_size_unpacked(page, index))
             if len(unpack(segment, out=needed)) < needed:
                 raise ValueError(f"strip or tile {index} has too few bytes")
 
 
+def _size_unpacked(page: "tifffile.TiffPage", index: int) -> tuple[int, int]:
+    """How many rows a strip or tile has, and of how many bytes each."""
+    _, rows, columns, samples = page.decode(None, index)[2]
+    return rows, math.ceil(columns * samples * page.bitspersample / 8)
+
+
 def _segments(page: "tifffile.TiffPage", data: bytes) -> Iterator[Any]:
-    """The strips or tiles as stored.
+    """The strips or tiles as stored, or unpacked if they are LZW.
 
     Raises:
-        ValueError: one is missing.
+        ValueError: one is missing, or is no LZW.
     """
     import imagecodecs
 
     places = [*zip(page.dataoffsets, page.databytecounts, strict=False)][: math.prod(page.chunked)]
     if len(places) < math.prod(page.chunked) or not all(size and at + size <= len(data) for at, size in places):
         raise ValueError("strips or tiles are missing")
-    for at, size in places:
+    for index, (at, size) in enumerate(places):
         segment = data[at : at + size]
-        yield imagecodecs.bitorder_decode(segment) if page.fillorder == 2 and page.compression in _PACKED else segment
+        if page.fillorder == 2 and page.compression in _PACKED:
+            segment = bytes(imagecodecs.bitorder_decode(segment))
+        if page.compression == _LZW and not page.is_subsampled:
+            segment = unpack_lzw(segment, *_size_unpacked(page, index))
+        yield segment
 
 
-def _decode_files(page: "tifffile.TiffPage", data: bytes) -> NDArray[Any]:
-    """Samples ``(planes, H, W, samples)`` of strips or tiles that are image files themselves.
+def unpack_lzw(segment: bytes, rows: int, width: int) -> bytes:
+    """Unpack a strip or tile by libtiff, as Pillow has it: from a TIFF of that strip alone, whose pixels are bytes.
+
+    imagecodecs' own decoder does not check the code that follows a reset, and reads or writes where it points.
+
+    Raises:
+        ValueError: no LZW, or of fewer bytes.
+    """
+    tag, count = ExifTags.Base, 9
+    fields = {tag.ImageWidth: width, tag.ImageLength: rows, tag.BitsPerSample: 8, tag.Compression: _LZW}
+    fields |= {tag.PhotometricInterpretation: 1, tag.StripOffsets: _FIRST + 2 + 12 * count + 4}
+    fields |= {tag.SamplesPerPixel: 1, tag.RowsPerStrip: rows, tag.StripByteCounts: len(segment)}
+    entries = b"".join(struct.pack("<HHII", number, 4, 1, value) for number, value in fields.items())
+    alone = b"II*\0" + struct.pack("<IH", _FIRST, count) + entries + bytes(4) + segment
+    try:
+        with limited(None), Image.open(io.BytesIO(alone), formats=["TIFF"]) as image:
+            return image.tobytes()
+    except OSError as error:
+        raise ValueError("a strip or tile is no LZW, or has too few bytes") from error
+
+
+def _decode_segments(page: "tifffile.TiffPage", data: bytes) -> NDArray[Any]:
+    """Samples ``(planes, H, W, samples)`` of strips or tiles that are image files themselves, or LZW.
 
     Such a file may be larger than its place. Its decoder is given an array of the size that belongs there, and refuses
     to fill one of another before it decodes anything.
     """
     import imagecodecs
 
-    decode = getattr(imagecodecs, f"{_CODECS[page.compression]}_decode")
+    decode = getattr(imagecodecs, f"{_CODECS[page.compression]}_decode") if page.compression in _CODECS else None
     planes, _, height, width, samples = page.shaped
     out = np.empty((planes, height, width, samples), page.dtype)
     for index, segment in enumerate(_segments(page, data)):
         _, (plane, _, top, left, _), (_, rows, columns, _) = page.decode(None, index)
-        tile = np.empty((rows, columns, samples)[: 2 if samples == 1 else 3], page.dtype)
-        decode(segment, out=tile)
+        if decode is None:
+            tile = _unpredicted(page, np.frombuffer(segment, page.dtype).reshape(rows, columns, samples))
+        else:
+            tile = np.empty((rows, columns, samples)[: 2 if samples == 1 else 3], page.dtype)
+            decode(segment, out=tile)
         place = out[plane, top : top + rows, left : left + columns]
         place[...] = tile.reshape(rows, columns, samples)[: len(place), : place.shape[1]]
     return out
+
+
+def _unpredicted(page: "tifffile.TiffPage", stored: NDArray[Any]) -> NDArray[Any]:
+    """Samples ``(H, W, samples)`` in this machine's order of bytes, of which a file may hold the differences only."""
+    from tifffile import TIFF
+
+    unordered = page.predictor == 3  # floating point, byte by byte, the highest first
+    samples = stored if unordered else stored.view(stored.dtype.newbyteorder(page.parent.byteorder)).astype(page.dtype)
+    return samples if page.predictor == 1 else TIFF.UNPREDICTORS[page.predictor](samples, axis=-2)
 
 
 def tiff_metadata(data: bytes, path: Path) -> tuple[int, Metadata]:
