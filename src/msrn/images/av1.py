@@ -134,15 +134,17 @@ def _frame_size(header: _Bits, sequence: _Sequence) -> tuple[int, int]:
     if sequence.timed:
         return largest
     kind, shown = header.read(2), header.read()
+    if kind == _SWITCH:
+        return largest
     if not shown:
         header.read()
-    resilient = kind == _SWITCH or (kind == _KEY and shown) or header.read()
+    resilient = (kind == _KEY and shown) or header.read()
     header.read()
     screen = header.read() if sequence.screen == _CHOSEN else sequence.screen
     if screen and sequence.whole_vectors == _CHOSEN:
         header.read()
     header.read(sequence.number_bits)
-    if not (kind == _SWITCH or header.read()):
+    if not header.read():
         return sequence.size
     header.read(sequence.order_bits)
     if kind not in (_KEY, _INTRA_ONLY):
