@@ -314,7 +314,7 @@ def test_a_video_is_restored_by_what_its_first_frame_needs(tmp_path, denoiser):
     class Chooser:
         identity, choices = denoiser.identity, denoiser.choices
 
-        def settled(self, picture, scale, size):
+        def settled(self, picture, scale, size, *, quick):
             asked.append(picture.pixels)
             return denoiser.settled(picture, scale, size)
 

@@ -39,7 +39,7 @@ def chooser(loaded):
         loaded.append(task)
         return Restorer(task if task in ("denoise", "photo") else identity_weights(task), device="cpu")
 
-    return Automatic(load)
+    return Automatic(load, better={})
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_enlarging_a_jpeg_is_better_than_interpolating_it(clean):
     ],
 )
 def test_artifacts_are_removed_while_enlarging_where_there_is_a_network_for_it(clean, tasks, gray, chosen):
-    restore = Automatic(lambda task: Restorer("photo" if task == "photo" else identity_weights(task)), tasks)
+    restore = Automatic(lambda task: Restorer("photo" if task == "photo" else identity_weights(task)), tasks, {})
     made = restore.settled(Picture(Jpeg().apply(clean[:1] if gray else clean, 40)), 2, None)
     assert [step.weights.card.task for step in made.steps] == chosen
 
@@ -192,7 +192,7 @@ def test_the_command_explains_itself(tmp_path, clean):
 
 
 def test_a_size_alone_enlarges():
-    plain = Automatic(lambda task: Restorer(identity_weights(task), device="cpu"))
+    plain = Automatic(lambda task: Restorer(identity_weights(task), device="cpu"), better={})
     picture = Picture(np.full((3, 60, 50), 0.5, np.float32))
     made = plain.settled(picture, None, (120, 100))(picture, size=(120, 100))
     assert (made.height, made.width) == (120, 100)
@@ -203,7 +203,7 @@ def test_a_chain_takes_as_many_pictures_at_once_as_its_narrowest_step():
 
 
 def test_the_choices_of_all_tasks_are_named():
-    chooser = Automatic(lambda task: SimpleNamespace(choices={task: "eager fp32"}))
+    chooser = Automatic(lambda task: SimpleNamespace(choices={task: "eager fp32"}), better={})
     assert set(chooser.choices) == {"jpeg", "denoise", "photo", "sr"}
 
 
@@ -226,7 +226,7 @@ def test_only_what_is_needed_is_loaded(chooser, loaded, clean, tmp_path):
     with claim(plan) as output:
         assert restore_files(plan.jobs, output, chooser)[0].error is None
     assert loaded == []
-    without = Automatic(lambda task: Restorer(identity_weights(task), device="cpu"), ("jpeg", "denoise", "photo"))
+    without = Automatic(lambda task: Restorer(identity_weights(task), device="cpu"), ("jpeg", "denoise", "photo"), {})
     assert not any(key.startswith("sr.") for key in without.identity)
     with pytest.raises(UsageError, match="does not enlarge"):
         without(Picture(clean), scale=2)
@@ -238,7 +238,7 @@ def test_threads_share_what_is_loaded(loaded, clean):
         time.sleep(0.1)
         return Restorer(identity_weights(task), device="cpu", backend="eager", precision="fp32")
 
-    several, picture = Automatic(load), Picture(Jpeg().apply(clean, 20))
+    several, picture = Automatic(load, better={}), Picture(Jpeg().apply(clean, 20))
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(several, [picture] * 3))
     assert loaded == ["photo", "jpeg"]

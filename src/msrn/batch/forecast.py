@@ -46,7 +46,7 @@ def forecast_batch(
     kept: dict[str, int] = {}  # what the networks of the jobs before hold on to
 
     def forecast(job: Job) -> JobForecast:
-        turned, times, several = False, 1.0, ""
+        turned, times, several, moving = False, 1.0, "", False
         if job.is_video:
             picture, turned, times = first_frame(job, limits)
         else:
@@ -58,8 +58,8 @@ def forecast_batch(
                 images.check_holds(frames.series, job.target)
                 picture = first_picture(frames)
                 times = frames.series.pixels / (picture.width * picture.height)  # pages differ in size
-                several = counted(len(frames), frames.series)
-        how = decide(job, restorer, settings, picture, turned)
+                several, moving = counted(len(frames), frames.series), frames.series.kind == "frame"
+        how = decide(job, restorer, settings, picture, turned, quick=moving)
         needs = how.restorer.forecast(picture, settings.scale, how.size)
         peak = needs.beside(kept)
         kept.update({weights: max(held, kept.get(weights, 0)) for weights, held in needs.kept.items()})

@@ -124,7 +124,13 @@ class Decision:
 
 
 def decide(
-    job: Job, restorer: "Restorer | Chooser", settings: Settings, picture: Picture, turned: bool = False
+    job: Job,
+    restorer: "Restorer | Chooser",
+    settings: Settings,
+    picture: Picture,
+    turned: bool = False,
+    *,
+    quick: bool = False,
 ) -> Decision:
     """Decide what restores a job's picture, or its video by the first frame.
 
@@ -134,12 +140,13 @@ def decide(
         settings: what to make.
         picture: the picture, or frame.
         turned: whether players turn the frames by 90°: a size that is asked for is the one that they show.
+        quick: whether a small picture gets no larger networks, as frames of a video get none.
 
     Raises:
         UsageError: its format cannot hold the result, or it cannot become as large as is asked for.
     """
     size = (settings.size[1], settings.size[0]) if settings.size and turned else settings.size
-    chosen = restorer.settled(picture, settings.scale, size)
+    chosen = restorer.settled(picture, settings.scale, size, quick=quick or job.is_video)
     height, width = chosen.result_size(picture, settings.scale, size)
     if not job.is_video:
         images.check_output(job.target, width, height)
@@ -201,9 +208,9 @@ class Work:
             return images.read_stream(sys.stdin.buffer, name, most, stopped)
         return images.read_bytes(name, most, stopped)
 
-    def decide(self, job: Job, picture: Picture) -> Decision:
+    def decide(self, job: Job, picture: Picture, *, quick: bool = False) -> Decision:
         """Decide what restores a picture; see :func:`decide`."""
-        how = decide(job, self.restorer, self.settings, picture)
+        how = decide(job, self.restorer, self.settings, picture, quick=quick or bool(self.deadline))
         if not self.deadline:
             return how
         hurried = how.restorer.within(self.deadline, picture, self.settings.scale, how.size)
@@ -328,8 +335,8 @@ class SeriesWork:
             MSRNError: it cannot be restored.
         """
         number = len(self._how)
-        one = number and self._series.kind == "frame"  # frames that are not restored alike would flicker
-        how = self._how[0] if one else self._work.decide(self._job, picture)
+        moving = self._series.kind == "frame"  # frames that are not restored alike would flicker
+        how = self._how[0] if number and moving else self._work.decide(self._job, picture, quick=moving)
         self._how.append(how)
 
         def report(share: float) -> None:

@@ -20,6 +20,8 @@ class CatalogueRow:
     summary: str
     color: bool = False
     """Whether the network sees R, G and B together."""
+    chroma: str = ""
+    """Name of the weights that restore the chroma of pictures in colours beside these, which see luminance alone."""
 
     @property
     def kind(self) -> str:
@@ -78,6 +80,7 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         file="MSRN_M6R1C96S2_jpeg-291-533709a6.safetensors",
         sha256="533709a66778275a2e6bd44f49a41e2283adee380857657a2ac98ede26c13b3f",
         summary="the same, better, at 3.5 times the cost; 0.313 M multiply-adds per pixel",
+        chroma="msrn-m4r1s2-jpeg-color",
     ),
     CatalogueRow(
         name="msrn-m4r1s2-jpeg-color",

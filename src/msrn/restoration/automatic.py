@@ -8,11 +8,14 @@ The rules, in the order they are applied (``scripts/benchmarks/diagnosis.py`` sh
   picture looks like noise; from gray pictures the noise first, as the other order costs up to 2 dB.
 * Noise of σ 6 or more without a JPEG: remove it, if what the network for noise removes from parts looks like it; from
   σ 15 on by the network for photographs, which knows that files clip it.
+* JPEG artifacts alone, and enlarging, of small pictures: by the larger networks (:data:`BETTER`), as they take no long
+  time either.
 * Enlarge last, and only if asked to. :class:`Enlarging` does nothing else, but to a JPEG of quality 92 or less as its
   file says: that one's artifacts are removed first, as enlarged they look worse than what bicubic interpolation makes.
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -29,6 +32,7 @@ from msrn.network.weights import load
 from msrn.restoration.colors import passes
 from msrn.restoration.diagnosis import Diagnosis, diagnose
 from msrn.restoration.engine import Engine, silent
+from msrn.restoration.joined import JoinedEngine
 from msrn.restoration.jpeg_quality import quality_of_file
 from msrn.restoration.memory import Needs
 from msrn.restoration.noise_level import looks_like_noise
@@ -49,6 +53,11 @@ _SHARE, _KURTOSIS = 0.45, 8.0
 _LOOKS_UNDER_JPEG = 2.0, 5.5
 """The same of noise under a JPEG, but in grey levels."""
 
+BETTER: dict[Task, str] = {"jpeg": "msrn-m6r1s2-jpeg", "sr": "msrn-m6r1s2-sr"}
+"""What restores small pictures better than the task's own weights, at about four times the cost."""
+SMALL_PICTURE = 1 << 20
+"""Most pixels of a result that is computed by those."""
+
 USUAL: tuple[Task, ...] = "sr", "denoise", "jpeg", "photo"
 """The tasks that the package has weights for."""
 
@@ -62,17 +71,24 @@ class Chooser:
     """Chooses for each picture what restores it.
 
     Args:
-        load: returns the restorer of a task; called once for each that is needed. By default the task's own weights,
-            computed as fast as this machine can.
+        load: returns the restorer of a task, or of the weights of a name; called once for each that is needed. By
+            default the task's own weights, computed as fast as this machine can.
         tasks: those to choose from.
+        better: names of weights for small pictures, by task.
     """
 
-    def __init__(self, load: Callable[[Task], Restorer] = Restorer, tasks: Collection[Task] = USUAL) -> None:
+    def __init__(
+        self,
+        load: Callable[[Any], Restorer] = Restorer,
+        tasks: Collection[Task] = USUAL,
+        better: Mapping[Task, str] | None = None,
+    ) -> None:
         self._load = load
-        self._loaded: dict[Task, Restorer] = {}
+        self._loaded: dict[str, Restorer] = {}
         self._loading = threading.Lock()
-        self._told: list[Engine] = []
+        self._told: list[Engine | JoinedEngine] = []
         self._tasks = tuple(tasks)
+        self._better = {task: name for task, name in (better or {}).items() if task in self._tasks}
 
     def __call__(self, picture: Picture, **how: Unpack[How]) -> Picture:
         """Restore what a picture needs, and enlarge it if a scale or size is given; see ``Restorer.__call__``."""
@@ -83,16 +99,31 @@ class Chooser:
         """What decides the results, besides the pictures."""
         rules = {"rules": f"{JPEG_QUALITY} {NOISE} {NOISE_UNDER_JPEG} {STRONG_NOISE}"}
         return rules | {
-            f"{task}.{key}": value for task in self._tasks for key, value in self._of(task).identity.items()
+            f"{name}.{key}": value for name in self._names for key, value in self._of(name).identity.items()
         }
 
     @property
     def choices(self) -> dict[str, str]:
         """Backend and precision by SHA-256 of the weights."""
-        return {key: value for task in self._tasks for key, value in self._of(task).choices.items()}
+        return {key: value for name in self._names for key, value in self._of(name).choices.items()}
 
-    def settled(self, picture: Picture, scale: float | None, size: Size | None) -> "Chain":
-        """Return what restores this picture, or a whole video that begins with it."""
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return (*self._tasks, *self._better.values())
+
+    def settled(self, picture: Picture, scale: float | None, size: Size | None, *, quick: bool = False) -> "Chain":
+        """Return what restores this picture.
+
+        Args:
+            picture: the picture.
+            scale: see ``Restorer.__call__``, as for size.
+            size: see there.
+            quick: it is one of many, a frame of a video or a part of a scene, or in a hurry: a small one gets no larger
+                networks.
+
+        Raises:
+            UsageError: it is no picture, or cannot become as large as is asked for.
+        """
         raise NotImplementedError
 
     def learn(self, patience: float) -> None:
@@ -101,8 +132,8 @@ class Chooser:
         for restorer in self._loaded.values():
             restorer.learn(deadline - time.perf_counter())
 
-    def _chain(self, picture: Picture, tasks: Iterable[Task], note: str, found: Diagnosis | None) -> "Chain":
-        steps = [self._of(task) for task in tasks]
+    def _chain(self, picture: Picture, names: Iterable[str], note: str, found: Diagnosis | None) -> "Chain":
+        steps = [self._of(name) for name in names]
         for step in steps:
             engine = step.engine_for(picture)
             if engine not in self._told and logger.isEnabledFor(logging.INFO):
@@ -110,11 +141,11 @@ class Chooser:
                 logger.info("%s", engine)
         return Chain(steps, note, found)
 
-    def _of(self, task: Task) -> Restorer:
+    def _of(self, name: str) -> Restorer:
         with self._loading:
-            if task not in self._loaded:
-                self._loaded[task] = self._load(task)
-            return self._loaded[task]
+            if name not in self._loaded:
+                self._loaded[name] = self._load(name)
+            return self._loaded[name]
 
 
 class Enlarging(Chooser):
@@ -124,15 +155,11 @@ class Enlarging(Chooser):
         >>> larger = Enlarging()(msrn.read("photo.jpg"), scale=2)
     """
 
-    def __init__(self, load: Callable[[Task], Restorer] = Restorer) -> None:
+    def __init__(self, load: Callable[[Any], Restorer] = Restorer) -> None:
         super().__init__(load, ("sr", "jpeg"))
 
-    def settled(self, picture: Picture, scale: float | None, size: Size | None) -> "Chain":
-        """Return what enlarges this picture.
-
-        Raises:
-            UsageError: it is no picture, or cannot become as large as is asked for.
-        """
+    def settled(self, picture: Picture, scale: float | None, size: Size | None, *, quick: bool = False) -> "Chain":
+        """Return what enlarges this picture; see :meth:`Chooser.settled`."""
         check_picture(picture)
         enlarged_size((picture.height, picture.width), scale, size)
         coding = picture.metadata.jpeg
@@ -146,18 +173,22 @@ class Automatic(Chooser):
     """Chooses by what is found in the picture.
 
     Without the task ``sr``, it is for pictures that keep their size. With ``photo-sr``, artifacts of a JPEG in colours
-    are removed while it is enlarged.
+    are removed while it is enlarged. With ``better={}``, small pictures get the same networks as large ones.
 
     Example:
         >>> restored = Automatic()(msrn.read("photo.jpg"))
     """
 
-    def settled(self, picture: Picture, scale: float | None, size: Size | None) -> "Chain":
-        """Return what restores this picture, or a whole video that begins with it.
+    def __init__(
+        self,
+        load: Callable[[Any], Restorer] = Restorer,
+        tasks: Collection[Task] = USUAL,
+        better: Mapping[Task, str] = BETTER,
+    ) -> None:
+        super().__init__(load, tasks, better)
 
-        Raises:
-            UsageError: it is no picture, or cannot become as large as is asked for.
-        """
+    def settled(self, picture: Picture, scale: float | None, size: Size | None, *, quick: bool = False) -> "Chain":
+        """Return what restores this picture; see :meth:`Chooser.settled`."""
         check_picture(picture)
         enlarged = scale is not None or size is not None
         if enlarged and "sr" not in self._tasks:
@@ -174,7 +205,12 @@ class Automatic(Chooser):
             else:
                 tasks.append("sr")
             notes.append("enlarged")
-        return self._chain(picture, tasks, "; ".join(notes), found)
+        sides = (picture.height, picture.width), enlarged_size((picture.height, picture.width), scale, size)
+        better = {} if quick else self._better
+        names = [
+            better.get(task, task) if math.prod(sides[task in ENLARGING]) <= SMALL_PICTURE else task for task in tasks
+        ]
+        return self._chain(picture, names, "; ".join(notes), found)
 
     def _is_noisy(self, picture: Picture, found: Diagnosis) -> bool:
         """Whether noise is believed: what is removed from parts of the picture, for trial, must look like noise."""
@@ -209,6 +245,10 @@ def automatic_loader(
         >>> restorer = automatic_loader([], enlarging=True, device="cpu")({})
     """
     names = _by_kind(weights)
+    hurried = bool(computing.get("effort"))
+    better: dict[Task, str] = {
+        task: name for task, name in BETTER.items() if not hurried and not {task, f"{task}-color"} & names.keys()
+    }
     for task in ENLARGING:
         if task in names and not enlarging:
             raise UsageError(f"{names[task]} enlarges: give --scale or --to as well")
@@ -216,13 +256,15 @@ def automatic_loader(
     tasks: list[Task] = [task for task in known if enlarging or task not in ENLARGING]
 
     def load_all(begun_with: Mapping[str, str]) -> Automatic:
-        def restorer_of(task: Task) -> Restorer:
-            # Pictures with colours: those named, otherwise the task's own, whatever is named for planes.
-            color = f"{task}-color"
-            color = names.get(color) or (color if find(color) else None)
-            return Restorer(names.get(task, task), for_color=color, begun_with=begun_with, **computing)
+        def restorer_of(name: str) -> Restorer:
+            # Pictures with colours: those named, otherwise the task's own, unless what is named for planes is joined
+            # with others for chroma.
+            own, row = names.get(name, name), find(names.get(name, name))
+            color = f"{name}-color"
+            color = names.get(color) or (color if find(color) and not (row and row.chroma) else None)
+            return Restorer(own, for_color=color, begun_with=begun_with, **computing)
 
-        return Automatic(restorer_of, tasks)
+        return Automatic(restorer_of, tasks, better)
 
     return load_all
 

@@ -11,7 +11,8 @@ jpeg       Y (full range, the plane a JPEG stores) is restored by the network; s
            where the usual 4:2:0 has its blocks, and only what changed there is added to them (docs/colour.md).
 =========  ==================================================================================================
 
-Networks with three channels see RGB. Gray pictures have one plane and stay gray.
+Networks with three channels see RGB, and so do two that are joined (``joined.py``). Gray pictures have one plane and
+stay gray.
 """
 
 from typing import Any
@@ -23,21 +24,22 @@ from msrn.images.color import luminance, plane_of_ycbcr, rgb_to_ycbcr, ycbcr_bec
 from msrn.images.resize import resize
 from msrn.restoration.backends import Planes
 from msrn.restoration.engine import Engine, Report
+from msrn.restoration.joined import JoinedEngine
 
 Pixels = NDArray[np.float32]
 """``(1, H, W)`` or ``(3, H, W)``, see ``picture.py``."""
 
 
-def passes(engine: Engine, channels: int) -> float:
+def passes(engine: Engine | JoinedEngine, channels: int) -> float:
     """Return how many planes of a picture's full size go through the network."""
     if engine.config.in_channels == 3 or channels == 1:
         return 1.0
     return {"sr": 1.0, "photo-sr": 1.0, "denoise": 3.0, "photo": 3.0, "jpeg": 1.5}[engine.weights.card.task]
 
 
-def restored(engine: Engine, pixels: Pixels, report: Report, at_once: int) -> Pixels:
+def restored(engine: Engine | JoinedEngine, pixels: Pixels, report: Report, at_once: int) -> Pixels:
     """Return pixels of the same size, restored: noise or JPEG artifacts removed."""
-    if engine.config.in_channels == 3 or len(pixels) == 1:
+    if isinstance(engine, JoinedEngine) or engine.config.in_channels == 3 or len(pixels) == 1:
         return _together(engine, pixels, report, at_once)
     ycbcr = rgb_to_ycbcr(pixels, "full")
     clean_up = _three_planes if engine.weights.card.task != "jpeg" else _halved_chroma
@@ -46,9 +48,11 @@ def restored(engine: Engine, pixels: Pixels, report: Report, at_once: int) -> Pi
     return ycbcr
 
 
-def enlarged(engine: Engine, pixels: Pixels, how: dict[str, Any], report: Report, at_once: int) -> Pixels:
+def enlarged(
+    engine: Engine | JoinedEngine, pixels: Pixels, how: dict[str, Any], report: Report, at_once: int
+) -> Pixels:
     """Return pixels enlarged and restored; ``how`` has the ``scale`` or ``size`` for :func:`resize`."""
-    if len(pixels) == 1 or engine.config.in_channels == 3:
+    if isinstance(engine, JoinedEngine) or len(pixels) == 1 or engine.config.in_channels == 3:
         return _together(engine, resize(pixels, **how), report, at_once)
     return _with_chroma(_together(engine, resize(luminance(pixels), **how), report, at_once), pixels, how)
 
@@ -64,7 +68,7 @@ def _with_chroma(y: Planes, pixels: Pixels, how: dict[str, Any]) -> Pixels:
     return result
 
 
-def _together(engine: Engine, planes: Planes, report: Report, at_once: int) -> Planes:
+def _together(engine: Engine | JoinedEngine, planes: Planes, report: Report, at_once: int) -> Planes:
     """The network alone on all planes of a picture; a gray one is three of a kind to a network for colours."""
     if len(planes) == engine.config.in_channels:
         return engine.restore(planes[None], report, at_once)[0]

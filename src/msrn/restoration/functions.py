@@ -27,7 +27,7 @@ import numpy as np
 from msrn.errors import UsageError
 from msrn.images import Frames, read
 from msrn.images.picture import Picture
-from msrn.restoration.automatic import Automatic, Enlarging
+from msrn.restoration.automatic import BETTER, Automatic, Enlarging
 from msrn.restoration.restorer import Restorer
 from msrn.types import BackendName, Precision, Size, Task
 
@@ -104,17 +104,22 @@ def restore(image: Any, *, scale: float | None = None, size: Size | None = None,
     return _mapped(partial(_automatic(**computing), scale=scale, size=size), image)
 
 
-@lru_cache(maxsize=16)
 def _restorer(task: Task, weights: str | Path, **computing: Unpack[Computing]) -> Restorer:
-    made = Restorer(weights, **computing)
+    made = _loaded(weights, **computing)
     if made.weights.card.task != task and not (task == "sr" and made.enlarges):
         raise UsageError(f"weights {str(weights)!r} are for {made.weights.card.task!r}, not for {task!r}")
     return made
 
 
 @lru_cache(maxsize=16)
+def _loaded(weights: str | Path, **computing: Unpack[Computing]) -> Restorer:
+    return Restorer(weights, **computing)
+
+
+@lru_cache(maxsize=16)
 def _automatic(**computing: Unpack[Computing]) -> Automatic:
-    return Automatic(lambda task: _restorer(task, task, **computing))
+    better = {} if computing.get("effort") else BETTER
+    return Automatic(lambda name: _loaded(name, **computing), better=better)
 
 
 @lru_cache(maxsize=16)

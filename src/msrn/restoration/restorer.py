@@ -1,8 +1,9 @@
 """What people call: a :class:`Restorer` takes a picture and returns a picture.
 
 A restorer composes engines, each of which is one network: one for gray pictures and, where the task has such weights,
-another for pictures with colours. Alpha never enters a network: it is enlarged bicubically for super-resolution and
-otherwise returned as it came. Colours under full transparency do not bleed into visible ones (``transparency.py``).
+another for pictures with colours, or for their chroma. Alpha never enters a network: it is enlarged bicubically for
+super-resolution and otherwise returned as it came. Colours under full transparency do not bleed into visible ones
+(``transparency.py``).
 """
 
 import copy
@@ -23,6 +24,7 @@ from msrn.network.weights import Weights, load
 from msrn.restoration import colors
 from msrn.restoration.backends import Planes
 from msrn.restoration.engine import Engine, Options, Report, silent
+from msrn.restoration.joined import JoinedEngine
 from msrn.restoration.memory import Needs, check_memory
 from msrn.system.lazy import once
 from msrn.types import ENLARGING, BackendName, Precision, Size, Task
@@ -72,7 +74,7 @@ class Restorer:
 
     Args:
         weights: task (``sr``, ``denoise``, ``jpeg``: its default weights, other ones for pictures with colours),
-            catalogue name, file, or loaded.
+            catalogue name (some take chroma from another network: ``CatalogueRow.chroma``), file, or loaded.
         device: see :class:`~msrn.restoration.engine.Options`, as for backend, precision, tile, tta and strength.
         effort: how many memory blocks the networks end after, from 1; 0 is all (see :mod:`msrn.network.effort`).
         for_color: catalogue name or file of other weights that restore pictures with colours.
@@ -108,21 +110,30 @@ class Restorer:
         by_task = not isinstance(weights, Weights) and str(weights).lower() in get_args(Task)
         if for_color is None and by_task and find(f"{weights}-color"):
             for_color = f"{weights}-color"
+        row = None if isinstance(weights, Weights) or for_color else find(weights)
+        self._joined = row is not None and bool(row.chroma)
+        if row is not None and row.chroma:
+            for_color = row.chroma
         self._load_color = partial(_load_shortened, for_color, effort) if for_color else None
         self._begun_with = begun_with
         self._shorter = dict[int, Restorer]()
 
     @once
-    def color_engine(self) -> Engine:
-        """The engine for pictures with colours: the same one, or one that sees R, G and B together."""
-        if self._load_color is None:
+    def _second(self) -> Engine | None:
+        """The engine that sees R, G and B together, if there is one."""
+        return self._load_color and Engine(self._load_color(), self.engine.options, self._begun_with)
+
+    @once
+    def color_engine(self) -> Engine | JoinedEngine:
+        """The engine for pictures with colours: the same one, one that sees R, G and B together, or both joined."""
+        if self._second is None:
             return self.engine
-        return Engine(self._load_color(), self.engine.options, self._begun_with)
+        return JoinedEngine(self.engine, self._second) if self._joined else self._second
 
     @property
     def engines(self) -> tuple[Engine, ...]:
         """All engines, the one for gray pictures first."""
-        return (self.engine,) if self._load_color is None else (self.engine, self.color_engine)
+        return (self.engine,) if self._second is None else (self.engine, self._second)
 
     @property
     def config(self) -> MSRNConfig:
@@ -139,13 +150,13 @@ class Restorer:
 
     def __str__(self) -> str:
         """What was chosen and why, for ``-v``."""
-        return "; for colours ".join(str(engine) for engine in self.engines)
+        return f"; for {'chroma' if self._joined else 'colours'} ".join(str(engine) for engine in self.engines)
 
     @property
     def identity(self) -> dict[str, str]:
         """What decides the results, besides the pictures."""
-        color = self.color_engine.identity if self._load_color else {}
-        return self.engine.identity | {f"color.{key}": value for key, value in color.items()}
+        kind, color = "chroma" if self._joined else "color", self._second.identity if self._second else {}
+        return self.engine.identity | {f"{kind}.{key}": value for key, value in color.items()}
 
     @property
     def choices(self) -> dict[str, str]:
@@ -174,14 +185,16 @@ class Restorer:
             >>> half = msrn.Restorer("jpeg").with_options(strength=0.5)
         """
         other = copy.copy(self)
-        gray, color = self.engine, self.color_engine
-        other.engine = gray.with_options(tile=tile, strength=strength)
-        same = color is gray
-        vars(other)["color_engine"] = other.engine if same else color.with_options(tile=tile, strength=strength)
+        other.engine = self.engine.with_options(tile=tile, strength=strength)
+        vars(other)["_second"] = self._second and self._second.with_options(tile=tile, strength=strength)
+        vars(other).pop("color_engine", None)
         return other
 
     def with_effort(self, effort: int) -> "Restorer":
-        """The same restorer with networks that end after as many memory blocks; 0 is all that this one has."""
+        """The same restorer with networks that end after as many memory blocks; 0 is all that this one has.
+
+        A network that has fewer than that keeps all of its own.
+        """
         blocks = self.config.memory_blocks
         if effort in (0, blocks):
             return self
@@ -190,8 +203,10 @@ class Restorer:
             other._shorter = {}
             other.weights = shortened(self.weights, effort)
             other.engine = Engine(other.weights, self.engine.options, self._begun_with)
-            vars(other).pop("color_engine", None)
-            other._load_color = self._load_color and (lambda: shortened(self.color_engine.weights, effort))
+            for made in ("_second", "color_engine"):
+                vars(other).pop(made, None)
+            second = self._second
+            other._load_color = partial(_load_shortened, second.weights, effort) if second else None
             self._shorter[effort] = other
         return self._shorter[effort]
 
@@ -203,18 +218,21 @@ class Restorer:
         Less than one it cannot have. The networks alone are counted, in proportion to their multiply-adds; the first
         forecast on a machine times them.
         """
-        engine = self.engine_for(picture)
-        whole = self.forecast(picture, scale, size).seconds / engine.config.multiply_adds_per_pixel
-        for effort in range(engine.config.memory_blocks, 1, -1):
-            if whole * shortened(engine.weights, effort).card.config.multiply_adds_per_pixel <= seconds:
-                return self.with_effort(effort)
+        config = self.engine_for(picture).config
+        whole = self.forecast(picture, scale, size).seconds / config.multiply_adds_per_pixel
+        for effort in range(config.memory_blocks, 1, -1):
+            other = self.with_effort(effort)
+            if whole * other.engine_for(picture).config.multiply_adds_per_pixel <= seconds:
+                return other
         return self.with_effort(1)
 
-    def settled(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> "Restorer":
-        """What restores this picture, or a whole video that begins with it."""
+    def settled(
+        self, picture: Picture, scale: float | None = None, size: Size | None = None, *, quick: bool = False
+    ) -> "Restorer":
+        """What restores this picture: this one; see :meth:`Chooser.settled`."""
         return self
 
-    def engine_for(self, picture: Image) -> Engine:
+    def engine_for(self, picture: Image) -> Engine | JoinedEngine:
         """The engine that restores a picture."""
         return self.engine if picture.is_gray else self.color_engine
 
@@ -274,8 +292,9 @@ class Restorer:
         return self.engine.restore(planes, progress)
 
 
-def _load_shortened(name: str | Path, effort: int) -> Weights:
-    return shortened(load(name), effort)
+def _load_shortened(weights: str | Path | Weights, effort: int) -> Weights:
+    whole = weights if isinstance(weights, Weights) else load(weights)
+    return shortened(whole, min(effort, whole.card.config.memory_blocks))
 
 
 def enlargement(picture: Image, scale: float | None, size: Size | None) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class Studio:
     def __init__(self, settings: WorkerSettings, decoder: Decoder | None = None) -> None:
         self.settings = settings
         self.decoder = decoder or Decoder(settings.max_pixels, settings.decode_seconds)
-        self._restorers: dict[tuple[Task, str], Restorer] = {}
+        self._restorers: dict[tuple[str, str], Restorer] = {}
         self._loading = threading.Lock()
 
     def decode(self, source: str, name: str) -> Picture:
@@ -102,7 +102,7 @@ class Studio:
         if task in ("denoise", "dejpeg") and (options.scale is not None or size is not None):
             raise UsageError(f"{task} does not enlarge: ask for restore or upscale with scale or to")
 
-        def load(kind: Task) -> Restorer:
+        def load(kind: str) -> Restorer:
             return self._restorer(kind, options.model).with_options(tile=tile, strength=options.strength)
 
         if task == "restore":
@@ -136,9 +136,9 @@ class Studio:
         for task in tasks:
             self._restorer(task, "")(Picture(np.zeros((3, 8, 8), np.float32)))
 
-    def _restorer(self, task: Task, model: str) -> Restorer:
+    def _restorer(self, task: str, model: str) -> Restorer:
         row, how = find(model) if model else None, self.settings
-        key: tuple[Task, str] = (task, model)
+        key = (task, model)
         if model and (row is None or row.task != task):
             raise UsageError(f"the model {model} is not for this task; GET /v1/models lists those that are")
         with self._loading:

@@ -279,7 +279,7 @@ def test_chains_are_cut_into_windows_too(restorers, tmp_path):
         def __init__(self):
             self.identity, self.choices = {"weights": "both"}, {}
 
-        def settled(self, picture, scale, size):
+        def settled(self, picture, scale, size, *, quick):
             return Chain([restorers["denoise"], restorers["sr"]], "both")
 
     said = restore_raster(tmp_path / "in.tif", tmp_path / "out.tif", Both(), scale=2, window=64)

@@ -193,7 +193,7 @@ def _beside(value: float, kind: np.dtype[Any]) -> Any:
 def _planned(layer: Layer, restorer: "Restorer | Chooser", scale: float | None, size: Size | None) -> _Plan:
     """What restores a layer, as its sample says."""
     picture = layer.cut(*layer.sample)
-    chosen = restorer.settled(replace(picture, pixels=picture.pixels.clip(0, 1)), scale, size)
+    chosen = restorer.settled(replace(picture, pixels=picture.pixels.clip(0, 1)), scale, size, quick=True)
     return _Plan(layer, (chosen,) if isinstance(chosen, Restorer) else chosen.steps, chosen.note)
 
 
