@@ -18,6 +18,7 @@ from msrn.images.degradations import degradation_for
 from msrn.images.folder import list_images, load_plane
 from msrn.images.picture import to_uint8
 from msrn.images.resize import multiple_of, resize
+from msrn.restoration.automatic import BETTER
 from msrn.training.loader import split
 from msrn.training.retouch import off_grid
 from msrn.types import Range
@@ -58,6 +59,11 @@ def together(restorer: msrn.Restorer, image: Image) -> Image:
     return restorer.color_engine.restore(image[None])[0]
 
 
+def joined(restorer: msrn.Restorer, image: Image) -> Image:
+    """As before, but Y by the larger network for luminance."""
+    return msrn.Restorer(BETTER["jpeg"], device="cpu", precision="fp32").color_engine.restore(image[None])[0]
+
+
 METHODS: dict[str, Method] = {
     "Y, studio range": planes("studio", (0,)),
     "Y, full range": planes("full", (0,)),
@@ -66,6 +72,7 @@ METHODS: dict[str, Method] = {
     "the same, Cb and Cr at half resolution": half_chroma,
     "R, G and B apart": rgb,
     "R, G and B together": together,
+    "the same, Y by the larger network": joined,
 }
 SIDE = 192
 """Of the centre crop that is scored."""
@@ -105,6 +112,8 @@ def main() -> None:
             scores["degraded"].append(psnr(bad, clean, 1))
             for name, method in METHODS.items():
                 if method is together and restorer.color_engine is restorer.engine:
+                    continue
+                if method is joined and task != "jpeg":
                     continue
                 scores[name].append(psnr(method(restorer, bad.copy()).clip(0, 1), clean, 1))
         for name, values in scores.items():
