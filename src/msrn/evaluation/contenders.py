@@ -151,6 +151,9 @@ class _Counting:
     def add(self, x: int, y: int) -> int:
         return self._count(x, x + y)
 
+    def join(self, maps: list[int]) -> int:
+        return self._count(sum(maps), sum(maps))
+
     def _count(self, written: int, read: int) -> int:
         self.values += written + read
         return written

@@ -81,6 +81,10 @@ class Operations(Protocol[Map]):
         """Multiply by a number; may overwrite ``x``."""
         ...
 
+    def join(self, maps: list[Map]) -> Map:
+        """Concatenate along the channels."""
+        ...
+
 
 @dataclass(frozen=True)
 class Block:
@@ -133,6 +137,13 @@ class Graph:
     reconstruct: Convolution
     weights: tuple[float, ...]
     """The ensemble's weights w_m (paper, eq. 11)."""
+    tells_earlier: bool = False
+    """Whether :meth:`residual` also gives the last image but one."""
+
+    @property
+    def depth(self) -> int:
+        """Channels of what :meth:`residual` gives."""
+        return self.config.depth * (2 if self.tells_earlier else 1)
 
     @property
     def skip(self) -> float:
@@ -142,7 +153,8 @@ class Graph:
     def residual(self, x: Map, do: Operations[Map]) -> Map:
         """What the network adds to its input, by any backend's operations, both ``(N, depth, H, W)``.
 
-        The sum itself is left to the caller: in bf16 it would round the picture to eight significant bits.
+        The sum itself is left to the caller: in bf16 it would round the picture to eight significant bits. If the graph
+        ``tells_earlier``, as many channels follow: the same of the last image but one, scaled to the ensemble.
         """
         memories = [do.convolve(do.activate(x, self.extract_norm), self.extract, "extract")]
         first_output = len(self.blocks) - len(self.output_norms)
@@ -155,7 +167,11 @@ class Graph:
                 # The newest comes first: OpenVINO then adds it at once, instead of keeping all until the last is there.
                 combined = active if combined is None else do.add(active, combined)
         assert combined is not None
-        return do.convolve(combined, self.reconstruct, "reconstruct")
+        result = do.convolve(combined, self.reconstruct, "reconstruct")
+        if not self.tells_earlier:
+            return result
+        earlier = do.multiply(do.activate(memories[-2], self.output_norms[-2]), self.skip)
+        return do.join([result, do.convolve(earlier, self.reconstruct, "reconstruct")])
 
     def convert(self, array: Callable[[NDArray[np.float32], str], Array]) -> "Graph":
         """Return the same graph with other arrays, such as a backend's tensors.

@@ -29,6 +29,9 @@ Report = Callable[[float], None]
 """Called with the share done, 0 to 1."""
 MakeBackend = Callable[[Choice, Graph, dict[str, float], Device, int, str], Backend]
 """See :func:`~msrn.restoration.backends.create`."""
+Watch = Callable[[Planes, Planes, Planes], None]
+"""Called with planes ``(N, C, H, W)`` as they came and as restored, and with the mean square over the channels of what
+the network's last image but one differs from the ensemble of all, ``(N, H, W)``."""
 _THIN = 8
 """Below this side, a picture is computed amid repetitions of its edge: so much border would change its brightness."""
 
@@ -90,6 +93,7 @@ class Engine:
         self._others = [choice for choice in able if choice not in self._candidates]
         self._create, self._backends = make, dict[int, Backend]()
         self._making = threading.Lock()
+        self._watch: Watch | None = None
 
     @property
     def config(self) -> MSRNConfig:
@@ -152,6 +156,28 @@ class Engine:
         )
         return other
 
+    def watched(self, watch: Watch) -> "Engine":
+        """The same network, which tells how much its images differ whenever it has restored planes.
+
+        The results are the same. The backend is another one, made once: its graph has two outputs.
+
+        Raises:
+            UsageError: it predicts one image only.
+        """
+        if not self.config.multi_supervised or self.config.memory_blocks < 2:
+            raise UsageError(f"{self.weights.name} predicts one image only, which differs from no other")
+        other = copy.copy(self._telling)
+        other.options, other._watch = self.options, watch
+        return other
+
+    @once
+    def _telling(self) -> "Engine":
+        chosen, other = self.tuned, copy.copy(self)
+        other._backends, other._making = {}, threading.Lock()
+        vars(other).pop("_exact", None)
+        vars(other).update(tuned=chosen, graph=replace(self.graph, tells_earlier=True))
+        return other
+
     def forecast(self, channels: int, height: int, width: int, passes: float = 1.0) -> Needs:
         """Forecast what restoring takes, for a result of a size, from a timing; it is made now if there is none.
 
@@ -174,10 +200,16 @@ class Engine:
             raise UsageError(f"expected {expected}, got {planes.dtype} {planes.shape}")
         report, method = report or silent, self._averaged if self.options.tta else self._tiled
         if min(planes.shape[2:]) >= _THIN:
-            return method(planes, report, at_once)
-        margin = self.config.halo
-        wide = np.pad(planes, ((0, 0), (0, 0), (margin, margin), (margin, margin)), mode="edge")
-        return np.ascontiguousarray(method(wide, report, at_once)[:, :, margin:-margin, margin:-margin])
+            restored = method(planes, report, at_once)
+        else:
+            margin = self.config.halo
+            wide = np.pad(planes, ((0, 0), (0, 0), (margin, margin), (margin, margin)), mode="edge")
+            restored = np.ascontiguousarray(method(wide, report, at_once)[:, :, margin:-margin, margin:-margin])
+        if self._watch is None:
+            return restored
+        result, spread = restored[:, :-1], restored[:, -1]
+        self._watch(planes, result, spread)
+        return result
 
     def learn(self, patience: float) -> None:
         """Time what else could have computed, for later runs, within some seconds, if this engine has computed.
@@ -190,7 +222,8 @@ class Engine:
 
     def _averaged(self, planes: Planes, report: Report, at_once: int) -> Planes:
         """The mean over the eight flips and rotations."""
-        total = np.zeros_like(planes)
+        total = self._empty(planes)
+        total[:] = 0
         for k in range(8):
             turned = np.rot90(planes, k % 4, axes=(2, 3))
             turned = np.ascontiguousarray(turned[..., ::-1] if k >= 4 else turned)
@@ -200,7 +233,7 @@ class Engine:
         return total / np.float32(8)
 
     def _tiled(self, planes: Planes, report: Report, at_once: int) -> Planes:
-        count, (height, width), out = len(planes), planes.shape[2:], np.empty_like(planes)
+        count, (height, width), out = len(planes), planes.shape[2:], self._empty(planes)
         tile = self.options.tile or self.planner.side(height, width)
         while True:
             batches = self.planner.batches(count, height, width, tile)
@@ -221,6 +254,11 @@ class Engine:
                 tile = max(SMALLEST_TILE, tile // 2)
                 logger.warning("out of memory: going on with tiles of %d", tile)
 
+    def _empty(self, planes: Planes) -> Planes:
+        """Room for what is made of planes: as many, and one for the spread where that is told."""
+        count, channels, height, width = planes.shape
+        return np.empty((count, channels + self.graph.tells_earlier, height, width), np.float32)
+
     def _restored(self, sources: Iterable[Planes], at_once: int) -> Iterator[Planes]:
         """Run the network over one batch after the other; what a fast precision spoils is repeated in fp32."""
         seen: deque[Planes] = deque()
@@ -232,19 +270,21 @@ class Engine:
 
         for residual in in_turn(self._backend(at_once), noted(), self.config.unshuffle):
             x = seen.popleft()
+            x = np.concatenate([x, x], axis=1) if self.graph.tells_earlier else x
             result = x * np.float32(self.graph.skip) + residual
             if self.tuned.choice.precision != "fp32":
                 self._mend(result, residual, x)
             if not np.isfinite(result).all():
                 raise MSRNError("the network gave values that are not finite; is the input finite?")
             strength = np.float32(self.options.strength)
-            yield result if strength == 1 else x + strength * (result - x)
+            result = result if strength == 1 else x + strength * (result - x)
+            yield _with_spread(result) if self.graph.tells_earlier else result
 
     def _mend(self, result: Planes, residual: Planes, x: Planes) -> None:
         """Repeat in fp32 what does not look like a restored image, in place."""
         for tile in (slice(k, k + 1) for k in range(len(x))):
             if spoilt := _spoilt(result[tile], residual[tile], x[tile]):
-                exact = through(self._exact, x[tile], self.config.unshuffle)
+                exact = through(self._exact, x[tile, : self.config.in_channels], self.config.unshuffle)
                 if not np.array_equal(exact, residual[tile]):
                     logger.warning("%s gave %s: this tile is repeated in fp32", self.tuned.choice, spoilt)
                 result[tile] = x[tile] * np.float32(self.graph.skip) + exact
@@ -271,6 +311,7 @@ class Engine:
 
     def _make(self, choice: Choice, at_once: int = 1) -> Backend:
         content = self.weights.sha256 and self.weights.content
+        content += " and an earlier image" if content and self.graph.tells_earlier else ""
         return self._create(choice, self.graph, self.weights.card.ranges, self.device, at_once, content)
 
 
@@ -280,6 +321,12 @@ def _cut(planes: Planes, batch: list[Piece]) -> Planes:
     if len(batch) == 1:
         return planes[(slice(first, first + 1), slice(None), *part.source.slices)]
     return np.stack([planes[(number, slice(None), *part.source.slices)] for number, part in batch])
+
+
+def _with_spread(images: Planes) -> Planes:
+    """The ensemble of each of N results and its spread, ``(N, C + 1, h, w)``, of ensembles and earlier images."""
+    result, earlier = np.split(images, 2, axis=1)
+    return np.concatenate([result, ((earlier - result) ** 2).mean(axis=1, keepdims=True)], axis=1)
 
 
 def silent(share: float) -> None:

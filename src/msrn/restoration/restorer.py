@@ -23,7 +23,7 @@ from msrn.network.effort import shortened
 from msrn.network.weights import Weights, load
 from msrn.restoration import colors
 from msrn.restoration.backends import Planes
-from msrn.restoration.engine import Engine, Options, Report, silent
+from msrn.restoration.engine import Engine, Options, Report, Watch, silent
 from msrn.restoration.joined import JoinedEngine
 from msrn.restoration.memory import Needs, check_memory
 from msrn.system.lazy import once
@@ -187,6 +187,14 @@ class Restorer:
         other = copy.copy(self)
         other.engine = self.engine.with_options(tile=tile, strength=strength)
         vars(other)["_second"] = self._second and self._second.with_options(tile=tile, strength=strength)
+        vars(other).pop("color_engine", None)
+        return other
+
+    def watched(self, watch: Watch) -> "Restorer":
+        """The same restorer, whose networks tell how much their images differ; see :meth:`Engine.watched`."""
+        other = copy.copy(self)
+        other.engine = self.engine.watched(watch)
+        vars(other)["_second"] = self._second and self._second.watched(watch)
         vars(other).pop("color_engine", None)
         return other
 

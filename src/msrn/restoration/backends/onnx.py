@@ -42,7 +42,7 @@ def model(graph: Graph) -> Any:
     """Return the residual's graph as an ONNX model: float32 ``x``, ``(N, depth, H, W)``, to ``residual``."""
     do = Operations()
     graph.residual("x", do)
-    return do.model("x", "residual", graph.config.depth)
+    return do.model("x", "residual", graph.config.depth, made=graph.depth)
 
 
 class Operations:
@@ -77,6 +77,10 @@ class Operations:
         """Multiply by a number."""
         return self.node("Mul", [x, self.constant(np.float32(factor))])
 
+    def join(self, maps: list[str]) -> str:
+        """Concatenate along the channels."""
+        return self.node("Concat", maps, axis=1)
+
     def node(self, kind: str, inputs: list[str], **attributes: Any) -> str:
         """The name of an operation's result."""
         name = f"v{len(self.nodes)}"
@@ -96,19 +100,21 @@ class Operations:
             self.constants.append(onnx.numpy_helper.from_array(array, self._names[content]))
         return self._names[content]
 
-    def model(self, given: str, result: str, channels: int, facts: dict[str, str] | None = None) -> Any:
+    def model(self, given: str, result: str, channels: int, facts: dict[str, str] | None = None, made: int = 0) -> Any:
         """The model of all nodes, of which the last one gives the result.
 
         Args:
             given: name of the input, float32 ``(n, channels, h, w)``.
-            result: name of the output, of as many channels.
+            result: name of the output.
             channels: of both.
             facts: metadata.
+            made: channels of the output where it has others.
         """
         self.nodes[-1].output[0] = result
         sides = {given: ["h", "w"], result: ["h", "w"] if (facts or {}).get("scale", "1") == "1" else ["h2", "w2"]}
+        depths = {given: channels, result: made or channels}
         ends = [
-            [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", channels, *axes])]
+            [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", depths[name], *axes])]
             for name, axes in sides.items()
         ]
         graph = helper.make_graph(self.nodes, "msrn", *ends, self.constants)

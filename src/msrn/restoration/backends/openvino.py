@@ -192,3 +192,7 @@ class Operations:
     def multiply(self, x: Any, factor: float) -> Any:
         """Multiply by a number."""
         return ops.multiply(x, np.float32(factor))
+
+    def join(self, maps: list[Any]) -> Any:
+        """Concatenate along the channels."""
+        return ops.concat(maps, 1)

@@ -50,6 +50,10 @@ class TorchOperations:
         """See :class:`~msrn.network.graph.Operations`."""
         return x.mul_(factor)
 
+    def join(self, maps: list[Tensor]) -> Tensor:
+        """See :class:`~msrn.network.graph.Operations`."""
+        return torch.cat(maps, dim=1)
+
 
 def as_tensors(
     graph: Graph,
