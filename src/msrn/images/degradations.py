@@ -139,7 +139,7 @@ class Jpeg:
 
         Quality 10 and 20 are as far from each other as 90 and 95: by a step of half the size.
         """
-        low, high = (math.log(_percent(quality)) for quality in self.quality)
+        low, high = (math.log(percent_of(quality)) for quality in self.quality)
         percent = math.exp(low + share * (high - low))
         return float(round(5000 / percent if percent > 100 else 100 - percent / 2))
 
@@ -244,8 +244,8 @@ class PhotographicReduction:
         return resize(small, size=(height, width))
 
 
-def _percent(quality: float) -> float:
-    """What libjpeg multiplies the steps of its tables by."""
+def percent_of(quality: float) -> float:
+    """The per cent that libjpeg multiplies the steps of its tables by."""
     return 5000 / quality if quality < 50 else max(1.0, 200 - 2 * quality)
 
 

@@ -1,0 +1,233 @@
+"""From what was seen of a picture to its likely error: a few numbers for each network, fitted to true errors.
+
+The logarithm of a window's error is a weighted sum: of the logarithms of its spread, change and gradient, of its
+clipped share, of the logarithm of the whole picture's change, and of that of the level where one is known: the factor
+of enlarging, JPEG's quantisation. By how much the true error may exceed that in 90 of 100 windows is a quantile for
+little, medium and much damage (the level, otherwise the picture's change), interpolated between. The quantiles are
+conformal, by picture: pictures can be exchanged for each other, windows of one picture cannot, so each picture counts
+alike, and one more is taken to be as bad as can be (Lee, Barber, Willett: Distribution-free inference with
+hierarchical data, 2023).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msrn.errors import UsageError
+from msrn.network.weights import Weights
+
+SHARE = 0.9
+"""Share of the windows, and of the pictures, whose error is to be below what is said."""
+SHARES = 0.5, 0.6, 0.7, 0.8, SHARE
+"""Shares that quantiles are kept for, so that they can be checked."""
+_FLOOR = 0.1
+"""Grey levels that are added before a logarithm is taken: smaller errors are all alike."""
+_PARTS = 5
+"""Parts of the pictures that are measured by what the others were fitted to."""
+_FILE = "calibration.json"
+Values = NDArray[np.float64]
+
+
+class NotMeasuredError(UsageError):
+    """Nobody has measured the errors of a network."""
+
+
+class Seen(NamedTuple):
+    """A restored picture, in numbers."""
+
+    maps: Values
+    """Spread, change, gradient and clipped share, ``(4, …)``, of any windows; or of several steps, see ``estimate``."""
+    change: float
+    """Of the whole picture."""
+    level: float = 1.0
+    """How much was lost, where that is known: the factor by which it was enlarged, or of a JPEG 1 and the per cent that
+    libjpeg multiplies its tables by; otherwise 1."""
+
+    @property
+    def terms(self) -> Values:
+        """What is weighted, ``(7, …)``."""
+        constant = [1.0, np.log(self.change + _FLOOR), np.log(self.level)]
+        shape = self.maps.shape[1:]
+        return np.stack([*np.log(self.maps[:3] + _FLOOR), self.maps[3], *(np.full(shape, value) for value in constant)])
+
+    @property
+    def damage(self) -> float:
+        """What decides the quantile."""
+        return float(np.log(self.level if self.level > 1 else self.change + _FLOOR))
+
+
+class Predicted(NamedTuple):
+    """Root mean square errors in grey levels."""
+
+    likely: Values
+    """Of each window."""
+    below: Values
+    """What they are below in :data:`SHARE` of such windows."""
+    picture: float
+    """Of the whole picture: in half of such pictures it is smaller."""
+    picture_below: float
+    """What it is below in :data:`SHARE` of such pictures."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """One network's, for gray pictures or for those in colours."""
+
+    weights: tuple[float, ...]
+    """Of :attr:`Seen.terms`."""
+    damages: tuple[float, ...]
+    """Little, medium and much damage, ascending."""
+    quantiles: tuple[tuple[float, ...], ...]
+    """For each of :data:`SHARES` and of these, of the logarithm of a window's true error by the likely one."""
+    picture: tuple[float, float]
+    """The median of the same logarithm of pictures, and the quantile."""
+    pictures: int
+    """How many it was fitted to."""
+
+    def predict(self, seen: Seen, share: float = SHARE) -> Predicted:
+        """Return the likely errors of what was seen, and what they are below in one of :data:`SHARES`."""
+        logarithm = np.tensordot(np.array(self.weights), seen.terms, 1)
+        likely, below = (errors(logarithm + more) for more in (0.0, self.quantile(seen, share)))
+        whole = np.log(root_mean_square(likely) + _FLOOR)
+        return Predicted(likely, below, *(float(errors(whole + more)) for more in self.picture))
+
+    def quantile(self, seen: Seen, share: float = SHARE) -> float:
+        """The quantile for a picture's damage."""
+        return float(np.interp(seen.damage, self.damages, self.quantiles[SHARES.index(share)]))
+
+    def as_json(self) -> dict[str, Any]:
+        """All numbers, rounded."""
+        return {name: _rounded(value) for name, value in asdict(self).items()}
+
+
+def _rounded(value: Any) -> Any:
+    return [_rounded(each) for each in value] if isinstance(value, tuple) else round(value, 4)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(each) for each in value) if isinstance(value, list) else value
+
+
+def errors(logarithm: Any) -> Any:
+    """Grey levels of logarithms."""
+    return np.maximum(np.exp(logarithm) - _FLOOR, 0)
+
+
+def root_mean_square(values: Values) -> float:
+    """Of all values."""
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def kind_of(*, gray: bool, after: Sequence[str] = ()) -> str:
+    """What a calibration is for: ``gray`` or ``color`` pictures, perhaps after steps of other tasks."""
+    return " after ".join(["gray" if gray else "color", *after])
+
+
+def calibration_for(weights: Weights, kind: str) -> Calibration:
+    """Return the calibration of a network for a :func:`kind_of` picture.
+
+    Raises:
+        NotMeasuredError: there is none.
+    """
+    known = _known()
+    found = known.get(weights.sha256[:8] or "?", {}).get(kind)
+    if found is None:
+        names = ", ".join(sorted(str(each["network"]) for each in known.values() if kind in each)) or "none"
+        raise NotMeasuredError(
+            f"the errors of {weights.name} ({kind}) were not measured; those of other networks were: {names}"
+        )
+    return Calibration(**{key: _frozen(value) for key, value in found.items()})
+
+
+@cache
+def _known() -> Mapping[str, Any]:
+    """By the first eight digits of the weights' SHA-256: the network's name, and a calibration for each kind."""
+    return json.loads((resources.files(__package__ or "") / _FILE).read_text(encoding="utf-8"))
+
+
+class Measured(NamedTuple):
+    """A picture whose truth is known."""
+
+    number: int
+    """Of the picture, whatever was done to it."""
+    seen: Seen
+    """Of patches that do not overlap: maps ``(4, patches)``."""
+    errors: Values
+    """Their true root mean square errors, ``(patches,)``."""
+
+
+def fit(measured: Sequence[Measured]) -> Calibration:
+    """Fit a calibration to pictures whose truth is known; each counts as much as any other.
+
+    Raises:
+        UsageError: there are too few pictures to say anything about 9 in 10 of them.
+    """
+    pictures = len({each.number for each in measured})
+    if pictures * (1 - SHARE) < 0.999:
+        raise UsageError(f"{pictures} pictures are too few for what holds in {SHARE:.0%} of them")
+    # What pictures exceed is measured by weights that others were fitted to: their own would know them too well.
+    parts = [_weights([each for each in measured if each.number % _PARTS != part]) for part in range(_PARTS)]
+    unseen = [parts[each.number % _PARTS] for each in measured]
+    exceeding = [
+        np.log(each.errors + _FLOOR) - np.tensordot(weights, each.seen.terms, 1)
+        for each, weights in zip(measured, unseen, strict=True)
+    ]
+    damages, quantiles = _by_damage(measured, exceeding)
+    wholes = [_exceeding(each, weights) for each, weights in zip(measured, unseen, strict=True)]
+    numbers = [each.number for each in measured]
+    picture = float(np.median(wholes)), conformal([np.array([each]) for each in wholes], numbers, SHARE)
+    return Calibration(tuple(map(float, _weights(measured))), damages, quantiles, picture, pictures)
+
+
+def _weights(measured: Sequence[Measured]) -> Values:
+    """Of the terms, by least squares of the logarithm of the errors."""
+    terms = np.concatenate([each.seen.terms for each in measured], axis=1)
+    truth = np.log(np.concatenate([each.errors for each in measured]) + _FLOOR)
+    root = np.sqrt(np.concatenate([np.full(len(each.errors), 1 / len(each.errors)) for each in measured]))
+    # A term that never varies, such as the level where none is known, gets no weight.
+    found: Any = np.linalg.lstsq((terms * root).T, truth * root, rcond=1e-9)[0]
+    return found
+
+
+def conformal(values: Sequence[Values], numbers: Sequence[int], share: float) -> float:
+    """What a value of one more picture is below with a probability of ``share``.
+
+    Args:
+        values: of each picture; or several sets of one.
+        numbers: whose they are. Each set counts alike, and so does each picture that has as many.
+        share: below 1.
+    """
+    ordered = np.concatenate(values)
+    order = np.argsort(ordered)
+    each = np.concatenate([np.full(len(part), 1 / len(part)) for part in values])[order]
+    pictures = len(set(numbers))
+    place = int(np.searchsorted(np.cumsum(each) / len(values), min(1.0, share * (pictures + 1) / pictures) - 1e-9))
+    return float(ordered[order][min(place, len(ordered) - 1)])
+
+
+def _by_damage(
+    measured: Sequence[Measured], exceeding: Sequence[Values]
+) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
+    """Mean damages of three parts, and for each share the quantile in each; equal damages are in the same part."""
+    damages = np.array([each.seen.damage for each in measured])
+    limits = np.quantile(damages, [1 / 3, 2 / 3])
+    parts = np.searchsorted(limits, damages - 1e-9)
+    means, quantiles = list[float](), list[list[float]]()
+    for part in sorted(set(parts.tolist())):
+        chosen: list[int] = np.flatnonzero(parts == part).tolist()
+        means.append(float(damages[chosen].mean()))
+        values, numbers = [exceeding[k] for k in chosen], [measured[k].number for k in chosen]
+        quantiles.append([conformal(values, numbers, share) for share in SHARES])
+    return tuple(means), tuple(zip(*quantiles, strict=True))
+
+
+def _exceeding(each: Measured, weights: Values) -> float:
+    """The logarithm of a picture's true error by the likely one."""
+    likely = errors(np.tensordot(weights, each.seen.terms, 1))
+    return float(np.log(root_mean_square(each.errors) + _FLOOR) - np.log(root_mean_square(likely) + _FLOOR))
