@@ -6,6 +6,7 @@ manifest in the output folder says what each output was made from, so that a sec
 """
 
 from msrn.batch.forecast import JobForecast, forecast_batch
+from msrn.batch.maps import with_maps
 from msrn.batch.output_folder import ClaimedOutput, claim
 from msrn.batch.plan import STDIO, Job, Plan, plan_outputs
 from msrn.batch.restore import Existing, restore_files
@@ -26,4 +27,5 @@ __all__ = [
     "forecast_batch",
     "plan_outputs",
     "restore_files",
+    "with_maps",
 ]

@@ -122,7 +122,7 @@ class Pipeline:
         at_once = how.restorer.at_once if self._several and how.pixels <= SMALL else 1
 
         def write(made: Picture, how: Decision) -> Outcome:
-            self._work.write(job, made, source)
+            self._work.write(job, made, source, how.confidence)
             return how.outcome(job)
 
         if at_once > 1:

@@ -32,6 +32,8 @@ class Job:
     target: Path
     to_stdout: bool = False
     """Then the target only says in which format."""
+    heatmap: Path | None = None
+    """Where the map of its likely errors goes, if one is drawn."""
 
     @property
     def name(self) -> str:

@@ -25,7 +25,8 @@ from msrn.types import Limits, Size
 if TYPE_CHECKING:  # naming outputs needs no network
     from msrn.restoration.automatic import Chain, Chooser
     from msrn.restoration.certificate import Departure
-    from msrn.restoration.restorer import Restorer
+    from msrn.restoration.confidence import Confidence
+    from msrn.restoration.restorer import How, Restorer
 
 _VISIBLE = 0.02
 """Change of proportions that is told."""
@@ -46,6 +47,8 @@ class Settings:
     strip_metadata: bool = False
     consistent: bool = False
     """Move results into what their inputs allow; see ``restoration/certificate``."""
+    confidence: bool = False
+    """Estimate the errors of results, and draw maps of them; see ``restoration/confidence``."""
     version: str = __version__
     """What this program was called; outputs of another version are not taken for this one's."""
     frame: int | None = None
@@ -59,6 +62,8 @@ class Settings:
             del given["frame"]
         if not self.consistent:
             del given["consistent"]
+        if not self.confidence:
+            del given["confidence"]
         return hashlib.sha256(json.dumps(given | restorer.identity, sort_keys=True).encode()).hexdigest()
 
 
@@ -81,6 +86,8 @@ class Outcome:
     """From when its pixels were there until its file was written."""
     departure: "Departure | None" = None
     """How far the result departs from what its input allows, where that was to be measured and can be."""
+    confidence: "Confidence | None" = None
+    """How far the result is likely to be from the truth, where that was asked for and something was restored."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,8 @@ class Decision:
     started: float = field(default_factory=time.perf_counter)
     departure: "Departure | None" = None
     """See :class:`Outcome`."""
+    confidence: "Confidence | None" = None
+    """See :class:`Outcome`."""
 
     @property
     def pixels(self) -> int:
@@ -115,7 +124,8 @@ class Decision:
         """
         seconds = time.perf_counter() - self.started
         note, pixels = self.note if note is None else note, self.pixels if pixels is None else pixels
-        return Outcome(job, None, "", pixels, note, self.before, self.after, seconds, self.departure)
+        told = self.departure, self.confidence
+        return Outcome(job, None, "", pixels, note, self.before, self.after, seconds, *told)
 
     @property
     def removes_noise(self) -> bool:
@@ -210,7 +220,8 @@ class Work:
 
     def decide(self, job: Job, picture: Picture, *, quick: bool = False) -> Decision:
         """Decide what restores a picture; see :func:`decide`."""
-        how = decide(job, self.restorer, self.settings, picture, quick=quick or bool(self.deadline))
+        measured = self.settings.confidence  # the larger networks' errors were not measured
+        how = decide(job, self.restorer, self.settings, picture, quick=quick or measured or bool(self.deadline))
         if not self.deadline:
             return how
         hurried = how.restorer.within(self.deadline, picture, self.settings.scale, how.size)
@@ -224,15 +235,23 @@ class Work:
     def restore(self, job: Job, picture: Picture, how: Decision, at_once: int = 1) -> tuple[Picture, Decision]:
         """Restore a picture, perhaps beside others; the decision then says how far the result departs from it."""
         report = partial(self.progress, job)
-        made = how.restorer(picture, scale=self.settings.scale, size=how.size, progress=report, at_once=at_once)
+        asked: How = {"scale": self.settings.scale, "size": how.size, "progress": report, "at_once": at_once}
+        if self.settings.confidence and how.restorer.steps:
+            made, how = self._estimated(picture, how, asked)
+        else:
+            made = how.restorer(picture, **asked)
         return self._checked(job, picture, made, how) if self.measured or self.settings.consistent else (made, how)
 
-    def write(self, job: Job, picture: Picture, source: str) -> None:
-        """Write a restored picture to its file or to standard output; ``source`` is the SHA-256 of its input.
+    def write(self, job: Job, picture: Picture, source: str, confidence: "Confidence | None" = None) -> None:
+        """Write a restored picture to its file or to standard output, and before that the map of its likely errors.
+
+        ``source`` is the SHA-256 of its input.
 
         Raises:
-            OutputError: it cannot be written, or has come to exist meanwhile.
+            OutputError: one cannot be written, or has come to exist meanwhile.
         """
+        if job.heatmap is not None and confidence is not None:
+            images.write(confidence.picture(), job.heatmap, overwrite=True)
         self.put(job, images.prepare(picture, job.target, **self._storing), source)
 
     def put(self, job: Job, write: Callable[[BinaryIO], object], source: str) -> None:
@@ -261,6 +280,8 @@ class Work:
         images.check_holds(frames.series, job.target)
         if self.settings.consistent:
             raise UsageError(f"{job.name} holds several pictures, and results are certified for single ones (--frame)")
+        if self.settings.confidence:
+            raise UsageError(f"{job.name} holds several pictures, and errors are estimated for single ones (--frame)")
         done = SeriesWork(self, job, frames.series)
         self.put(job, images.prepare_frames(frames.map(done.restore), job.target, **self._storing), source)
         return done.outcome()
@@ -287,6 +308,20 @@ class Work:
         except UsageError as error:
             told = f"not certified: {error}" if wanted else ""
         return made, replace(how, note="; ".join(filter(None, (how.note, told))), departure=departure)
+
+    def _estimated(self, picture: Picture, how: Decision, asked: "How") -> tuple[Picture, Decision]:
+        """The result, and how far it is likely to be from the truth, or that this is unknown of such steps."""
+        from msrn.restoration.confidence import NotMeasuredError, restore_with_confidence
+
+        confidence = None
+        try:
+            made, confidence = restore_with_confidence(how.restorer, picture, **asked)
+            told = str(confidence)
+        except NotMeasuredError as error:
+            if len(how.restorer.steps) == 1:
+                raise
+            made, told = how.restorer(picture, **asked), f"error not estimated: {error}"
+        return made, replace(how, confidence=confidence, note="; ".join(filter(None, (how.note, told))))
 
     def restore_video(self, job: Job) -> Outcome:
         """Restore a video, every frame by what its first one needs.

@@ -134,6 +134,7 @@ class BatchReport:
                 "size": outcome.size,
                 "seconds": round(outcome.seconds, 3),
                 "departure": outcome.departure and outcome.departure.as_json(),
+                "confidence": outcome.confidence and outcome.confidence.as_json(),
             }
             for outcome in self.outcomes
         ]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 manifest = App(name="manifest", help_flags=("--help", "-h"))
 _PER_MACHINE = ("device", "tile")
 """Computing options that decide no result: each machine has its own."""
-_SETTLED = ("overwrite", "skip_existing", "dry_run", "compare", "deadline")
+_SETTLED = ("overwrite", "skip_existing", "dry_run", "compare", "confidence", "deadline")
 """Common options that make no sense with a manifest, as do names and encoding."""
 
 

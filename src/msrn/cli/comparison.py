@@ -29,6 +29,8 @@ _PAGE = """<!doctype html>
   .slider img {{ display: block }}
   .slider .before {{ position: absolute; inset: 0; width: 100%; height: 100%;
     clip-path: inset(0 calc(100% - var(--at)) 0 0) }}
+  .slider .doubt {{ position: absolute; inset: 0; width: 100%; height: 100%; pointer-events: none; display: none }}
+  figure:has(figcaption :checked) .doubt {{ display: block }}
   .slider i {{ position: absolute; inset: 0 auto 0 var(--at); width: 2px; margin-left: -1px; background: #fff;
     box-shadow: 0 0 0 1px #0008; pointer-events: none }}
   .slider input {{ position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0; cursor: ew-resize;
@@ -44,11 +46,13 @@ The page shows the files where they are: move them together.</p>
 </script>
 </html>
 """
-_FIGURE = """<figure><figcaption><b>{name}</b> {note}</figcaption>
+_FIGURE = """<figure><figcaption><b>{name}</b> {note}{switch}</figcaption>
 <div class="view"><div class="slider">
-<img src="{after}" alt="{name}, restored"><img class="before" src="{before}" alt="{name}, as it came"><i></i>
+<img src="{after}" alt="{name}, restored"><img class="before" src="{before}" alt="{name}, as it came">{doubt}<i></i>
 <input type="range" min="0" max="100" step="0.1" value="50" aria-label="before or after, {name}">
 </div></div></figure>"""
+_SWITCH = ' <label><input type="checkbox"> where it may be wrong (white: by {white:g} grey levels and more)</label>'
+_DOUBT = '<img class="doubt" src="{address}" alt="{name}, likely errors">'
 
 
 def write_comparison(path: Path, outcomes: "Sequence[Outcome]") -> None:
@@ -68,8 +72,13 @@ def write_comparison(path: Path, outcomes: "Sequence[Outcome]") -> None:
 
 def _figure(page: Path, outcome: "Outcome") -> str:
     before, after = (_address(page, file) for file in (outcome.job.source, outcome.job.target))
-    name, note = escape(outcome.job.name), escape(outcome.note)
-    return _FIGURE.format(name=name, note=note, before=before, after=after)
+    name, note, heatmap = escape(outcome.job.name), escape(outcome.note), outcome.job.heatmap
+    switch = doubt = ""
+    if heatmap is not None and heatmap.is_file():
+        from msrn.restoration.confidence import WHITE
+
+        switch, doubt = _SWITCH.format(white=WHITE), _DOUBT.format(address=_address(page, heatmap), name=name)
+    return _FIGURE.format(name=name, note=note, before=before, after=after, switch=switch, doubt=doubt)
 
 
 def _address(page: Path, file: Path) -> str:

@@ -102,6 +102,8 @@ class CommonOptions:
     """Only say what would be written; forecast time and memory."""
     compare: Annotated[Path | None, Parameter(group=FILES)] = None
     """Page that shows the pictures before and after."""
+    confidence: Annotated[Path | None, Parameter(group=FILES)] = None
+    """Map of where a result may be wrong (a folder for several)."""
     computing: ComputingOptions = ComputingOptions()
     encoding: EncodingOptions = EncodingOptions()
     deadline: Annotated[float, Parameter(group=SPEED, converter=options.seconds, validator=at_least(0))] = 0
@@ -118,6 +120,10 @@ class CommonOptions:
     def __post_init__(self) -> None:
         if self.deadline and self.computing.effort:
             raise UsageError("give --effort or --deadline, not both")
+        how = self.computing
+        if self.confidence is not None and (self.deadline or how.effort or how.tta or how.strength < 1):
+            whole = "the whole network's results, once and in full"
+            raise UsageError(f"--confidence is for {whole}: leave out --effort, --deadline, --tta and --strength")
         if self.overwrite and self.skip_existing:
             raise UsageError("give --overwrite or --skip-existing, not both")
 
@@ -244,7 +250,7 @@ def _restore(
     note: str = "",
 ) -> None:
     """What all four share: plan, claim the output, load, restore, report; ``done`` says what is done to all alike."""
-    from msrn.batch import Settings, claim, forecast_batch, restore_files
+    from msrn.batch import Settings, claim, forecast_batch, restore_files, with_maps
     from msrn.images.isolated import Decoder
 
     show_log(common.verbose, common.quiet)
@@ -253,13 +259,16 @@ def _restore(
         restore_scene(load, done, inputs[0], output, common, size)
         return
     plan, limits = _plan(inputs, output, common), common.limits
+    if common.confidence is not None:
+        plan = with_maps(plan, common.confidence, overwrite=common.overwrite)
     if common.encoding.consistent:
         _check_lossless(plan, common.encoding.quality)
     if (size.scale or 0) > 4:
         note = f"the weights are trained for factors up to 4, not {size.scale:g}"
     if note and not common.quiet:
         say(f"msrn: note: {note}")
-    settings = Settings(size.scale, size.exact, **vars(common.encoding), frame=common.names.frame)
+    stored, mapped = vars(common.encoding), common.confidence is not None
+    settings = Settings(size.scale, size.exact, **stored, confidence=mapped, frame=common.names.frame)
     if common.dry_run:
         show_forecasts(forecast_batch(plan.jobs, load({}), settings, limits), common.as_json, bool(plan.unlisted))
         return

@@ -34,8 +34,8 @@ def restore_scene(
     """Restore a raster and say what was done; ``done`` says what is done to all alike."""
     from msrn.batch.raster import begun_with, restore_raster
 
-    if common.dry_run or common.compare is not None:
-        raise UsageError(f"{source} is a raster: --dry-run and --compare are for pictures")
+    if common.dry_run or common.compare is not None or common.confidence is not None:
+        raise UsageError(f"{source} is a raster: --dry-run, --compare and --confidence are for pictures")
     target = output if output.suffix and not output.is_dir() else output / f"{source.stem}{common.names.suffix}.tif"
     if common.skip_existing and target.exists():
         say(f"{target}  (exists, skipped)")

@@ -18,6 +18,7 @@ _SETTINGS = {
     "subsampling": (str,),
     "strip_metadata": (bool,),
     "consistent": (bool,),
+    "confidence": (bool,),
     "version": (str,),
     "frame": (int, _NONE),
 }
