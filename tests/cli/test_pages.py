@@ -18,7 +18,7 @@ from msrn.restoration.export.web import RUNTIME, TESTED_RUNTIME
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 COMMAND = re.compile(r"^(msrn [^\n]+)$|`(msrn \w+ [^`]+)`|```python\n(.*?)```", re.MULTILINE | re.DOTALL)
-PAGES = ("index", "guide", "export", "programs", "scale", "training", "datasets")
+PAGES = ("index", "guide", "inspect", "export", "programs", "scale", "training", "datasets")
 NOT_TYPED = ("--help", "…", "--half", "WHOLE", "SHARDS", "completion", "man |", "NAME", "FILE")
 """Words of commands that are mentioned, not told to type."""
 SMALL = {  # as written, but not for hours

@@ -113,6 +113,8 @@ def test_the_commands_work_without_torch(environment, tmp_path):
     ("words", "package"),
     [
         (["train", "sr_s2"], "train"),
+        (["inspect", "sr"], "torch"),
+        (["inspect", "sr", "-o", "page.html"], "train"),
         (["denoise", "in.png", "-o", "out.png", "--backend", "eager"], "torch"),
         (["denoise", "in.png", "-o", "out.png", "--device", "cuda"], "torch"),
         (["export", "sr", "-o", "sr.onnx"], "onnx"),

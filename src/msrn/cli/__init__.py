@@ -49,6 +49,7 @@ COMMANDS = {
     "Measuring": {
         "evaluating:evaluate": "Score weights on clean images, by the literature's protocol.",
         "benchmark:benchmark": "Measure every backend and precision here: speed and memory.",
+        "inspecting:inspect": "Look inside a network: what its blocks read, add, see and cost.",
     },
     "Shell": {
         "shell:completion": "Print what makes a shell complete commands and options.",

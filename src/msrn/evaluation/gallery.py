@@ -46,8 +46,8 @@ class Gallery:
         error = np.abs(restored - clean).mean(axis=0)
         top, left = _worst_corner(error)
         window = (..., slice(top, top + _CROP), slice(left, left + _CROP))
-        before, after, truth = (_embedded(to_uint8(image)[window]) for image in (degraded, restored, clean))
-        self.crops.append(Crop(name, squared_error, before, after, truth, _embedded(_heat(error[window]))))
+        before, after, truth = (embedded(to_uint8(image)[window]) for image in (degraded, restored, clean))
+        self.crops.append(Crop(name, squared_error, before, after, truth, embedded(_heat(error[window]))))
         self.crops = sorted(self.crops, key=lambda crop: -crop.squared_error)[:_SHOWN]
 
 
@@ -64,7 +64,8 @@ def _heat(error: NDArray[Any]) -> NDArray[np.uint8]:
     return to_uint8(np.stack([share * 2, share * 2 - 1, np.zeros_like(share)]))
 
 
-def _embedded(pixels: NDArray[np.uint8]) -> str:
+def embedded(pixels: NDArray[np.uint8]) -> str:
+    """A picture ``(1 or 3, H, W)`` as a ``data:`` address of a PNG file."""
     file = io.BytesIO()
     Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1)).save(file, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

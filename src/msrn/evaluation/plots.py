@@ -1,4 +1,4 @@
-"""Plots for pages, drawn by matplotlib as SVG; the same marks give the same picture."""
+"""Plots drawn by matplotlib, for pages as SVG; the same marks give the same picture."""
 
 import base64
 import io
@@ -63,7 +63,7 @@ def bars(title: str, marks: Sequence[Mark]) -> Plot:
     """Horizontal bars in the order given; a negative one points to the left."""
 
     def draw(figure: "Figure") -> None:
-        axes = _bare_axes(figure)
+        axes = bare_axes(figure)
         values = [mark.value if math.isfinite(mark.value) else 0.0 for mark in marks]
         drawn = axes.barh(range(len(marks)), values, 0.72, color=[_COLOURS[mark.kind] for mark in marks])
         axes.bar_label(drawn, [mark.text for mark in marks], padding=4, color=INK)
@@ -72,7 +72,7 @@ def bars(title: str, marks: Sequence[Mark]) -> Plot:
         axes.set_xticks([])
         axes.margins(x=0.3)
 
-    return _plot(title, [f"{mark.label}: {mark.text}" for mark in marks], draw, 0.2 + 0.24 * len(marks))
+    return plot(title, [f"{mark.label}: {mark.text}" for mark in marks], draw, 0.2 + 0.24 * len(marks))
 
 
 def scatter(title: str, marks: Sequence[Mark], unit: str) -> Plot:
@@ -80,7 +80,7 @@ def scatter(title: str, marks: Sequence[Mark], unit: str) -> Plot:
     ranked = sorted(marks, key=lambda mark: -mark.value)
 
     def draw(figure: "Figure") -> None:
-        axes = _bare_axes(figure)
+        axes = bare_axes(figure)
         axes.set_xscale("log")
         axes.grid(color=LINE, linewidth=0.8)
         axes.set_axisbelow(True)
@@ -93,15 +93,30 @@ def scatter(title: str, marks: Sequence[Mark], unit: str) -> Plot:
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, labelcolor=INK, labelspacing=0.6)
 
     words = [f"{mark.label}: {mark.text} at {mark.cost:.3g} {unit}" for mark in marks]
-    return _plot(title, words, draw, max(3.0, 0.4 + 0.22 * len(marks)))
+    return plot(title, words, draw, max(3.0, 0.4 + 0.22 * len(marks)))
 
 
-def draw_svg(draw: Callable[["Figure"], None], width: float, height: float, *, transparent: bool = True) -> bytes:
+Draw = Callable[["Figure"], None]
+"""What draws on an empty figure."""
+
+
+def draw_svg(draw: Draw, width: float, height: float, *, transparent: bool = True) -> bytes:
     """What is drawn on a figure of so many inches, as SVG without a date.
 
     Raises:
         UsageError: matplotlib is not installed.
     """
+    return _drawn(
+        draw, (width, height), format="svg", transparent=transparent, metadata={"Date": None, "Creator": None}
+    )
+
+
+def draw_png(draw: Draw, width: float, height: float, dots: int = 150) -> bytes:
+    """What is drawn on a figure of so many inches, as PNG on white; errors are those of :func:`draw_svg`."""
+    return _drawn(draw, (width, height), format="png", dpi=dots, metadata={"Software": None})
+
+
+def _drawn(draw: Draw, size: tuple[float, float], **how: Any) -> bytes:
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -110,9 +125,9 @@ def draw_svg(draw: Callable[["Figure"], None], width: float, height: float, *, t
     file = io.BytesIO()
     with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # letters that its own font lacks: the reader's fonts have them
-        figure = Figure(figsize=(width, height))
+        figure = Figure(figsize=size)
         draw(figure)
-        figure.savefig(file, format="svg", transparent=transparent, metadata={"Date": None, "Creator": None})
+        figure.savefig(file, **how)
     return file.getvalue()
 
 
@@ -122,13 +137,19 @@ def shortened(label: str) -> str:
     return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1]}…"
 
 
-def _bare_axes(figure: "Figure") -> "Axes":
+def bare_axes(figure: "Figure") -> "Axes":
+    """The axes of a figure, without a frame."""
     figure.set_layout_engine("constrained")
     axes = figure.add_subplot(frameon=False)
     axes.tick_params(colors=SOFT, which="both", length=0)
     return axes
 
 
-def _plot(title: str, words: Sequence[str], draw: Callable[["Figure"], None], height: float) -> Plot:
-    drawn = base64.b64encode(draw_svg(draw, _WIDTH, height)).decode()
+def plot(title: str, words: Sequence[str], draw: Draw, height: float, width: float = _WIDTH) -> Plot:
+    """What is drawn on a figure of so many inches as a plot; ``words`` say what it shows.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    drawn = base64.b64encode(draw_svg(draw, width, height)).decode()
     return Plot(title, f"{title}. {'; '.join(words)}", f"data:image/svg+xml;base64,{drawn}")

@@ -18,9 +18,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msrn import images
 from msrn.errors import ImageError, UsageError, WeightsError
@@ -84,7 +85,11 @@ def color_range(task: Task) -> Range:
 
 def load_pair(path: Path, task: Task, level: float, *, color: bool = False) -> Pair:
     """Read a clean image and degrade it as the task's protocol says; gray images stay gray."""
-    picture = images.read(path)
+    return as_pair(images.read(path), path.stem, task, level, color=color)
+
+
+def as_pair(picture: Picture, name: str, task: Task, level: float, *, color: bool = False) -> Pair:
+    """Degrade a clean picture as the task's protocol says; its noise is drawn by its name."""
     plane = as_plane(picture, 3 if color and not picture.is_gray else 1, color_range(task))
     if task == "sr":
         clean = multiple_of(plane, int(level)).astype(np.float64) / 255
@@ -92,20 +97,24 @@ def load_pair(path: Path, task: Task, level: float, *, color: bool = False) -> P
     clean = plane.astype(np.float64) / 255
     if task == "jpeg":
         return Pair(Jpeg().apply(clean, level), clean)
-    seed = int.from_bytes(hashlib.sha256(os.fsencode(path.stem)).digest()[:8], "big")
+    seed = int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8], "big")
     degradation = GaussianNoise() if task == "denoise" else degradation_for(task)
     return Pair(degradation.apply(clean, level, np.random.default_rng(seed)), clean)
 
 
 def score(image: FloatArray, clean: FloatArray, task: Task, level: float) -> Scores:
     """The scores of a ``(C, H, W)`` image in [0, 1] beside the clean one, by the task's protocol."""
-    if task == "sr":
-        border = int(level)
-        inside = (..., slice(border, -border), slice(border, -border))
-        image8, clean8 = to_uint8(image)[inside], to_uint8(clean)[inside]
-        return Scores(psnr(image8, clean8), ssim(image8, clean8))
-    image, clean = image * 255, clean * 255
+    image, clean = comparable(image, clean, task, level)
     return Scores(psnr(image, clean), ssim(image, clean), psnr_b(image, clean) if task == "jpeg" else None)
+
+
+def comparable(image: FloatArray, clean: FloatArray, task: Task, level: float) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Both images from 0 to 255, rounded and without their border where the task's protocol has it so."""
+    if task != "sr":
+        return image * 255, clean * 255
+    border = int(level)
+    inside = (..., slice(border, -border), slice(border, -border))
+    return to_uint8(image)[inside], to_uint8(clean)[inside]
 
 
 def as_picture(restored: FloatArray, task: Task) -> Picture:

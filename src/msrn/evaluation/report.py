@@ -101,11 +101,11 @@ def render(template: str, **values: object) -> str:
     return templates.get_template(template).render(values)
 
 
-def check_packages() -> None:
-    """Raise :class:`UsageError` where a package that the report needs is not installed; before hours of scoring."""
+def check_packages(what: str = "a report") -> None:
+    """Raise :class:`UsageError` where a package that a report needs is not installed; before hours of scoring."""
     for package, name in (("jinja2", "Jinja2"), ("matplotlib", "matplotlib")):
         if find_spec(package) is None:
-            raise missing("a report", name, "train")
+            raise missing(what, name, "train")
 
 
 def _write(path: Path, page: str) -> None:

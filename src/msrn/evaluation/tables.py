@@ -8,6 +8,7 @@ from typing import Any
 from msrn.evaluation.literature import LiteratureScore, score_of
 from msrn.evaluation.results import Benchmark, Evaluation, ImageScores, Measurement, Scores
 from msrn.network.catalogue import CATALOGUE
+from msrn.types import Task
 
 _DIGITS = {"psnr": 2, "ssim": 4, "psnr_b": 2}
 _LEVEL = {"sr": "×{:g}", "denoise": "σ {:g}", "jpeg": "q{:g}", "photo": "σ {:g}, JPEGs", "photo-sr": "×{:g}, JPEGs"}
@@ -102,7 +103,12 @@ def pair(scores: Scores | LiteratureScore) -> str:
 
 def level_name(result: Evaluation) -> str:
     """The level as the literature writes it: ×3, σ 30, q10."""
-    return _LEVEL[result.task].format(result.level)
+    return level_text(result.task, result.level)
+
+
+def level_text(task: Task, level: float) -> str:
+    """A level as the literature writes it: ×3, σ 30, q10."""
+    return _LEVEL[task].format(level)
 
 
 def data_name(result: Evaluation) -> str:

@@ -7,6 +7,9 @@ network like any other: every backend, precision and batch computes it, in exact
 
 import hashlib
 from dataclasses import replace
+from typing import Any
+
+from numpy.typing import NDArray
 
 from msrn.errors import UsageError
 from msrn.network.weights import Weights
@@ -37,11 +40,22 @@ def shortened(weights: Weights, effort: int) -> Weights:
         raise UsageError(f"{weights.name} predicts an image after its last memory block only: it has no smaller effort")
     later = tuple(f"{part}.{k}." for part in ("blocks", "reconstruct_norm") for k in range(effort, blocks))
     arrays = {name: array for name, array in weights.arrays.items() if not name.startswith(later)}
-    ensemble = weights.arrays["ensemble"]
-    first = ensemble[:effort].clip(0)  # of early blocks, some subtract what later ones add
-    if not first.any():
-        first[-1] = 1
-    arrays["ensemble"] = (first * (ensemble.sum() / first.sum())).astype(ensemble.dtype)
+    arrays["ensemble"] = first_weights(weights.arrays["ensemble"], effort)
     card = replace(weights.card, config=replace(config, memory_blocks=effort), scores={})
     digest = weights.sha256 and hashlib.sha256(f"{weights.sha256} effort {effort}".encode()).hexdigest()
     return Weights(card, arrays, f"{weights.name} (effort {effort} of {blocks})", digest)
+
+
+def first_weights(ensemble: NDArray[Any], effort: int) -> NDArray[Any]:
+    """The weights that add up what the first blocks predict, of those that add up all, ``(M,)``: ``(effort,)``.
+
+    Example:
+        >>> first_weights(np.array([-0.1, 0.4, 0.7]), 2)
+        array([0., 1.])
+    """
+    if effort == len(ensemble):
+        return ensemble
+    first = ensemble[:effort].clip(0)  # of early blocks, some subtract what later ones add
+    if not first.any():
+        first[-1] = 1
+    return (first * (ensemble.sum() / first.sum())).astype(ensemble.dtype)
