@@ -56,3 +56,21 @@ def test_what_cannot_be_kept_exactly_or_checked_is_refused(msrn, jpeg, photo, tm
     assert process.returncode == 2
     assert "nothing bounds it" in process.stderr
     assert msrn("verify", jpeg, photo, "--map", photo).returncode == 5
+
+
+def test_beyond_4_it_is_said_that_it_is_interpolated(msrn, photo, identity, tmp_path):
+    for scale, said in ((8, True), (4, False)):
+        process = msrn("upscale", photo, "-o", tmp_path / f"{scale}.png", "-w", identity["sr"], "-s", scale, "--json")
+        assert process.returncode == 0, process.stderr
+        (row,) = json.loads(process.stdout)
+        assert ("by the network to 120×80 (×4), from there interpolated" in row["note"]) == said
+    with Image.open(tmp_path / "8.png") as made:
+        assert made.size == (240, 160)
+
+
+def test_a_certificate_holds_beyond_4(msrn, photo, identity, tmp_path):
+    Image.open(photo).resize((12, 9), Image.Resampling.BICUBIC).save(tmp_path / "small.png")
+    made = tmp_path / "a.png"
+    process = msrn("upscale", tmp_path / "small.png", "-o", made, "-w", identity["sr"], "-s", "8", "--consistent")
+    assert "consistent with the input" in process.stderr
+    assert msrn("verify", tmp_path / "small.png", made).returncode == 0

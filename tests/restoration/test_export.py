@@ -149,6 +149,8 @@ def test_what_does_not_fit_is_refused_and_not_written(tmp_path):
             export(weights, tmp_path / file, **options)
     with pytest.raises(UsageError, match="at least 1"):
         export(random_weights("sr", SMALL[0]), tmp_path / "x.onnx", "image", scale=0.5)
+    with pytest.raises(UsageError, match=r"enlarge by 1 to 4, not by 4\.5: interpolate"):
+        export(random_weights("sr", SMALL[0]), tmp_path / "x.onnx", "image", scale=4.5)
     assert not list(tmp_path.iterdir())
 
 

@@ -19,6 +19,7 @@ from msrn.batch.plan import STDIO, Job
 from msrn.errors import ImageError, MSRNError, OutputError, UsageError
 from msrn.images import Frames, Series, video
 from msrn.images.picture import Picture
+from msrn.restoration.steps import steps_to
 from msrn.system.atomic import write_atomically
 from msrn.types import Limits, Size
 
@@ -164,6 +165,8 @@ def decide(
     if size and size[0] and size[1]:  # only a size with both sides can change the proportions
         changed = abs(size[1] / size[0] / (picture.width / picture.height) - 1)
     notes = [picture.metadata.note, chosen.note, f"proportions changed by {changed:.0%}" if changed > _VISIBLE else ""]
+    if any(step.enlarges for step in chosen.steps):
+        notes.append(str(steps_to(picture, settings.scale, size)))
     before, after = (picture.width, picture.height), (width, height)
     if turned:
         before, after = (picture.height, picture.width), (height, width)

@@ -23,7 +23,7 @@ from msrn.system.extras import explained
 COMMANDS = {
     "Photographs": {
         "restoring:restore": "Find out what each picture needs, restore that, and say why.",
-        "restoring:upscale": "Enlarge images by any factor from 1 to 4, or to an exact size.",
+        "restoring:upscale": "Enlarge images by any factor, or to an exact size.",
         "restoring:denoise": "Remove noise; the level is judged from the image.",
         "restoring:dejpeg": "Remove JPEG artifacts; the quality is judged from the image.",
         "verifying:verify": "Check whether a result keeps to what its input allows.",

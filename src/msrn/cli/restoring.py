@@ -196,9 +196,10 @@ def upscale(
     weights: options.Weights = "",
     common: CommonOptions = CommonOptions(),
 ) -> None:
-    """Enlarge images by any factor from 1 to 4, or to an exact size.
+    """Enlarge images by any factor, or to an exact size.
 
-    Artifacts of JPEG files are removed first, unless weights are named.
+    Artifacts of JPEG files are removed first, unless weights are named. What is
+    beyond a factor of 4 is interpolated, which is said for each picture.
 
     $ msrn upscale photo.jpg --output photo_x2.png --scale 2
     $ msrn upscale album --output wide --to 1920x
@@ -263,8 +264,6 @@ def _restore(
         plan = with_maps(plan, common.confidence, overwrite=common.overwrite)
     if common.encoding.consistent:
         _check_lossless(plan, common.encoding.quality)
-    if (size.scale or 0) > 4:
-        note = f"the weights are trained for factors up to 4, not {size.scale:g}"
     if note and not common.quiet:
         say(f"msrn: note: {note}")
     stored, mapped = vars(common.encoding), common.confidence is not None

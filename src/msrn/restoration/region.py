@@ -6,14 +6,16 @@ colours under full transparency, and JPEG artifacts in colours by weights for lu
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from msrn.errors import UsageError
 from msrn.images.picture import Image, Picture
-from msrn.images.resize import part_of, resize
+from msrn.images.resize import Part, part_of, resize
 from msrn.images.transparency import hide_invisible
 from msrn.restoration import colors
 from msrn.restoration.engine import silent
-from msrn.restoration.restorer import Restorer, enlargement
+from msrn.restoration.restorer import Restorer
+from msrn.restoration.steps import Step, steps_to
 from msrn.restoration.tiles import Rectangle
 from msrn.types import Size
 
@@ -52,28 +54,35 @@ def restore_region(
         raise UsageError(f"{region} is no part of a result of {width}×{height} pixels")
     if not steps:
         return picture.cut(*region.slices)
-    source = _with_halo(steps[-1], picture, region, height, width)
-    inner = Rectangle(
-        region.top - source.top, region.bottom - source.top, region.left - source.left, region.right - source.left
-    )
-    if steps[-1].enlarges:
-        return _enlarged(steps, picture, source, scale, size).cut(*inner.slices)
-    return steps[-1](restore_region(steps[:-1], picture, source)).cut(*inner.slices)
+    last = steps[-1]
+    if not last.enlarges:
+        source = _with_halo(last, picture, region, height, width)
+        return last(restore_region(steps[:-1], picture, source)).cut(*_inside(region, source).slices)
+    network, interpolation = steps_to(picture, scale, size)
+    if interpolation is None:
+        return _enlarged(steps, picture, region, network)
+    part, needed = _needed(network.size, region, interpolation)
+    piece, how = _enlarged(steps, picture, needed, network), interpolation.how
+    alpha = None if piece.alpha is None else resize(piece.alpha, **how, part=part).clip(0, 1)
+    return piece.with_pixels(resize(piece.pixels, **how, part=part), alpha)
 
 
-def _enlarged(
-    steps: Sequence[Restorer], picture: Image, source: Rectangle, scale: float | None, size: Size | None
-) -> Picture:
-    """The last step's result in a rectangle, right but for a halo at its sides."""
-    how = enlargement(picture, scale, size)
-    part = part_of((picture.height, picture.width), *source.slices, **how)
-    rows, columns = part.needed
-    needed = Rectangle(rows.start, rows.stop, columns.start, columns.stop)
+def _enlarged(steps: Sequence[Restorer], picture: Image, region: Rectangle, step: Step) -> Picture:
+    """What the last step's network makes of a rectangle."""
+    source = _with_halo(steps[-1], picture, region, *step.size)
+    part, needed = _needed((picture.height, picture.width), source, step)
     piece = restore_region(steps[:-1], picture, needed)
-    how["part"] = part
+    how: dict[str, Any] = step.how | {"part": part}
     pixels = colors.enlarged(steps[-1].engine_for(picture), hide_invisible(piece), how, silent, 1)
     alpha = None if piece.alpha is None else resize(piece.alpha, **how).clip(0, 1)
-    return piece.with_pixels(pixels, alpha)
+    return piece.with_pixels(pixels, alpha).cut(*_inside(region, source).slices)
+
+
+def _needed(before: tuple[int, int], region: Rectangle, step: Step) -> tuple[Part, Rectangle]:
+    """What resizing must compute for a rectangle of its result, and what it needs of an image of a height and width."""
+    part = part_of(before, *region.slices, **step.how)
+    rows, columns = part.needed
+    return part, Rectangle(rows.start, rows.stop, columns.start, columns.stop)
 
 
 def _with_halo(step: Restorer, picture: Image, region: Rectangle, height: int, width: int) -> Rectangle:
@@ -88,3 +97,8 @@ def _with_halo(step: Restorer, picture: Image, region: Rectangle, height: int, w
         max(0, (region.left - halo) // multiple * multiple),
         min(width, -(-(region.right + halo) // multiple) * multiple),
     )
+
+
+def _inside(part: Rectangle, whole: Rectangle) -> Rectangle:
+    """A rectangle in the coordinates of one that holds it."""
+    return Rectangle(part.top - whole.top, part.bottom - whole.top, part.left - whole.left, part.right - whole.left)

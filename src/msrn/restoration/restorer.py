@@ -7,11 +7,12 @@ super-resolution and otherwise returned as it came. Colours under full transpare
 """
 
 import copy
+import math
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypedDict, get_args
+from typing import Protocol, TypedDict, get_args
 
 from msrn.errors import UsageError
 from msrn.images.picture import Image, Picture, check_picture
@@ -26,6 +27,7 @@ from msrn.restoration.backends import Planes
 from msrn.restoration.engine import Engine, Options, Report, Watch, silent
 from msrn.restoration.joined import JoinedEngine
 from msrn.restoration.memory import Needs, check_memory
+from msrn.restoration.steps import steps_to
 from msrn.system.lazy import once
 from msrn.types import ENLARGING, BackendName, Precision, Size, Task
 
@@ -247,7 +249,10 @@ class Restorer:
     def forecast(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> Needs:
         """Forecast the seconds and the memory that restoring a picture will take, from this machine's timing."""
         engine, channels = self.engine_for(picture), len(picture.pixels)
-        return engine.forecast(channels, *self.result_size(picture, scale, size), colors.passes(engine, channels))
+        passes, (height, width) = colors.passes(engine, channels), self.result_size(picture, scale, size)
+        if self.enlarges:
+            passes *= math.prod(steps_to(picture, scale, size).network.size) / (height * width)
+        return engine.forecast(channels, height, width, passes)
 
     def __call__(
         self,
@@ -262,7 +267,8 @@ class Restorer:
 
         Args:
             picture: see the contract in ``picture.py``.
-            scale: enlargement, at least 1; only for super-resolution (2 if neither is given).
+            scale: enlargement, at least 1; only for super-resolution (2 if neither is given). What is beyond 4 is
+                interpolated (see ``steps.py``).
             size: exact new ``(height, width)`` instead, not smaller than the picture; None for one keeps proportions.
             progress: called with the share done, 0 to 1.
             at_once: how many threads restore pictures at the same time, each with its share of the cores.
@@ -280,9 +286,12 @@ class Restorer:
         engine, report = self.engine_for(picture), progress or silent
         shown, alpha = hide_invisible(picture), picture.alpha
         if self.enlarges:
-            how = enlargement(picture, scale, size)
-            pixels = colors.enlarged(engine, shown, how, report, at_once)
-            alpha = None if alpha is None else resize(alpha, **how).clip(0, 1)
+            steps = steps_to(picture, scale, size)
+            pixels = colors.enlarged(engine, shown, steps.network.how, report, at_once)
+            for step in filter(None, steps):
+                alpha = None if alpha is None else resize(alpha, **step.how).clip(0, 1)
+            if steps.interpolation is not None:
+                pixels = resize(pixels, **steps.interpolation.how)
         elif scale is not None or size is not None:
             raise UsageError(f"scale and size are for super-resolution; these weights are for {self.weights.card.task}")
         else:
@@ -303,9 +312,3 @@ class Restorer:
 def _load_shortened(weights: str | Path | Weights, effort: int) -> Weights:
     whole = weights if isinstance(weights, Weights) else load(weights)
     return shortened(whole, min(effort, whole.card.config.memory_blocks))
-
-
-def enlargement(picture: Image, scale: float | None, size: Size | None) -> dict[str, Any]:
-    """The arguments to resize by: MATLAB's kernel positions follow the scale asked for, not the rounded size."""
-    target = enlarged_size((picture.height, picture.width), scale, size)
-    return {"size": target} if size is not None else {"scale": 2.0 if scale is None else scale}

@@ -15,7 +15,8 @@ from msrn.network.catalogue import find
 from msrn.restoration.automatic import Automatic, Chain, Enlarging
 from msrn.restoration.diagnosis import Diagnosis
 from msrn.restoration.region import restore_region
-from msrn.restoration.restorer import Restorer, enlargement
+from msrn.restoration.restorer import Restorer
+from msrn.restoration.steps import enlargement
 from msrn.restoration.tiles import Rectangle
 from msrn.service.messages import RestoreOptions, View, WorkerSettings
 from msrn.types import Size, Task

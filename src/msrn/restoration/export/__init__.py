@@ -23,6 +23,7 @@ from typing import NamedTuple, get_args
 from msrn.errors import UsageError
 from msrn.network.weights import Weights
 from msrn.restoration.export.parity import TOLERANCE
+from msrn.restoration.steps import LARGEST
 from msrn.system.extras import missing
 from msrn.types import ENLARGING, ExportFormat
 
@@ -91,6 +92,8 @@ def export(
         raise UsageError(
             "a scale is for enlarging weights as image, web or spandrel; elsewhere the picture is enlarged before"
         )
+    if (scale or 0) > LARGEST:
+        raise UsageError(f"exported networks enlarge by 1 to {LARGEST:g}, not by {scale:g}: interpolate their result")
     if precision != "fp32" and kind != "openvino":
         raise UsageError(f"{precision} is for openvino; {kind} is fp32")
     if runtime is not None and kind != "web":
