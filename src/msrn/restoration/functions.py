@@ -62,7 +62,7 @@ def upscale(
 
     Args:
         image: see this module.
-        scale: factor for both sides, from 1; 2 if no size is given either.
+        scale: factor for both sides, from 1; 2 if no size is given either. What is beyond 4 is interpolated.
         size: exact new ``(height, width)`` instead; None for one keeps proportions.
         weights: a catalogue name or a file; by default the task's own, and what was read from a JPEG file is freed of
             its artifacts first.
