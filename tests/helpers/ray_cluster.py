@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from msrn.batch.cluster import ManifestTable, place_at
 from msrn.batch.cluster.results import rows_done
@@ -23,23 +24,45 @@ _SOON = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 300, "hea
 
 
 @contextmanager
-def ray_cluster(nodes: int, cores: int = 1):
-    """A running cluster, which has ``address`` and ``remove_node``, and its nodes after the first one."""
+def ray_cluster(nodes: int, cores: int = 1, system: dict[str, int] | None = None):
+    """A running cluster, which has ``address`` and ``remove_node``, and its nodes after the first one.
+
+    Each node has other cores of this machine than the others, as far as there are so many.
+    """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
     size = {"num_cpus": cores, "object_store_memory": 80 << 20}
-    cluster = Cluster(True, head_node_args={**size, "include_dashboard": False, "_system_config": _SOON})
+    with on_cores(0, cores):
+        cluster = Cluster(True, head_node_args={**size, "include_dashboard": False, "_system_config": system})
     try:
-        yield cluster, [cluster.add_node(**size) for _ in range(1, nodes)]
+        others = list[Any]()
+        for number in range(1, nodes):
+            with on_cores(number * cores, cores):
+                others.append(cluster.add_node(**size))
+        yield cluster, others
     finally:
         cluster.shutdown()
 
 
-def driver(manifest: str, output: str, address: str, *more: str) -> "subprocess.Popen[str]":
-    """Start ``msrn restore --cluster``, or without a cluster if the address is empty."""
-    command = [sys.executable, "-m", "msrn", "restore", "--manifest", manifest, "-o", output, "--json", *more]
-    command += ["--cluster", address] if address else []
+@contextmanager
+def on_cores(first: int, count: int):
+    """What is started in the block may use so many cores, if this machine has them (Linux)."""
+    wanted = set(range(first, first + count))
+    if not hasattr(os, "sched_setaffinity") or not wanted <= set(range(os.cpu_count() or 1)):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, wanted)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def driver(manifest: str, output: str, *options: str) -> "subprocess.Popen[str]":
+    """Start ``msrn restore`` on a manifest."""
+    command = [sys.executable, "-m", "msrn", "restore", "--manifest", manifest, "-o", output, "--json", *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -60,14 +83,14 @@ def made(output: str) -> int:
 
 def main(where: str, output: str) -> None:
     manifest, place = ManifestTable(where), place_at(output)
-    with ray_cluster(2) as (cluster, (second,)):
-        first = driver(where, output, cluster.address)
+    with ray_cluster(2, system=_SOON) as (cluster, (second,)):
+        first = driver(where, output, "--cluster", cluster.address)
         wait_for(lambda: made(output) >= manifest.rows // 4 and rows_done(place, 0, manifest.rows).any(), first)
         first.send_signal(signal.SIGKILL)
         first.communicate()
         time.sleep(0.5)  # Ray ends the actors of a driver that is gone
         at_kill, recorded = made(output), rows_done(place, 0, manifest.rows).nonzero()[0].tolist()
-        again = driver(where, output, cluster.address)
+        again = driver(where, output, "--cluster", cluster.address)
         wait_for(lambda: made(output) >= max(manifest.rows // 2, at_kill + 1), again)
         at_loss = made(output)
         cluster.remove_node(second, allow_graceful=False)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 
@@ -12,6 +13,9 @@ from msrn.batch.cluster import Computing, on_ray, place_at, restore_on_ray, rest
 from msrn.errors import UsageError
 
 IMAGES = 40
+needs_cores = pytest.mark.skipif(
+    sys.platform != "linux" or (os.cpu_count() or 1) < 2, reason="needs two cores, and Linux"
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +63,49 @@ def test_what_was_recorded_is_not_looked_at_again(survived):
     counts = [row["row"] for row in recorded(str(folder / "out"))]
     assert all(counts.count(row) == 1 for row in said["recorded"])
     assert said["said"]["restored"] + said["said"]["found made"] == IMAGES - len(said["recorded"])
+
+
+ACTOR = f"""
+import os
+import ray
+from msrn.batch.cluster.on_ray import _Actor
+from msrn.system import own_cores
+
+class Here:
+    get_node_id = staticmethod(lambda: "here")
+
+own_cores._NAME = "test-{os.getpid()}"
+os.sched_setaffinity(0, range(os.cpu_count()))
+ray.get, ray.get_runtime_context = (lambda given: given), (lambda: Here)
+for cores in (os.cpu_count() - 1.0, os.cpu_count()):
+    node = {{"NodeID": "here", "Resources": {{"CPU": float(cores)}}}}
+    ray.nodes = lambda: [{{"NodeID": "there", "Resources": {{"CPU": 1.0}}}}, node]
+    _Actor("no manifest", "out", None, 1, False, 1, [None])
+    print(len(os.sched_getaffinity(0)), os.environ["MSRN_CORES"])
+"""
+
+
+@needs_cores
+def test_an_actor_is_bound_where_its_node_has_the_whole_machine(tmp_path):
+    pytest.importorskip("ray")
+    said = subprocess.run([sys.executable, "-c", ACTOR], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert said.stdout.split() == [str(os.cpu_count()), "1", "1", "1"]
+
+
+@needs_cores
+def test_actors_of_a_node_and_their_decoders_share_no_core(identity, tmp_path):
+    pytest.importorskip("ray")
+    for number in range(60):
+        place_at(tmp_path / "in").create(f"{number}.png", png(number, 100))
+    manifest = manifest_of(str(tmp_path / "in"), str(tmp_path / "m.parquet"), identity)
+    command = [sys.executable, "-m", "tests.helpers.ray_cores", manifest.where, str(tmp_path / "out")]
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    found = json.loads(process.stdout.splitlines()[-1])
+    assert sorted(actor for actor, _ in found) == [[[0]], [[1]]]  # every thread of each
+    for actor, decoders in found:
+        assert decoders == [actor] * len(decoders)
+        assert decoders
 
 
 @pytest.mark.parametrize(

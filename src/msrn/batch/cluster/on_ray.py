@@ -25,6 +25,7 @@ from msrn.batch.cluster.worker import Computing, Done, EntryWorker
 from msrn.errors import MSRNError, UsageError
 from msrn.system.atomic import reason
 from msrn.system.machine import BOUND
+from msrn.system.own_cores import bind_to_own_cores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,6 +126,9 @@ class _Actor:
         import ray
 
         os.environ[BOUND] = str(cores)  # or each would start threads for the whole machine
+        here = ray.get_runtime_context().get_node_id()
+        dealt = sum(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["NodeID"] == here)
+        bind_to_own_cores(cores, int(dealt))  # nor are its decoders to take other actors' cores
         self._parts, self._finished = parts, ray.get(finished[0])
         self._rows = list[dict[str, Any]]()
         with self._noted():
