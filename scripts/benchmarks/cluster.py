@@ -7,7 +7,9 @@
 have one output, equal to what a single process makes, and nothing recorded may have been computed twice.
 
 ``speed``: one actor of one core, two of them, and ``msrn restore -j 2`` on two cores, in turns, with medians over the
-rounds. The speed is that from when all actors have begun to the last image; the seconds of the start are printed apart.
+rounds; and one program without Ray on one core, and two on a core each, as they say what a second core is worth on this
+machine. The speed is that from when all have begun to the last image; the seconds of the start are printed apart. For
+each kind of process follow the seconds of the processor that it took meanwhile, for each megapixel.
 """
 
 import argparse
@@ -17,17 +19,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import numpy as np
+from scripts.benchmarks.processes import Meter
 from tests.helpers.manifests import outputs, png, recorded
-from tests.helpers.ray_cluster import driver, ray_cluster
+from tests.helpers.ray_cluster import driver, on_cores, ray_cluster
 
 from msrn import images
 from msrn.batch.cluster import Computing, ManifestTable, Request, make_manifest, place_at, restore_shard, sum_up
 from msrn.images.picture import Picture
 from msrn.images.resize import resize
+
+KINDS = {"msrn.images.isolated": "decoders", "MapBatches": "actors", "-m msrn": "programs"}
+"""Kinds of processes, by their command lines; others are Ray's own."""
 
 
 def main() -> None:
@@ -84,42 +93,94 @@ def survive(folder: Path, count: int) -> None:
 
 
 def speed(folder: Path, count: int, side: int, rounds: int) -> None:
-    """Time the three in turns."""
+    """Time all ways in turns, and say where the processor's time went."""
     rng = np.random.default_rng(0)
     for number in range(count):
         smooth = resize(rng.random((3, side // 8, side // 8), np.float32), 8).clip(0, 1)
         images.write(Picture(smooth), folder / "in" / f"{number}.jpg", quality=60)
     manifest = listed(folder)
-    rates: dict[str, list[float]] = {"one actor": [], "two actors": [], "msrn restore -j 2": []}
-    starts: dict[str, list[float]] = {name: [] for name in rates}
-    with ray_cluster(1, 1) as (one, _), ray_cluster(1, 2) as (two, _):
-        ways = {"one actor": one.address, "two actors": two.address, "msrn restore -j 2": ""}
+    found: dict[str, list[Working]] = defaultdict(list)
+    starts: dict[str, list[float]] = defaultdict(list)
+    ways: dict[str, Callable[[str], None]] = {
+        "one program": lambda out: side_by_side(manifest.where, out, "0/1"),
+        "two programs": lambda out: side_by_side(manifest.where, out, "0/2", "1/2"),
+        "one actor": lambda out: by_actors(manifest.where, out, 1),
+        "two actors": lambda out: by_actors(manifest.where, out, 2),
+        "msrn restore -j 2": lambda out: ended(driver(manifest.where, out, "-j", "2")),
+    }
+    with Meter(KINDS) as meter:
         for number in range(rounds):
-            for name, address in ways.items():
-                out = str(folder / f"{name}-{number}")
-                began = time.time()
-                process = driver(manifest.where, out, address, *(["--cores", "1"] if address else ["-j", "2"]))
-                _, messages = process.communicate()
-                if process.returncode:
-                    raise SystemExit(messages)
-                rate, first = working(out)
-                rates[name].append(rate)
-                starts[name].append(first - began)
-    for name, found in rates.items():
-        print(f"{name:18} {median(found) * side * side / 1e6:6.2f} MP/s, start {median(starts[name]):.1f} s")
-    gains = [two / one for one, two in zip(rates["one actor"], rates["two actors"], strict=True)]
-    costs = [alone / two - 1 for two, alone in zip(rates["two actors"], rates["msrn restore -j 2"], strict=True)]
-    print(f"two actors are {median(gains):.2f} × one; they take {median(costs):+.1%} of msrn restore -j 2's time")
+            for name, way in ways.items():
+                out, began = str(folder / f"{name}-{number}"), time.time()
+                way(out)
+                found[name].append(working(out))
+                starts[name].append(found[name][-1].first - began)
+        for name, runs in found.items():
+            pixels = sum(run.images for run in runs) * side * side / 1e6
+            taken = Counter[str]()
+            for run in runs:
+                taken.update(meter.seconds(run.begun, run.ended))
+            spent = ", ".join(f"{kind} {seconds / pixels:.3f}" for kind, seconds in taken.most_common())
+            speed = f"{median(run.rate for run in runs) * side * side / 1e6:6.2f} MP/s"
+            print(f"{name:18} {speed}, start {median(starts[name]):4.1f} s; the processor's s/MP: {spent}")
+
+    def ratio(name: str, other: str) -> float:
+        return median(mine.rate / its.rate for mine, its in zip(found[name], found[other], strict=True))
+
+    print(f"two actors are {ratio('two actors', 'one actor'):.2f} × one", end="; ")
+    print(f"two programs without Ray, each on a core of its own, {ratio('two programs', 'one program'):.2f} × one")
+    print(f"two actors take {ratio('msrn restore -j 2', 'two actors') - 1:+.1%} of msrn restore -j 2's time")
 
 
-def working(output: str) -> tuple[float, float]:
-    """Images per second from when all workers have begun, and when the first one had."""
+def side_by_side(manifest: str, output: str, *shards: str) -> None:
+    """Restore shards at once without Ray, each on a core of its own."""
+    running = list[subprocess.Popen[str]]()
+    for core, shard in enumerate(shards):
+        with on_cores(core, 1):
+            running.append(driver(manifest, output, "--shard", shard))
+    for process in running:
+        ended(process)
+
+
+def by_actors(manifest: str, output: str, count: int) -> None:
+    """Restore a manifest by actors of one core, on a node that has as many cores as there are actors."""
+    with ray_cluster(1, count) as (cluster, _):
+        ended(driver(manifest, output, "--cluster", cluster.address, "--cores", "1"))
+
+
+def ended(process: "subprocess.Popen[str]") -> None:
+    """Wait for a program."""
+    _, messages = process.communicate()
+    if process.returncode:
+        raise SystemExit(messages)
+
+
+@dataclass(frozen=True)
+class Working:
+    """When a run's workers were at work."""
+
+    first: float
+    """When the first one began."""
+    begun: float
+    """When all had."""
+    ended: float
+    images: int
+    """That were finished while all were at work."""
+
+    @property
+    def rate(self) -> float:
+        """Images per second."""
+        return self.images / (self.ended - self.begun)
+
+
+def working(output: str) -> Working:
+    """When the workers of a run were at work, by their records."""
     rows, begun = recorded(output), dict[str, float]()
     for row in rows:
         moment = row["finished"].timestamp() - row["seconds"]
         begun[row["worker"]] = min(moment, begun.get(row["worker"], moment))
     all_begun, ends = max(begun.values()), [row["finished"].timestamp() for row in rows]
-    return sum(end > all_begun for end in ends) / (max(ends) - all_begun), min(begun.values())
+    return Working(min(begun.values()), all_begun, max(ends), sum(end > all_begun for end in ends))
 
 
 if __name__ == "__main__":
