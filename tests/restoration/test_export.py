@@ -29,7 +29,7 @@ SMALL = [MSRNConfig(2, 2, 4), MSRNConfig(2, 1, 4, 3, unshuffle=2), MSRNConfig(1,
 
 @pytest.fixture(autouse=True)
 def _few_sizes(monkeypatch):
-    """Three sizes instead of 20, which ``scripts/benchmarks/exports.py`` and ``test_twenty_sizes`` compare."""
+    """Three sizes instead of 20, which some tests below ask for, and ``scripts/benchmarks/exports.py``."""
     monkeypatch.setattr(parity, "_SIZES", 3)
 
 
@@ -76,24 +76,65 @@ def test_the_file_is_the_network(tmp_path, file, config):
         assert json.loads(said["msrn.json"])["halo"] == str(config.receptive_radius)
 
 
-def test_twenty_sizes(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("file", "config"),
+    [*((file, config) for file in ("x.onnx", "x.xml") for config in SMALL[:2]), ("x.pt2", SMALL[1])],
+)
+def test_planes_agree_on_twenty_sizes(tmp_path, monkeypatch, file, config):
     monkeypatch.undo()
     assert len(set(sizes())) == 20
+    weights = random_weights("denoise", config)
+    export(weights, tmp_path / file)
+    run, network = opened(tmp_path / file), build(weights)
+    for seed, size in enumerate(sizes()):
+        images = noise(1, config.in_channels, *size, seed=seed)
+        with torch.inference_mode():
+            expected = network(torch.from_numpy(images)).numpy()
+        np.testing.assert_allclose(run(images), expected, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("task", "config"),
+    [
+        ("sr", SMALL[0]),
+        ("photo-sr", SMALL[1]),
+        ("denoise", SMALL[0]),
+        ("denoise", SMALL[1]),
+        ("jpeg", SMALL[0]),
+        ("jpeg", SMALL[1]),
+        ("photo", SMALL[1]),
+    ],
+)
+def test_images_agree_on_twenty_sizes(tmp_path, monkeypatch, task, config):
+    """For every task, on luminance and on colours: the file is compared before it gets its name."""
+    monkeypatch.undo()
+    assert export(random_weights(task, config), tmp_path / "x.onnx", "image") <= TOLERANCE
+
+
+def test_the_packages_weights_agree_on_twenty_sizes(tmp_path, monkeypatch):
+    monkeypatch.undo()
     assert export(load("sr"), tmp_path / "x.onnx") <= TOLERANCE
 
 
-def test_eight_bits_agree_within_a_grey_level(tmp_path):
-    weights = load("denoise")
+@pytest.mark.parametrize(("name", "halo"), [("denoise", 21), ("photo", 21)])
+def test_eight_bits_agree_within_a_grey_level(tmp_path, monkeypatch, name, halo):
+    monkeypatch.undo()
+    weights = load(name)
     export(weights, tmp_path / "x.xml", precision="int8")
     run = opened(tmp_path / "x.xml")
     restorer = Restorer(weights, device="cpu", backend="openvino", precision="int8")
-    for seed, (height, width) in enumerate(sizes()):
-        plane = noise(1, 1, height, width, seed=seed)
-        assert np.abs(run(plane) - restorer.restore_planes(plane)).max() < 1 / 255
+    tried = list(sizes())
+    assert len(set(tried)) == 20
+    for seed, size in enumerate(tried):
+        planes = noise(1, weights.card.config.in_channels, *size, seed=seed)
+        assert np.abs(run(planes) - restorer.restore_planes(planes)).max() < 1 / 255
     text = (tmp_path / "x.xml").read_text()
     assert "FakeQuantize" in text
     assert '<precision value="int8"' in text
-    assert '<halo value="21"' in text
+    assert f'<halo value="{halo}"' in text
+
+
+def test_eight_bits_need_ranges(tmp_path):
     with pytest.raises(UsageError, match="no 8-bit ranges"):
         export(random_weights("denoise", SMALL[0]), tmp_path / "y.xml", precision="int8")
 

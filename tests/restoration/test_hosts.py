@@ -17,12 +17,14 @@ from msrn.restoration.export import export, parity
 from msrn.restoration.hosts.image_network import FACTS, from_state, from_weights
 from msrn.restoration.restorer import Restorer
 
-CASES = [
+CASES = [  # every task, for luminance and for colours
     ("sr", MSRNConfig(2, 1, 4, unshuffle=2), 3),
     ("photo-sr", MSRNConfig(1, 2, 4, 3), 2),
     ("denoise", MSRNConfig(1, 2, 3), 1),
     ("denoise", MSRNConfig(2, 1, 4, 3, unshuffle=2, multi_supervised=False), 1),
     ("jpeg", MSRNConfig(1, 1, 4, unshuffle=2, units=2, shared=False), 1),
+    ("jpeg", MSRNConfig(1, 1, 4, 3, unshuffle=2), 1),
+    ("photo", MSRNConfig(2, 1, 3, 3), 1),
 ]
 
 
@@ -111,18 +113,22 @@ def spandrel(monkeypatch):
 def test_spandrel_loads_an_exported_file_and_gives_the_packages_result(
     spandrel, tmp_path, monkeypatch, task, config, scale
 ):
-    monkeypatch.setattr(parity, "_SIZES", 2)
     weights, path = random_weights(task, config), tmp_path / "x.safetensors"
     enlarging = task in ("sr", "photo-sr")
-    export(weights, path, "spandrel", scale=scale if enlarging else None)
+    with monkeypatch.context() as shortened:  # all are compared below, by the adapter
+        shortened.setattr(parity, "_SIZES", 1)
+        export(weights, path, "spandrel", scale=scale if enlarging else None)
     model = spandrel.MAIN_REGISTRY.load(load_file(path))
     assert (model.scale, model.input_channels, model.purpose) == (scale, 3, "SR" if enlarging else "Restoration")
     assert model.tags[:2] == [config.shape, task]
     restorer = Restorer(weights, device="cpu", backend="openvino", precision="fp32")
-    image = np.random.default_rng(0).random((3, 19, 34), dtype=np.float32)
-    expected = restorer(msrn.Picture(image), scale=scale if enlarging else None).pixels.clip(0, 1)
-    made = model(torch.from_numpy(image)[None])[0].numpy()
-    np.testing.assert_allclose(made, expected, atol=parity.TOLERANCE)
+    tried = list(parity.sizes(16))
+    assert len(set(tried)) == 20
+    for size in tried:
+        image = np.random.default_rng(0).random((3, *size), dtype=np.float32)
+        expected = restorer(msrn.Picture(image), scale=scale if enlarging else None).pixels.clip(0, 1)
+        made = model(torch.from_numpy(image)[None])[0].numpy()
+        np.testing.assert_allclose(made, expected, rtol=0, atol=parity.TOLERANCE)
 
 
 def test_the_packages_weights_agree_on_twenty_sizes(tmp_path):
