@@ -19,7 +19,7 @@ from contextlib import suppress
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 import imagecodecs
 import numpy as np
@@ -268,8 +268,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="in all, a tenth of it for our own parsers")
     parser.add_argument("--files", type=float, default=math.inf, help="end after so many images, however long it takes")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, default=Path(), help="folder for the file that is tried last")
+    kept = Path(gettempdir()) / "fuzz"
+    parser.add_argument("--keep", type=Path, default=kept, help=f"folder for the file that is tried last ({kept})")
     arguments = parser.parse_args()
+    arguments.keep.mkdir(parents=True, exist_ok=True)
     faulthandler.enable()
     from tests.helpers.fuzz_training import training_parsers  # imports torch
 
