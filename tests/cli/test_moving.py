@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "from_the_original.md").read_text(e
 TABLE = PAGE.partition("## Its README\n")[2].partition("\n## ")[0]
 ROWS = re.findall(r"^\| (.*) \| (.*) \|$", TABLE, re.MULTILINE)[1:]
 COMMANDS = [command for _, here in ROWS for command in re.findall(r"`(msrn .*?)`", here) if command != "msrn train"]
+COMMANDS += re.findall(r"^msrn convert \S+\.pth\.tar .*$", PAGE, re.MULTILINE)  # beside the authors' Caffe model
 CHECKPOINT = "results/pretrained_models/MSRN_M6R6_x2-T91-2096ee7f.pth.tar"
 SMALL = {  # as written, but a network and a run for which a test has time
     "train": "--set network.channels=4 --set network.recursions=1 --set optimiser.batch=2 --set optimiser.steps=2 "
@@ -62,6 +64,7 @@ def folders(tmp_path, monkeypatch):
     picture.save(tmp_path / "figure/barbara_lr.png")
     picture.resize((24, 18)).save(tmp_path / "figure/barbara_small.png")
     checkpoint(tmp_path / CHECKPOINT)
+    shutil.copy(tmp_path / CHECKPOINT, tmp_path / "epoch_100.pth.tar")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -100,4 +103,4 @@ def test_every_command_runs(folders, msrn):
         with Image.open(name) as image:
             assert image.size == (48, 36)
     assert Path("results/test/MSRN_M6R6_x2").is_dir()
-    assert len(list(Path("weights").glob("*.safetensors"))) == 2
+    assert len(list(Path("weights").glob("*.safetensors"))) == 3
