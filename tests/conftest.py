@@ -49,6 +49,18 @@ def own_cache(tmp_path_factory):
     os.environ.pop("MSRN_CACHE") if before is None else os.environ.update(MSRN_CACHE=before)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def nothing_left_behind():
+    """Tests write to folders of their own: no file may appear where they were started from."""
+
+    def files() -> set[str]:
+        return {path.name for path in ROOT.iterdir() if path.is_file() and not path.name.startswith(".")}
+
+    before = files()
+    yield
+    assert files() <= before
+
+
 @pytest.fixture(scope="module")
 def data_folder(tmp_path_factory):
     """A data root whose one set, ``images``, holds four smooth pictures."""
