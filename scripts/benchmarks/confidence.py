@@ -38,7 +38,7 @@ from msrn.images.picture import Picture, to_uint8
 from msrn.images.resize import multiple_of, resize
 from msrn.network.weights import Weights
 from msrn.restoration import confidence
-from msrn.restoration.automatic import Chain
+from msrn.restoration.chain import Chain
 from msrn.restoration.confidence.calibration import SHARES, Calibration, Measured, calibration_for, fit, kind_of
 from msrn.restoration.confidence.calibration import root_mean_square as rms
 from msrn.restoration.confidence.estimate import seen_by, watch

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msrn.images import decode
+from msrn.images import decode, jpeg_evidence
 from msrn.images.isolated import Decoder
 from msrn.images.jpeg_coefficients import UnreadableError, read_coefficients
 from msrn.restoration.certificate.cosines import transform_back
@@ -54,7 +54,7 @@ def test_progressive_and_sequential_files_of_the_same_pixels_hold_the_same(photo
         assert np.array_equal(one.blocks, other.blocks)
 
 
-def test_they_come_with_the_picture_when_they_are_asked_for(photo):
+def test_they_come_with_a_small_picture_and_with_a_large_one_when_they_are_asked_for(photo, monkeypatch):
     exif = Image.Exif()
     exif[274] = 6
     data = coded(photo, exif=exif)
@@ -70,7 +70,10 @@ def test_they_come_with_the_picture_when_they_are_asked_for(photo):
         assert np.array_equal(one.blocks, other.blocks)
         assert np.array_equal(one.steps, other.steps)
         assert (one.horizontal, one.vertical) == (other.horizontal, other.vertical)
+    assert decode(data, Path("x.jpg")).metadata.jpeg.coefficients is not None
+    monkeypatch.setattr(jpeg_evidence, "SMALL_PICTURE", here.coefficients.height * here.coefficients.width - 1)
     assert decode(data, Path("x.jpg")).metadata.jpeg.coefficients is None
+    assert decode(data, Path("x.jpg"), coefficients=True).metadata.jpeg.coefficients is not None
 
 
 def test_what_is_not_read_is_said(photo):

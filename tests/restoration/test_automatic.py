@@ -22,7 +22,8 @@ from msrn.images.degradations import GaussianNoise, Jpeg
 from msrn.images.picture import Picture, to_uint8
 from msrn.images.resize import resize
 from msrn.restoration import automatic
-from msrn.restoration.automatic import USUAL, Automatic, Chain, Enlarging, tasks_for
+from msrn.restoration.automatic import USUAL, Automatic, Enlarging, tasks_for
+from msrn.restoration.chain import Chain
 from msrn.restoration.diagnosis import Diagnosis
 from msrn.restoration.memory import Needs
 from msrn.restoration.restorer import Restorer

@@ -11,7 +11,7 @@ import msrn
 from msrn.errors import UsageError
 from msrn.images.picture import Picture
 from msrn.network.config import MSRNConfig
-from msrn.restoration.automatic import Chain
+from msrn.restoration.chain import Chain
 from msrn.restoration.confidence import calibration, restore_with_confidence
 from msrn.restoration.confidence.calibration import Calibration, Measured, Seen, fit
 from msrn.restoration.confidence.estimate import seen_by, watch

@@ -9,9 +9,11 @@ from PIL import Image
 
 from msrn.images.color import rgb_to_ycbcr
 from msrn.images.decode import decode
+from msrn.images.jpeg_evidence import SMALL_PICTURE
 from msrn.images.picture import Picture
 from msrn.network.weights import load
-from msrn.restoration.automatic import BETTER, SMALL_PICTURE, Automatic, automatic_loader
+from msrn.restoration.automatic import BETTER, Automatic, automatic_loader
+from msrn.restoration.certificate import measure
 from msrn.restoration.region import restore_region
 from msrn.restoration.restorer import Restorer
 from msrn.restoration.tiles import Rectangle
@@ -101,6 +103,19 @@ def test_small_pictures_get_the_larger_networks(jpeg):
     assert _names(choose.settled(jpeg, None, (side, side))) == [better[0], usual[1]]
     assert _names(choose.settled(photo(side, side), None, None)) == usual[:1]
     assert {f"{name}.weights" for name in BETTER.values()} <= choose.identity.keys()
+
+
+def test_small_jpegs_stay_within_what_their_file_allows(jpeg):
+    choose = Automatic(lambda name: Restorer(name, **HOW))
+    chain = choose.settled(jpeg, None, None)
+    made = chain(jpeg)
+    assert measure(jpeg, made).consistent
+    assert not measure(jpeg, chain.steps[0](jpeg)).consistent  # or this would show nothing
+    enlarged = choose.settled(jpeg, 2, None)
+    assert np.array_equal(enlarged(jpeg, scale=2).pixels, enlarged.steps[1](made, scale=2).pixels)
+    plain = jpeg.with_pixels(jpeg.pixels)  # whose file is not known
+    assert not choose.settled(jpeg, None, None, quick=True).bounded
+    assert np.array_equal(chain(plain).pixels, chain.steps[0](plain).pixels)
 
 
 @pytest.mark.parametrize("named", ["msrn-m4r1s2-jpeg", "msrn-m4r1s2-jpeg-color"])

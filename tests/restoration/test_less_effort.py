@@ -11,8 +11,8 @@ from msrn.errors import UsageError
 from msrn.images.picture import Picture
 from msrn.network.config import MSRNConfig
 from msrn.network.effort import shortened
-from msrn.restoration.automatic import Chain
 from msrn.restoration.autotune import Tuned
+from msrn.restoration.chain import Chain
 from msrn.restoration.restorer import Restorer
 
 HOW = {"device": "cpu", "backend": "openvino", "precision": "fp32"}

@@ -7,7 +7,7 @@ from tests.helpers.networks import random_weights
 from msrn.errors import UsageError
 from msrn.images.picture import Picture
 from msrn.network.config import MSRNConfig
-from msrn.restoration.automatic import Chain
+from msrn.restoration.chain import Chain
 from msrn.restoration.region import restore_region
 from msrn.restoration.restorer import Restorer
 from msrn.restoration.tiles import Rectangle

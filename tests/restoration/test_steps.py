@@ -7,8 +7,8 @@ from tests.helpers.networks import random_weights
 from msrn.images.picture import Picture
 from msrn.images.resize import resize
 from msrn.network.config import MSRNConfig
-from msrn.restoration.automatic import Chain
 from msrn.restoration.autotune import Tuned
+from msrn.restoration.chain import Chain
 from msrn.restoration.region import restore_region
 from msrn.restoration.restorer import Restorer
 from msrn.restoration.steps import steps_to

@@ -24,8 +24,9 @@ from msrn.system.atomic import write_atomically
 from msrn.types import Limits, Size
 
 if TYPE_CHECKING:  # naming outputs needs no network
-    from msrn.restoration.automatic import Chain, Chooser
+    from msrn.restoration.automatic import Chooser
     from msrn.restoration.certificate import Departure
+    from msrn.restoration.chain import Chain
     from msrn.restoration.confidence import Confidence
     from msrn.restoration.restorer import How, Restorer
 

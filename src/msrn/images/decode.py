@@ -37,7 +37,8 @@ def read(
         frame: which frame of an animation or page of a document, from 1; without it, a file of several is an error.
         max_pixels: larger images are refused before they are decoded.
         max_bytes: larger files are refused before they are read.
-        coefficients: read a JPEG's coefficients as well, at about a second per megabyte.
+        coefficients: read a large JPEG's coefficients as well, at about a second per megabyte; those of up to a
+            megapixel are read unasked.
 
     Returns:
         A picture with C = 1 for gray files and 3 for all others.
@@ -98,7 +99,7 @@ def decode(
     with _explained(data, path, max_pixels):
         allowed = Allowance(max_pixels, free_memory() if memory is None else memory, confined)
         picture = decode_single(data, path, allowed) if frame is None else open_frame(data, path, allowed, frame)
-        return with_coefficients(picture, data) if coefficients else picture
+        return with_coefficients(picture, data, coefficients)
 
 
 def decode_frames(

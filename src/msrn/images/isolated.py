@@ -27,7 +27,7 @@ class Decoder:
         max_pixels: larger images are refused.
         seconds: a file that takes longer is given up.
         module: name of the module whose ``main`` is the process.
-        coefficients: read those of JPEG files as well; see :func:`msrn.images.read`.
+        coefficients: read those of large JPEG files as well; see :func:`msrn.images.read`.
     """
 
     def __init__(

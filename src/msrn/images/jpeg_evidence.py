@@ -14,11 +14,20 @@ from msrn.images.metadata import read_exif
 from msrn.images.picture import JpegCoding, JpegCoefficients, JpegComponent, Picture
 from msrn.system.guarded_process import Answer, AnswerReader
 
+SMALL_PICTURE = 1 << 20
+"""Pixels of a picture whose coefficients are read unasked: it takes less than a tenth of a second."""
 
-def with_coefficients(picture: Picture, data: bytes) -> Picture:
-    """The picture with its file's coefficients, or with the reason why they cannot be read; others as they are."""
+
+def with_coefficients(picture: Picture, data: bytes, large: bool) -> Picture:
+    """The picture with its file's coefficients, or with the reason why they cannot be read; others as they are.
+
+    Args:
+        picture: what was decoded.
+        data: its file's content.
+        large: whether those of a large picture are wanted as well.
+    """
     coding = picture.metadata.jpeg
-    if coding is None:
+    if coding is None or not (large or picture.height * picture.width <= SMALL_PICTURE):
         return picture
     data = (original_jpeg(data) if is_jpegxl(data) else None) or data
     try:

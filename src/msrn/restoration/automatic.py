@@ -9,7 +9,7 @@ The rules, in the order they are applied (``scripts/benchmarks/diagnosis.py`` sh
 * Noise of σ 6 or more without a JPEG: remove it, if what the network for noise removes from parts looks like it; from
   σ 15 on by the network for photographs, which knows that files clip it.
 * JPEG artifacts alone, and enlarging, of small pictures: by the larger networks (:data:`BETTER`), as they take no long
-  time either.
+  time either. For the same reason, what is left of a JPEG file is moved into what the file allows (``certificate``).
 * Enlarge last, and only if asked to. :class:`Enlarging` does nothing else, but to a JPEG of quality 92 or less as its
   file says: that one's artifacts are removed first, as enlarged they look worse than what bicubic interpolation makes.
 """
@@ -25,16 +25,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msrn.errors import UsageError
+from msrn.images.jpeg_evidence import SMALL_PICTURE
 from msrn.images.picture import Picture, check_picture
 from msrn.images.resize import enlarged_size
 from msrn.network.catalogue import find, kind_of
 from msrn.network.weights import load
-from msrn.restoration.colors import passes
+from msrn.restoration.chain import Chain
 from msrn.restoration.diagnosis import Diagnosis, diagnose
-from msrn.restoration.engine import Engine, silent
+from msrn.restoration.engine import Engine
 from msrn.restoration.joined import JoinedEngine
 from msrn.restoration.jpeg_quality import quality_of_file
-from msrn.restoration.memory import Needs
 from msrn.restoration.noise_level import looks_like_noise
 from msrn.restoration.restorer import How, Restorer
 from msrn.types import ENLARGING, Size, Task
@@ -55,16 +55,11 @@ _LOOKS_UNDER_JPEG = 2.0, 5.5
 
 BETTER: dict[Task, str] = {"jpeg": "msrn-m6r1s2-jpeg", "sr": "msrn-m6r1s2-sr"}
 """What restores small pictures better than the task's own weights, at about four times the cost."""
-SMALL_PICTURE = 1 << 20
-"""Most pixels of a result that is computed by those."""
-
 USUAL: tuple[Task, ...] = "sr", "denoise", "jpeg", "photo"
 """The tasks that the package has weights for."""
 
 _PART, _PARTS = 128, 4
 """Side and number of the parts that noise is removed from for trial."""
-_DIAGNOSIS_COPIES = 3
-"""How many copies of a picture there are while it is looked at, itself included."""
 
 
 class Chooser:
@@ -111,7 +106,7 @@ class Chooser:
     def _names(self) -> tuple[str, ...]:
         return (*self._tasks, *self._better.values())
 
-    def settled(self, picture: Picture, scale: float | None, size: Size | None, *, quick: bool = False) -> "Chain":
+    def settled(self, picture: Picture, scale: float | None, size: Size | None, *, quick: bool = False) -> Chain:
         """Return what restores this picture.
 
         Args:
@@ -132,14 +127,16 @@ class Chooser:
         for restorer in self._loaded.values():
             restorer.learn(deadline - time.perf_counter())
 
-    def _chain(self, picture: Picture, names: Iterable[str], note: str, found: Diagnosis | None) -> "Chain":
+    def _chain(
+        self, picture: Picture, names: Iterable[str], note: str, found: Diagnosis | None, bounded: bool = False
+    ) -> Chain:
         steps = [self._of(name) for name in names]
         for step in steps:
             engine = step.engine_for(picture)
             if engine not in self._told and logger.isEnabledFor(logging.INFO):
                 self._told.append(engine)
                 logger.info("%s", engine)
-        return Chain(steps, note, found)
+        return Chain(steps, note, found, bounded)
 
     def _of(self, name: str) -> Restorer:
         with self._loading:
@@ -158,7 +155,7 @@ class Enlarging(Chooser):
     def __init__(self, load: Callable[[Any], Restorer] = Restorer) -> None:
         super().__init__(load, ("sr", "jpeg"))
 
-    def settled(self, picture: Picture, scale: float | None, size: Size | None, *, quick: bool = False) -> "Chain":
+    def settled(self, picture: Picture, scale: float | None, size: Size | None, *, quick: bool = False) -> Chain:
         """Return what enlarges this picture; see :meth:`Chooser.settled`."""
         check_picture(picture)
         enlarged_size((picture.height, picture.width), scale, size)
@@ -187,7 +184,7 @@ class Automatic(Chooser):
     ) -> None:
         super().__init__(load, tasks, better)
 
-    def settled(self, picture: Picture, scale: float | None, size: Size | None, *, quick: bool = False) -> "Chain":
+    def settled(self, picture: Picture, scale: float | None, size: Size | None, *, quick: bool = False) -> Chain:
         """Return what restores this picture; see :meth:`Chooser.settled`."""
         check_picture(picture)
         enlarged = scale is not None or size is not None
@@ -210,7 +207,7 @@ class Automatic(Chooser):
         names = [
             better.get(task, task) if math.prod(sides[task in ENLARGING]) <= SMALL_PICTURE else task for task in tasks
         ]
-        return self._chain(picture, names, "; ".join(notes), found)
+        return self._chain(picture, names, "; ".join(notes), found, names[:1] == [better.get("jpeg")])
 
     def _is_noisy(self, picture: Picture, found: Diagnosis) -> bool:
         """Whether noise is believed: what is removed from parts of the picture, for trial, must look like noise."""
@@ -279,71 +276,6 @@ def _by_kind(names: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"{chosen[kind]} and {name} are both for {kind!r}: give one of them")
         chosen[kind] = name
     return chosen
-
-
-class Chain:
-    """Restorers one after the other; none returns the picture as it is.
-
-    Args:
-        steps: in order; only the last may change the size.
-        note: why these.
-        found: the diagnosis that they follow from.
-    """
-
-    def __init__(self, steps: Sequence[Restorer], note: str, found: Diagnosis | None = None) -> None:
-        self.steps, self.note, self.found = tuple(steps), note, found
-
-    def __call__(self, picture: Picture, **how: Unpack[How]) -> Picture:
-        """Restore a picture; see ``Restorer.__call__``."""
-        progress, alone = how.get("progress") or silent, How(at_once=how.get("at_once", 1))
-        work = [_multiply_adds(step, picture, how.get("scale"), how.get("size")) for step in self.steps]
-        for done, step in enumerate(self.steps):
-
-            def report(share: float, done: int = done) -> None:
-                progress((sum(work[:done]) + share * work[done]) / sum(work))
-
-            picture = step(picture, **((how if step.enlarges else alone) | How(progress=report)))
-        return picture
-
-    def within(self, seconds: float, picture: Picture, scale: float | None = None, size: Size | None = None) -> "Chain":
-        """The same steps with as much effort as is forecast to take no longer; see ``Restorer.within``.
-
-        Each step gets its share of the time.
-        """
-        each = [step.forecast(picture, scale, size).seconds for step in self.steps]
-        steps = [
-            step.within(seconds * own / max(sum(each), 1e-9), picture, scale, size)
-            for step, own in zip(self.steps, each, strict=True)
-        ]
-        return Chain(steps, self.note, self.found)
-
-    @property
-    def at_once(self) -> int:
-        """See ``Restorer.at_once``."""
-        return min((step.at_once for step in self.steps), default=1)
-
-    def result_size(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> tuple[int, int]:
-        """``(height, width)`` of the result."""
-        if not self.steps:
-            return picture.height, picture.width
-        return self.steps[-1].result_size(picture, scale, size)
-
-    def forecast(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> Needs:
-        """Forecast seconds and memory; see ``Restorer.forecast``.
-
-        Each step computes beside what the others hold on to, from the second such picture on even the first.
-        """
-        each = [step.forecast(picture, scale, size) for step in self.steps]
-        kept = {weights: held for step in each for weights, held in step.kept.items()}
-        looking = _DIAGNOSIS_COPIES * picture.pixels.nbytes
-        peak = max([looking, *(step.beside(kept) for step in each)])
-        return Needs(sum(step.seconds for step in each), peak, kept)
-
-
-def _multiply_adds(step: Restorer, picture: Picture, scale: float | None, size: Size | None) -> float:
-    """What a step has to compute, for the share of all steps that it is."""
-    engine, (height, width) = step.engine_for(picture), step.result_size(picture, scale, size)
-    return engine.config.multiply_adds_per_pixel * passes(engine, len(picture.pixels)) * height * width
 
 
 def _parts(pixels: NDArray[np.float32]) -> list[NDArray[np.float32]]:

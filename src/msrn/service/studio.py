@@ -1,7 +1,7 @@
 """What a worker does with pictures: the command line's own functions, one picture at a time."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -12,8 +12,8 @@ from msrn.images.isolated import Decoder
 from msrn.images.picture import Picture
 from msrn.images.resize import parse_size, resize
 from msrn.network.catalogue import find
-from msrn.restoration.automatic import Automatic, Chain, Enlarging
-from msrn.restoration.diagnosis import Diagnosis
+from msrn.restoration.automatic import Automatic, Enlarging
+from msrn.restoration.chain import Chain, within_bounds
 from msrn.restoration.region import restore_region
 from msrn.restoration.restorer import Restorer
 from msrn.restoration.steps import enlargement
@@ -31,19 +31,19 @@ class Plan:
 
     Args:
         picture: as it came.
-        steps: the networks, in order.
-        note: why these.
+        chain: the networks, in order, and why these.
         options: what was asked for.
-        found: what the picture was found to need, where that was looked for.
     """
 
-    def __init__(
-        self, picture: Picture, steps: Sequence[Restorer], note: str, options: RestoreOptions, found: Diagnosis | None
-    ) -> None:
-        self.picture, self.steps, self.note, self.found = picture, tuple(steps), note, found
+    def __init__(self, picture: Picture, chain: Chain, options: RestoreOptions) -> None:
+        self.picture, self.steps, self.found, self._bounded = picture, chain.steps, chain.found, chain.bounded
+        self.note = "; ".join(filter(None, (picture.metadata.note, chain.note)))
+        self._first: Picture | None = None
         self.scale, self.size = options.scale, _size(options)
         self.height, self.width = (
-            steps[-1].result_size(picture, self.scale, self.size) if steps else (picture.height, picture.width)
+            self.steps[-1].result_size(picture, self.scale, self.size)
+            if self.steps
+            else (picture.height, picture.width)
         )
 
     @property
@@ -60,13 +60,23 @@ class Plan:
                 progress(number, share)
 
             if step.enlarges:
-                picture = step(picture, scale=self.scale, size=self.size, progress=report)
+                made = step(picture, scale=self.scale, size=self.size, progress=report)
             else:
-                picture = step(picture, progress=report)
+                made = step(picture, progress=report)
+            picture = made
+            if self._bounded and not number:
+                picture = self._first = within_bounds(self.picture, made)
         return picture
+
+    @property
+    def shows(self) -> bool:
+        """Whether parts can be shown yet: those that a file bounds are made as a whole, which is soon."""
+        return not self._bounded or self._first is not None
 
     def region(self, region: Rectangle) -> Picture:
         """A rectangle of the result."""
+        if self._first is not None:
+            return restore_region(self.steps[1:], self._first, region, self.scale, self.size)
         return restore_region(self.steps, self.picture, region, self.scale, self.size)
 
 
@@ -107,14 +117,12 @@ class Studio:
             return self._restorer(kind, options.model).with_options(tile=tile, strength=options.strength)
 
         if task == "restore":
-            chain: Chain = Automatic(load).settled(picture, options.scale, size)
-            steps, note, found = chain.steps, chain.note, chain.found
+            chain = Automatic(load).settled(picture, options.scale, size)
         elif task == "upscale" and not options.model:
             chain = Enlarging(load).settled(picture, options.scale, size)
-            steps, note, found = chain.steps, chain.note, None
         else:
-            steps, note, found = [load(_TASKS[task])], "", None
-        made = Plan(picture, steps, "; ".join(filter(None, (picture.metadata.note, note))), options, found)
+            chain = Chain([load(_TASKS[task])], "")
+        made = Plan(picture, chain, options)
         if made.width * made.height > self.settings.max_pixels:
             raise TooManyPixelsError(
                 f"the result would have {made.width:,}×{made.height:,} = {made.width * made.height:,} pixels"

@@ -130,6 +130,7 @@ class Worker:
 
         restored = plan.restored(progress)
         seconds = time.perf_counter() - started
+        self._show(order, plan)
         Path(order.target).write_bytes(encoded(restored, order.options))
         return Done(number, plan.computing, seconds)
 
@@ -144,7 +145,7 @@ class Worker:
 
     def _show(self, order: Restore, plan: Plan) -> None:
         """Restore what is looked at and was not shown yet; whoever looks elsewhere meanwhile comes first."""
-        while self._views:
+        while self._views and plan.shows:
             number, view = self._views.popleft()
             if number != order.number:
                 continue

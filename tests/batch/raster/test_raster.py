@@ -15,7 +15,7 @@ from msrn.errors import ImageError, OutputError, UsageError
 from msrn.images.picture import Picture
 from msrn.images.raster import is_raster, open_scene
 from msrn.network.config import MSRNConfig
-from msrn.restoration.automatic import Chain
+from msrn.restoration.chain import Chain
 from msrn.restoration.restorer import Restorer
 
 rasterio = pytest.importorskip("rasterio")

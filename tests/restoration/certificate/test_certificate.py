@@ -1,5 +1,6 @@
 """A certified result is coded to its file again, by libjpeg itself; an enlarged one is reduced to its input again."""
 
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -135,8 +136,10 @@ def test_where_nothing_bounds_a_result_that_is_said(photo):
         measure(picture, Picture(picture.pixels[:, :20]))
     with pytest.raises(UsageError, match="transparency"):
         measure(Picture(picture.pixels, np.ones((1, 61, 67), np.float32)), picture)
+    known = decode(jpeg(photo), Path("x.jpg"))
+    coding = replace(known.metadata.jpeg, coefficients=None)  # as of a large one
     with pytest.raises(UsageError, match="not asked for"):
-        measure(decode(jpeg(photo), Path("x.jpg")), picture)
+        measure(replace(known, metadata=replace(known.metadata, jpeg=coding)), picture)
     gray = Picture(picture.pixels[:1, :20, :20])
     with pytest.raises(UsageError, match="the result has colours"):
         measure(gray, Picture(resize(picture.pixels[:, :20, :20], 2)))

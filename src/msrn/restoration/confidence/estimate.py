@@ -11,7 +11,7 @@ from msrn.errors import UsageError
 from msrn.images.color import luminance
 from msrn.images.degradations import percent_of
 from msrn.images.picture import Picture
-from msrn.restoration.automatic import Chain
+from msrn.restoration.chain import Chain
 from msrn.restoration.confidence.calibration import (
     SHARE,
     Calibration,
@@ -89,7 +89,7 @@ def restore_with_confidence(
         raise UsageError("there is nothing to restore here, and so no error of restoring to estimate")
     calibration = calibration_of(steps, picture)
     watched, features = watch(steps)
-    made = (watched[0] if isinstance(restorer, Restorer) else Chain(watched, restorer.note))(picture, **how)
+    made = (watched[0] if isinstance(restorer, Restorer) else restorer.with_steps(watched))(picture, **how)
     predicted = calibration.predict(seen_by(steps, features, picture))
     corners = predicted.below.astype(np.float32)
     return made, Confidence(predicted.picture, predicted.picture_below, corners, (made.height, made.width))

@@ -1,0 +1,96 @@
+"""Several restorers, one after the other, as one."""
+
+from collections.abc import Sequence
+from typing import Unpack
+
+from msrn.images.picture import Picture
+from msrn.restoration.colors import passes
+from msrn.restoration.diagnosis import Diagnosis
+from msrn.restoration.engine import silent
+from msrn.restoration.memory import Needs
+from msrn.restoration.restorer import How, Restorer
+from msrn.types import Size
+
+_DIAGNOSIS_COPIES = 3
+"""How many copies of a picture there are while it is looked at, itself included."""
+
+
+class Chain:
+    """Restorers one after the other; none returns the picture as it is.
+
+    Args:
+        steps: in order; only the last may change the size.
+        note: why these.
+        found: the diagnosis that they follow from.
+        bounded: move the first step's result into what the picture's file allows.
+    """
+
+    def __init__(
+        self, steps: Sequence[Restorer], note: str, found: Diagnosis | None = None, bounded: bool = False
+    ) -> None:
+        self.steps, self.note, self.found, self.bounded = tuple(steps), note, found, bounded
+
+    def with_steps(self, steps: Sequence[Restorer]) -> "Chain":
+        """The same with others in place of its restorers."""
+        return Chain(steps, self.note, self.found, self.bounded)
+
+    def __call__(self, picture: Picture, **how: Unpack[How]) -> Picture:
+        """Restore a picture; see ``Restorer.__call__``."""
+        progress, alone = how.get("progress") or silent, How(at_once=how.get("at_once", 1))
+        work = [_multiply_adds(step, picture, how.get("scale"), how.get("size")) for step in self.steps]
+        for done, step in enumerate(self.steps):
+
+            def report(share: float, done: int = done) -> None:
+                progress((sum(work[:done]) + share * work[done]) / sum(work))
+
+            made = step(picture, **((how if step.enlarges else alone) | How(progress=report)))
+            picture = within_bounds(picture, made) if self.bounded and not done else made
+        return picture
+
+    def within(self, seconds: float, picture: Picture, scale: float | None = None, size: Size | None = None) -> "Chain":
+        """The same steps with as much effort as is forecast to take no longer; see ``Restorer.within``.
+
+        Each step gets its share of the time.
+        """
+        each = [step.forecast(picture, scale, size).seconds for step in self.steps]
+        steps = [
+            step.within(seconds * own / max(sum(each), 1e-9), picture, scale, size)
+            for step, own in zip(self.steps, each, strict=True)
+        ]
+        return self.with_steps(steps)
+
+    @property
+    def at_once(self) -> int:
+        """See ``Restorer.at_once``."""
+        return min((step.at_once for step in self.steps), default=1)
+
+    def result_size(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> tuple[int, int]:
+        """``(height, width)`` of the result."""
+        if not self.steps:
+            return picture.height, picture.width
+        return self.steps[-1].result_size(picture, scale, size)
+
+    def forecast(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> Needs:
+        """Forecast seconds and memory; see ``Restorer.forecast``.
+
+        Each step computes beside what the others hold on to, from the second such picture on even the first.
+        """
+        each = [step.forecast(picture, scale, size) for step in self.steps]
+        kept = {weights: held for step in each for weights, held in step.kept.items()}
+        looking = _DIAGNOSIS_COPIES * picture.pixels.nbytes
+        peak = max([looking, *(step.beside(kept) for step in each)])
+        return Needs(sum(step.seconds for step in each), peak, kept)
+
+
+def within_bounds(picture: Picture, made: Picture) -> Picture:
+    """What was made of a JPEG's picture, moved into what its file allows; as it is where the file does not tell."""
+    from msrn.restoration.certificate import keep_consistent
+
+    coding = picture.metadata.jpeg
+    return keep_consistent(picture, made) if coding is not None and coding.coefficients is not None else made
+
+
+def _multiply_adds(step: Restorer, picture: Picture, scale: float | None, size: Size | None) -> float:
+    """What a step has to compute, for the share of all steps that it is."""
+    engine, (height, width) = step.engine_for(picture), step.result_size(picture, scale, size)
+    return engine.config.multiply_adds_per_pixel * passes(engine, len(picture.pixels)) * height * width
