@@ -319,8 +319,16 @@ def test_a_raster_keeps_its_coordinates(tmp_path):
             pytest.approx(2 / 3),
             (120, 180),
         )
-    assert_refused(msrn("denoise", tmp_path / "scene.tif", "-o", tmp_path / "b.png"), 2, "written as .tif")
-    assert_refused(msrn("denoise", tmp_path / "scene.tif", "-o", tmp_path, "--dry-run"), 2, "--dry-run")
+    assert_refused(msrn("denoise", tmp_path / "scene.tif", "-o", tmp_path / "b.png"), 2, "as .png, but as .tif")
+    refused = msrn("upscale", tmp_path / "scene.tif", "-o", tmp_path / "b", "--consistent")
+    assert_refused(refused, 2, "--consistent is for pictures, and", "is a raster")
+    refused = msrn("upscale", tmp_path / "scene.tif", "-o", tmp_path / "b", "--confidence", tmp_path / "maps")
+    assert_refused(refused, 2, "--confidence is for pictures, and", "is a raster")
+    assert not (tmp_path / "b").exists()
+    process = msrn("upscale", tmp_path / "scene.tif", "-o", tmp_path / "b.tif", "--dry-run")
+    assert process.returncode == 0, process.stderr
+    assert process.stdout == f"{tmp_path / 'scene.tif'} -> {tmp_path / 'b.tif'}  (enlarged)\n"
+    assert not (tmp_path / "b.tif").exists()
 
 
 def test_less_effort_is_told_from_all_of_it_and_from_a_deadline(msrn, photo, tmp_path, identity):

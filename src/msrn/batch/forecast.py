@@ -15,6 +15,7 @@ from msrn.types import Limits
 
 if TYPE_CHECKING:
     from msrn.restoration.automatic import Chooser
+    from msrn.restoration.memory import Needs
     from msrn.restoration.restorer import Restorer
 
 
@@ -47,6 +48,8 @@ def forecast_batch(
     kept: dict[str, int] = {}  # what the networks of the jobs before hold on to
 
     def forecast(job: Job) -> JobForecast:
+        if job.is_raster:
+            return forecast_raster(job)
         turned, times, several, moving = False, 1.0, "", False
         if job.is_video:
             picture, turned, times = first_frame(job, limits)
@@ -62,9 +65,26 @@ def forecast_batch(
                 several, moving = counted(len(frames), frames.series), frames.series.kind == "frame"
         how = decide(job, restorer, settings, picture, turned, quick=moving)
         needs = how.restorer.forecast(picture, settings.scale, how.size)
+        peak = held_beside(needs)
+        return JobForecast(job, "; ".join(filter(None, (several, how.note))), times * needs.seconds, peak)
+
+    def forecast_raster(job: Job) -> JobForecast:
+        from msrn.batch.raster import MOST_CACHE, raster_needs
+
+        parts = raster_needs(job.source, restorer, settings.scale, settings.size)
+        notes = list(dict.fromkeys(note for note, _ in parts if note))
+        return JobForecast(
+            job,
+            " | ".join(notes),
+            sum(needs.seconds for _, needs in parts),
+            MOST_CACHE + max(held_beside(needs) for _, needs in parts),
+        )
+
+    def held_beside(needs: "Needs") -> int:
+        """The peak, beside what was held before; from now on, this is held as well."""
         peak = needs.beside(kept)
         kept.update({weights: max(held, kept.get(weights, 0)) for weights, held in needs.kept.items()})
-        return JobForecast(job, "; ".join(filter(None, (several, how.note))), times * needs.seconds, peak)
+        return peak
 
     with closing(Decoder(limits.max_pixels, limits.max_seconds)) as decoder:
         for job in jobs:

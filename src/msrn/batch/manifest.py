@@ -76,7 +76,11 @@ def outputs_in(folder: Path) -> list[Path]:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content."""
+    """SHA-256 of a file's content, or of the names and contents of all files of a raster that is a folder."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        known = "".join(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\n" for file in files)
+        return hashlib.sha256(known.encode("utf-8", "surrogateescape")).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -49,7 +49,9 @@ class ClaimedOutput:
     def finished(self, job: Job, settings: str) -> bool:
         """True if a job's output is what these settings make of its input."""
         row = self._rows.get(job.target.relative_to(self.folder).as_posix()) if self.folder else None
-        if row is None or row.settings != settings or not (job.target.is_file() and job.source.is_file()):
+        if row is None or row.settings != settings:
+            return False
+        if not job.target.is_file() or not (job.source.is_file() or job.is_raster):
             return False
         try:
             return row.made == sha256_of(job.target) and row.source == sha256_of(job.source)
@@ -106,7 +108,12 @@ def claim(plan: Plan) -> Generator[ClaimedOutput]:
         except (OSError, ValueError) as error:
             place = plan.folder or plan.jobs[0].target
             raise OutputError(f"cannot write to {place}: {reason(error)}") from error
-        yield ClaimedOutput(plan.folder)
+        claimed = ClaimedOutput(plan.folder)
+        if plan.folder is None and plan.jobs[0].is_raster:  # whose windows may have been begun
+            from msrn.batch.raster import begun_with
+
+            claimed.begun_with = begun_with(plan.jobs[0].target)
+        yield claimed
 
 
 def _nearest(folder: Path) -> Path:

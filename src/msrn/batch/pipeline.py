@@ -73,9 +73,9 @@ class Pipeline:
     def run(self, jobs: Iterable[Job]) -> None:
         """Restore all files, and settle what became of each."""
         for job, ahead in self._read_ahead(jobs):
-            if job.is_video:
+            if not job.is_picture:
                 self._wait(self._restoring, self._encoding)
-                self._settle(_attempt(job, partial(self._work.restore_video, job)))
+                self._settle(_attempt(job, partial(self._work.restore_in_parts, job)))
                 continue
             beside = _attempt(job, partial(self._begin, job, ahead))
             if isinstance(beside, Outcome):
@@ -92,7 +92,7 @@ class Pipeline:
         """The jobs in order; pictures come with the only reference to what loads them, to be taken out."""
         waiting = deque[tuple[Job, list[Future[_Loaded | Outcome]]]]()
         for job in jobs:
-            waiting.append((job, [] if job.is_video else [self._readers.submit(self._load, job)]))
+            waiting.append((job, [self._readers.submit(self._load, job)] if job.is_picture else []))
             if len(waiting) > self._workers:
                 yield waiting.popleft()
         yield from waiting

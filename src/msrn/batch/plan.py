@@ -11,7 +11,9 @@ from msrn.batch.manifest import FAILURES, MANIFEST, outputs_in
 from msrn.errors import UsageError
 from msrn.images import video
 from msrn.images.frames.gif import is_animated
+from msrn.images.raster import is_raster
 from msrn.system.atomic import reason
+from msrn.system.extras import installed_version, missing
 
 _NOT_READ = (
     *(".jp2", ".psd", ".exr", ".hdr", ".svg"),
@@ -19,6 +21,11 @@ _NOT_READ = (
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"),
 )
 """Images that somebody may expect to find restored."""
+
+_RASTERS = (".tif", ".tiff")
+"""What rasters are written as."""
+_ZARR = ".zarr"
+"""Extension of folders that are one raster."""
 
 STDIO = Path("-")
 """Standard input or standard output."""
@@ -34,6 +41,8 @@ class Job:
     """Then the target only says in which format."""
     heatmap: Path | None = None
     """Where the map of its likely errors goes, if one is drawn."""
+    is_raster: bool = False
+    """Whether the source is a raster that is restored window by window."""
 
     @property
     def name(self) -> str:
@@ -49,6 +58,11 @@ class Job:
     def is_video(self) -> bool:
         """Whether the source's name is a video's."""
         return _is_video(self.source)
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether the source is decoded as a whole, or as several pictures."""
+        return not (self.is_video or self.is_raster)
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,8 @@ class Plan:
     """Images in folders, of formats that are not read."""
     unlisted: list[str] = field(default_factory=list[str])
     """Why which folders within the given ones cannot be listed."""
+    without_coordinates: list[Path] = field(default_factory=list[Path])
+    """Rasters that are taken for pictures, as what reads rasters is not installed."""
     made_before: list[Path] = field(default_factory=list[Path])
     """Inputs that earlier runs made, as manifests in folders within the given ones say."""
 
@@ -94,7 +110,7 @@ def plan_outputs(
         extension: of output names, images' or videos'. By default lossless formats and animated GIFs stay what they
             are, other images become PNG, and videos that cannot be written as they are become MP4.
         videos: take videos from folders, too: one may cost as much as all the images.
-        frame: the one frame or page that is restored of files that have several.
+        frame: the one frame or page that is restored of files that have several; rasters are pictures then.
 
     Raises:
         UsageError: an input does not exist, a folder holds no image, two inputs would be written to one output, an
@@ -105,18 +121,19 @@ def plan_outputs(
     given = _without_outputs([path for name in inputs for path in _matches(name)], output)
     if output == STDIO:
         return _plan_stdout(given, extension)
-    single = _is_one_file(given, output)
+    single = _is_one_file(given, output, frame)
+    unread = _NOT_READ if installed_version("rasterio") else (*_NOT_READ, _ZARR)
     jobs: dict[tuple[Path, Path], Job] = {}  # the same file is restored once, however often it is given
     plan = Plan(folder=None if single else output)
     for path in given:
         for source, relative in _expand(path, output, recursive, plan):
-            if path.is_dir() and (source.suffix.lower() in _NOT_READ or (_is_video(source) and not videos)):
+            if path.is_dir() and (source.suffix.lower() in unread or (_is_video(source) and not videos)):
                 (plan.videos_left_out if _is_video(source) else plan.not_read).append(source)
                 continue
-            moving = extension is None and frame is None and _is_animated_gif(source)
-            kind = source.suffix.lower() if moving else extension
+            raster = frame is None and _is_raster(source, plan)
+            kind = _kept_extension(source, raster) if raster or (extension or frame) is None else extension
             name = output_name(relative, suffix=suffix, extension=kind, full_names=full_names)
-            job = Job(source, output if single else output / name)
+            job = Job(source, output if single else output / name, is_raster=raster)
             jobs.setdefault((_resolved(source), job.target), job)
     if not jobs and plan.videos_left_out:
         count = len(plan.videos_left_out)
@@ -152,13 +169,14 @@ def _plan_stdout(given: Sequence[Path], extension: str | None) -> Plan:
     """The plan for one image that goes to standard output."""
     if len(given) != 1 or given[0].is_dir():
         raise UsageError("standard output takes one image; name an output folder for more")
-    if _is_video(given[0]):
-        raise UsageError("a video cannot be written to standard output; name a file")
+    if _is_video(given[0]) or _is_raster(given[0]):
+        what = "video" if _is_video(given[0]) else "raster"
+        raise UsageError(f"a {what} cannot be written to standard output; name a file")
     name = "stdout" + _extension(given[0], extension, default=".png")
     return Plan([Job(given[0], Path(name), to_stdout=True)])
 
 
-def _is_one_file(given: Sequence[Path], output: Path) -> bool:
+def _is_one_file(given: Sequence[Path], output: Path, frame: int | None) -> bool:
     """Whether the output is one file, and not a folder.
 
     Raises:
@@ -172,10 +190,11 @@ def _is_one_file(given: Sequence[Path], output: Path) -> bool:
     if is_folder or not any(map(str.isalpha, suffix)):  # holiday-2026.11 is a folder
         return False
     mend = "name a folder, without an extension, or make one of that name first"
-    if len(given) != 1 or given[0].is_dir():
+    raster = len(given) == 1 and frame is None and _is_raster(given[0])
+    if len(given) != 1 or (given[0].is_dir() and not raster):
         what = f"{len(given)} inputs" if len(given) != 1 else "a folder"
         raise UsageError(f"{output} is one file, which {what} cannot be written to; {mend}")
-    formats = _formats(given[0])
+    formats = _RASTERS if raster else tuple(_formats(given[0]))
     if suffix not in formats:
         raise UsageError(f"{output}: {given[0]} cannot be written as {suffix}, but as {', '.join(formats)}; or {mend}")
     return True
@@ -210,8 +229,10 @@ def _expand(given: Path, output: Path, recursive: bool, plan: Plan) -> list[tupl
     """What is restored of an input, each with its name within the output folder; what is not is noted in the plan."""
     if given == STDIO:
         return [(STDIO, Path("stdin"))]
-    if not given.is_dir():
+    if not given.is_dir() or _is_raster(given):
         return [(given, Path(given.name))]
+    if given.suffix.lower() == _ZARR:
+        raise missing(str(given), "rasterio", "raster")
     # An output folder inside the input folder, or the same one, must not feed on itself.
     folder = _resolved(output)
     inside = folder.is_relative_to(given.resolve()) and folder != given.resolve()
@@ -227,7 +248,7 @@ def _expand(given: Path, output: Path, recursive: bool, plan: Plan) -> list[tupl
 
 
 def walk(folder: Path, recursive: bool, left_out: Path | None, plan: Plan) -> Iterator[Path]:
-    """Images and videos in a folder, sorted.
+    """Images, videos and rasters in a folder, sorted.
 
     That the folder cannot be listed is a :class:`UsageError`; of folders within, it is noted in the plan, as are links
     to folders.
@@ -241,6 +262,9 @@ def walk(folder: Path, recursive: bool, left_out: Path | None, plan: Plan) -> It
 
     for root, folders, names in os.walk(folder, onerror=note):
         here = Path(root)
+        stores = [name for name in folders if name.lower().endswith(_ZARR)]
+        yield from (here / name for name in sorted(stores))
+        folders[:] = [name for name in folders if name not in stores]
         plan.links.extend(here / name for name in sorted(folders) if recursive and (here / name).is_symlink())
         folders[:] = sorted(name for name in folders if recursive and (here / name).resolve() != left_out)
         for name in sorted(names):
@@ -253,9 +277,23 @@ def walk(folder: Path, recursive: bool, left_out: Path | None, plan: Plan) -> It
                 yield path
 
 
-def _is_animated_gif(path: Path) -> bool:
-    """Whether a file is a GIF of several frames, by its content; others are better off as PNG."""
-    return path.suffix.lower() == ".gif" and path.is_file() and is_animated(path)
+def _kept_extension(path: Path, raster: bool) -> str | None:
+    """What a raster's result, or that of a GIF with several frames, is called; None for others, which have a choice."""
+    if raster:
+        return path.suffix if path.suffix.lower() in _RASTERS else _RASTERS[0]
+    # By its content: other GIFs are better off as PNG.
+    animated = path.suffix.lower() == ".gif" and path.is_file() and is_animated(path)
+    return path.suffix.lower() if animated else None
+
+
+def _is_raster(path: Path, plan: Plan | None = None) -> bool:
+    """Whether an input is restored as a raster; if only a package is missing, that is noted in the plan."""
+    found = path != STDIO and is_raster(path)
+    if found and installed_version("rasterio") is None:
+        if plan is not None:
+            plan.without_coordinates.append(path)
+        return False
+    return found
 
 
 def _is_video(path: Path) -> bool:

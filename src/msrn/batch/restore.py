@@ -64,7 +64,7 @@ def restore_files(
     """
     settings, limits = settings or Settings(), limits or Limits()
     # A single image's file has no place for it, and naming all that may be needed costs loading it.
-    digest = settings.digest(restorer) if output.folder or any(job.is_video for job in jobs) else ""
+    digest = settings.digest(restorer) if output.folder or not all(job.is_picture for job in jobs) else ""
     work = Work(restorer, output, settings, limits, digest, existing != "overwrite", progress, measured, deadline)
     outcomes: dict[Job, Outcome] = {}
 

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from msrn import __version__, images
+from msrn.batch.manifest import sha256_of
 from msrn.batch.output_folder import ClaimedOutput
 from msrn.batch.plan import STDIO, Job
 from msrn.batch.series import SeriesWork
 from msrn.errors import ImageError, MSRNError, OutputError, UsageError
 from msrn.images import Frames, video
 from msrn.images.picture import Picture
+from msrn.images.raster_check import check_raster
 from msrn.restoration.steps import steps_to
 from msrn.system.atomic import write_atomically
 from msrn.types import Limits, Size
@@ -325,7 +327,37 @@ class Work:
             made, told = how.restorer(picture, **asked), f"error not estimated: {error}"
         return made, replace(how, confidence=confidence, note="; ".join(filter(None, (how.note, told))))
 
-    def restore_video(self, job: Job) -> Outcome:
+    def restore_in_parts(self, job: Job) -> Outcome:
+        """Restore a video frame by frame, or a raster window by window.
+
+        Raises:
+            MSRNError: see :func:`msrn.images.video.restore_video` and :func:`msrn.batch.raster.restore_raster`.
+        """
+        return self._restore_video(job) if job.is_video else self._restore_raster(job)
+
+    def _restore_raster(self, job: Job) -> Outcome:
+        from msrn.batch.raster import restore_raster
+
+        began, settings = time.perf_counter(), self.settings
+        if self.output.folder is not None:  # which is to be worked through, whatever one file does
+            check_raster(job.source, self.limits.max_seconds)
+        made = restore_raster(
+            job.source,
+            job.target,
+            self.restorer,
+            scale=settings.scale,
+            size=settings.size,
+            overwrite=not self.keep,
+            strip_metadata=settings.strip_metadata,
+            progress=partial(self.progress, job),
+            before_rename=lambda file: self._record(job, file, sha256_of(job.source)),
+        )
+        again = f"{made.continued} of {made.windows} windows made before" if made.continued else ""
+        note, pixels = "; ".join(filter(None, (made.note, again))), made.size[0] * made.size[1]
+        seconds = time.perf_counter() - began
+        return Outcome(job, None, "", pixels, note, made.size_before, made.size, seconds)
+
+    def _restore_video(self, job: Job) -> Outcome:
         """Restore a video, every frame by what its first one needs.
 
         Raises:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from msrn.cli.console import Bar, count, duration, print_data, printable, say, storage
 from msrn.errors import ImageError, MSRNError
+from msrn.system.extras import install_command
 
 if TYPE_CHECKING:
     from msrn.batch import Job, JobForecast, Outcome, Plan
@@ -40,7 +41,7 @@ class BatchReport:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        goes_on = self._plan.folder is not None or any(job.is_video for job in self._plan.jobs)
+        goes_on = self._plan.folder is not None or not all(job.is_picture for job in self._plan.jobs)
         if isinstance(error, KeyboardInterrupt) and goes_on:
             self.bar.say("msrn: interrupted; the same command goes on where this one was stopped")
             raise SystemExit(130) from error
@@ -147,6 +148,9 @@ def say_notes(plan: "Plan") -> None:
         say(f"msrn: note: {count(len(plan.links), 'link')} to folders not entered, such as {plan.links[-1]}")
     if plan.videos_left_out:
         say(f"msrn: note: {count(len(plan.videos_left_out), 'video')} in folders left out; --videos restores them too")
+    if plan.without_coordinates:
+        rasters = f"{count(len(plan.without_coordinates), 'raster')}, such as {plan.without_coordinates[0]}"
+        say(f"msrn: warning: {rasters}; coordinates are lost without: {install_command('raster')}")
     if plan.made_before:
         made = count(len(plan.made_before), "input")
         say(f"msrn: note: {made} made by earlier runs, such as {plan.made_before[0]}")

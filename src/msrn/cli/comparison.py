@@ -60,12 +60,13 @@ def write_comparison(path: Path, outcomes: "Sequence[Outcome]") -> None:
 
     Args:
         path: of the page.
-        outcomes: of the run, also of what was made before; videos, failures and what is no file are left out.
+        outcomes: of the run, also of what was made before; videos, rasters, failures and what is no file are left
+            out.
 
     Raises:
         OutputError: the page cannot be written.
     """
-    made = [each for each in outcomes if each.error is None and not each.job.is_video and each.job.has_files]
+    made = [each for each in outcomes if each.error is None and each.job.is_picture and each.job.has_files]
     figures = "\n".join(_figure(path, outcome) for outcome in made)
     write_atomically(path, lambda file: file.write(_PAGE.format(figures=figures).encode()))
 

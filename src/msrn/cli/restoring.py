@@ -15,7 +15,6 @@ from msrn.cli.batch_report import BatchReport, say_notes, show_forecasts
 from msrn.cli.comparison import write_comparison
 from msrn.cli.console import Bar, say, show_log
 from msrn.cli.options import ADVANCED, FILES, LIMITS, QUALITY, SPEED, at_least
-from msrn.cli.scene import is_scene, restore_scene
 from msrn.errors import ImageError, UsageError
 from msrn.system.machine import check_address_space
 from msrn.types import Limits, Size, Subsampling, Task
@@ -256,9 +255,6 @@ def _restore(
 
     show_log(common.verbose, common.quiet)
     check_address_space()
-    if len(inputs) == 1 and is_scene(inputs[0]):
-        restore_scene(load, done, inputs[0], output, common, size)
-        return
     plan, limits = _plan(inputs, output, common), common.limits
     if common.confidence is not None:
         plan = with_maps(plan, common.confidence, overwrite=common.overwrite)
@@ -275,7 +271,7 @@ def _restore(
     measured = common.as_json or settings.consistent
     decoding = Decoder(limits.max_pixels, limits.max_seconds, coefficients=measured)
     with claim(plan) as claimed, closing(decoding) as decoder:
-        if not all(job.is_video for job in plan.jobs):
+        if any(job.is_picture for job in plan.jobs):
             decoder.start()  # while the weights are loaded
         restorer = load(claimed.begun_with)
         with Bar(common.quiet) as bar, BatchReport(plan, bar, done, common.quiet, common.as_json) as report:
@@ -308,8 +304,9 @@ def _check_lossless(plan: "Plan", quality: int) -> None:
     from msrn.images import is_lossless
 
     for job in plan.jobs:
-        if job.is_video:
-            raise UsageError(f"--consistent is for pictures, and {job.source} is a video")
+        if not job.is_picture:
+            what = "video" if job.is_video else "raster"
+            raise UsageError(f"--consistent is for pictures, and {job.source} is a {what}")
         if not is_lossless(job.target, quality):
             held = "png, tif, bmp, or webp of quality 100"
             raise UsageError(f"{job.target} would not hold the result exactly: --consistent needs {held} (--ext)")

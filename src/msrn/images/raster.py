@@ -11,6 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msrn.errors import ImageError, UsageError
+from msrn.images.frames.tiff_pages import first_tags
 from msrn.images.picture import Metadata, Picture
 from msrn.system.atomic import reason
 from msrn.types import MAX_PIXELS
 
 Window = tuple[slice, slice]
 """Rows and columns."""
-_GEOGRAPHIC = frozenset((33550, 33922, 34264, 34735, 42112, 42113))
+_WIDTH, _HEIGHT, _SAMPLES_PER_PIXEL, _SAMPLE_FORMAT = 256, 257, 277, 339
+_GEOGRAPHIC = frozenset((33550, 33922, 34264, 34735, 42112, 42113, 50844))
 """TIFF tags of coordinates, and of what GDAL adds."""
+_WORLD = (".tfw", ".tifw", ".wld", ".TFW", ".TIFW", ".WLD")
+"""Extensions of files beside a TIFF that say where it lies."""
 _TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 _FILL = 16
 """How far from data a pixel is filled from its neighbours; beyond, by the middle of the band's range."""
@@ -35,22 +40,26 @@ _OUTLIERS = 0.1
 """Percent of the values that may lie below the range, and as many above."""
 
 
-def is_raster(path: Path) -> bool:
-    """Whether a file is a raster and no photograph: Zarr, or a TIFF with coordinates or of a kind only rasters are."""
+def is_raster(path: Path, data: bytes | None = None) -> bool:
+    """Whether a file is a raster and no photograph: Zarr, or a TIFF with coordinates or of a kind only rasters are.
+
+    Args:
+        path: the file, or folder of a Zarr store.
+        data: the file's content, where it was read from elsewhere.
+    """
     if path.suffix.lower() == ".zarr":
         return path.is_dir()
-    if path.suffix.lower() not in (".tif", ".tiff") or not path.is_file():
+    if path.suffix.lower() not in (".tif", ".tiff") or not (data or path.is_file()):
         return False
-    import tifffile
-
     try:
-        with tifffile.TiffFile(path) as file:
-            page: Any = file.pages[0]
-            many = page.samplesperpixel > 4 or page.imagewidth * page.imagelength > MAX_PIXELS
-            odd = page.sampleformat not in (1, 3)  # signed and complex numbers
-            return file.is_bigtiff or many or odd or not _GEOGRAPHIC.isdisjoint(page.tags.keys())
-    except Exception:  # whatever a damaged file makes of it; whoever reads it says what is wrong
+        with path.open("rb") if data is None else BytesIO(data) as file:
+            is_big, tags = first_tags(file)
+    except (OSError, ValueError):  # whoever reads it says what is wrong
         return False
+    many = tags.get(_SAMPLES_PER_PIXEL, 1) > 4 or tags.get(_WIDTH, 0) * tags.get(_HEIGHT, 0) > MAX_PIXELS
+    odd = tags.get(_SAMPLE_FORMAT, 1) not in (1, 3)  # signed and complex numbers
+    lies = not _GEOGRAPHIC.isdisjoint(tags) or (data is None and any(path.with_suffix(end).exists() for end in _WORLD))
+    return is_big or many or odd or lies
 
 
 def rasterio() -> Any:

@@ -4,15 +4,19 @@ import hashlib
 import threading
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from tests.helpers.albums import run as run_batch
 from tests.helpers.albums import tree
 from tests.helpers.manifests import fill, manifest_of, outputs, png, recorded, request_of
 from tests.helpers.networks import random_weights
+from tests.helpers.scenes import scene
 
+from msrn import images
 from msrn.batch.cluster import Computing, ManifestTable, Shard, place_at, restore_shard, sum_up
 from msrn.batch.cluster.worker import FOUND
 from msrn.errors import MSRNError, OutputError, UsageError
+from msrn.images.picture import Picture
 from msrn.network.config import MSRNConfig
 from msrn.network.weights import save
 
@@ -89,6 +93,17 @@ def test_an_image_that_fails_is_a_row_and_is_tried_again(where, identity, tmp_pa
         sum_up(manifest, place_at(where("out")), where("table.parquet"))
     with pytest.raises(MSRNError, match="bad"):
         restored(manifest, where("out"), fail_fast=True)
+
+
+def test_a_raster_in_a_manifest_fails_and_does_not_lose_its_coordinates(identity, tmp_path):
+    pytest.importorskip("rasterio")
+    scene(tmp_path / "in" / "scene.tif")
+    images.write(Picture.from_array(np.zeros((8, 9, 3), np.uint8)), tmp_path / "in" / "plain.tif")
+    manifest = manifest_of(str(tmp_path / "in"), str(tmp_path / "m.parquet"), identity)
+    restored(manifest, str(tmp_path / "out"))
+    assert list(outputs(str(tmp_path / "out"))) == ["plain.tif"]
+    (failed,) = (row["error"] for row in recorded(str(tmp_path / "out")) if row["status"] == "failed")
+    assert "scene.tif is a raster" in failed
 
 
 def test_the_table_has_one_row_for_every_image(where, identity):

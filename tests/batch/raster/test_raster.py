@@ -1,13 +1,16 @@
 """A raster restored in windows is what the whole would be, says where it lies, and survives a kill."""
 
-import json
+import base64
 import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import tifffile
+from PIL import ImageCms
 from tests.helpers.networks import identity_weights, random_weights
+from tests.helpers.scenes import COORDINATES, SIZE, scene, zarr
 
 from msrn import images
 from msrn.batch.raster import begun_with, restore_raster
@@ -19,9 +22,8 @@ from msrn.restoration.chain import Chain
 from msrn.restoration.restorer import Restorer
 
 rasterio = pytest.importorskip("rasterio")
+AFFINE = rasterio.Affine(*COORDINATES)
 HOW = {"device": "cpu", "backend": "eager", "precision": "fp32"}
-AFFINE = rasterio.Affine(0.5, 0.1, 3e5, 0.1, -0.5, 5.7e6)
-SIZE = 150, 130
 
 
 @pytest.fixture(scope="module")
@@ -33,26 +35,6 @@ def restorers():
         "denoise": Restorer(random_weights("denoise", planes, 1), **HOW),
         "nothing": Restorer(identity_weights("denoise"), **HOW),
     }
-
-
-def scene(path, bands=1, kind="uint8", low=0, high=255, hole=None, mask=None, colors=None, **profile):
-    """A GeoTIFF of noise with coordinates; values of ``hole``, ``(rows, columns, value)``, stand for no data."""
-    values = np.random.default_rng(0).uniform(low, high, (bands, *SIZE))
-    values = values.astype(kind) if kind[0] == "f" else np.round(values).astype(kind)
-    if hole:
-        values[:, hole[0], hole[1]] = hole[2]
-        profile["nodata"] = hole[2]
-    shape = {"height": SIZE[0], "width": SIZE[1], "count": bands, "dtype": kind}
-    with (
-        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-        rasterio.open(path, "w", driver="GTiff", crs="EPSG:32633", transform=AFFINE, **shape, **profile) as file,
-    ):
-        if colors:
-            file.colorinterp = [rasterio.enums.ColorInterp[name] for name in colors]
-        file.write(values)
-        if mask is not None:
-            file.write_mask(mask)
-    return values
 
 
 def restored(path, restorer, scale, window=64):
@@ -149,6 +131,64 @@ def test_where_it_lies_and_what_it_says_of_itself_is_kept(restorers, tmp_path):
         assert file.profile["tiled"]
         assert file.profile["compress"] == "deflate"
         assert np.array_equal(file.read_masks(1)[:, 0] > 0, np.arange(300) >= 40)
+
+
+def test_metadata_of_all_domains_and_the_colour_profile_are_kept(restorers, tmp_path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    scene(tmp_path / "in.tif", 3, photometric="rgb", SOURCE_ICC_PROFILE=base64.b64encode(profile).decode())
+    with rasterio.open(tmp_path / "in.tif", "r+") as file:
+        file.update_tags(AREA_OR_POINT="Point", TIFFTAG_MAXSAMPLEVALUE="9", TIFFTAG_DATETIME="2026:01:01 00:00:00")
+        file.update_tags(ns="IMD", satellite="one")
+        file.update_tags(ns="EXIF", EXIF_Make="camera", EXIF_PixelXDimension="130")
+        file.update_tags(2, ns="calibration", gain="0.5")
+        file.scales, file.units = (0.1, 0.2, 0.3), ("W", "W", "W")
+    restore_raster(tmp_path / "in.tif", tmp_path / "out.tif", restorers["sr"], scale=2)
+    restore_raster(tmp_path / "in.tif", tmp_path / "bare.tif", restorers["sr"], scale=2, strip_metadata=True)
+    with rasterio.open(tmp_path / "out.tif") as file:
+        assert file.tags()["AREA_OR_POINT"] == "Point"
+        assert file.tags()["TIFFTAG_DATETIME"] == "2026:01:01 00:00:00"
+        assert "TIFFTAG_MAXSAMPLEVALUE" not in file.tags()
+        assert (file.tags(ns="IMD"), file.tags(ns="EXIF")) == ({"satellite": "one"}, {"EXIF_Make": "camera"})
+        assert file.tags(2, ns="calibration") == {"gain": "0.5"}
+        assert (file.scales, file.units) == ((0.1, 0.2, 0.3), ("W", "W", "W"))
+        assert base64.b64decode(file.tags(ns="COLOR_PROFILE")["SOURCE_ICC_PROFILE"]) == profile
+        assert file.transform.almost_equals(rasterio.Affine(0.25, 0.05, 3e5, 0.05, -0.25, 5.7e6), 1e-12)
+    with rasterio.open(tmp_path / "bare.tif") as file:
+        assert file.tags() == {"AREA_OR_POINT": "Point"}
+        assert not {"IMD", "EXIF", "COLOR_PROFILE"} & set(file.tag_namespaces())
+        assert (file.crs.to_epsg(), file.scales) == (32633, (0.1, 0.2, 0.3))
+
+
+def test_a_point_of_the_ground_is_where_the_enlarged_polynomials_say(restorers, tmp_path):
+    from rasterio.rpc import RPC
+    from rasterio.transform import RPCTransformer
+
+    one, across, down = ([1.0] + [0.0] * 19, [0.0, 1.0] + [0.0] * 18, [0.0, 0.0, -1.0] + [0.0] * 17)
+    offsets = {"height_off": 0, "lat_off": 47.0, "long_off": 8.0, "line_off": 70.0, "samp_off": 60.0}
+    scales = {"height_scale": 100, "lat_scale": 0.1, "long_scale": 0.1, "line_scale": 75.0, "samp_scale": 65.0}
+    polynomials = {"line_num_coeff": down, "line_den_coeff": one, "samp_num_coeff": across, "samp_den_coeff": one}
+    scene(tmp_path / "in.tif")
+    with rasterio.open(tmp_path / "in.tif", "r+") as file:
+        file.rpcs = RPC(**offsets, **scales, **polynomials, err_bias=None, err_rand=None)
+    restore_raster(tmp_path / "in.tif", tmp_path / "out.tif", restorers["sr"], scale=2)
+    places = []
+    for name, factor in (("in", 1), ("out", 2)):
+        with rasterio.open(tmp_path / f"{name}.tif") as file, RPCTransformer(file.rpcs) as transformer:
+            places.append(transformer.xy([10 * factor, 90 * factor], [20 * factor, 110 * factor], offset="ul"))
+    assert np.allclose(*places, atol=1e-9)
+
+
+def test_a_source_that_is_changed_meanwhile_is_told(restorers, tmp_path):
+    scene(tmp_path / "in.tif")
+
+    def change(share):
+        if share == 1:
+            scene(tmp_path / "new.tif", 2)
+            (tmp_path / "new.tif").replace(tmp_path / "in.tif")
+
+    with pytest.raises(ImageError, match=r"in\.tif was changed while it was read"):
+        restore_raster(tmp_path / "in.tif", tmp_path / "out.tif", restorers["nothing"], progress=change)
+    assert not (tmp_path / "out.tif").exists()
 
 
 def test_overviews_are_made_again_where_there_were_some(restorers, tmp_path):
@@ -253,19 +293,21 @@ def test_what_is_a_raster(tmp_path):
     images.write(Picture.from_array(plain), tmp_path / "plain.tif")
     for name, how in (("five", {"count": 5}), ("big", {"count": 1, "BIGTIFF": "YES"})):
         rasterio.open(tmp_path / f"{name}.tif", "w", **shape, **how).close()
+    tifffile.imwrite(tmp_path / "signed.tif", np.zeros((20, 20), np.int16))
     (tmp_path / "a.zarr").mkdir()
     (tmp_path / "junk.tif").write_bytes(b"II*\0junk")
-    found = {name: is_raster(tmp_path / name) for name in ("geo.tif", "five.tif", "big.tif", "a.zarr")}
+    images.write(Picture.from_array(plain), tmp_path / "map.tif")
+    (tmp_path / "map.tfw").write_text("1\n0\n0\n-1\n5\n9\n")
+    found = {
+        name: is_raster(tmp_path / name)
+        for name in ("geo.tif", "five.tif", "big.tif", "a.zarr", "map.tif", "signed.tif")
+    }
     assert all(found.values()), found
     assert not any(is_raster(tmp_path / name) for name in ("plain.tif", "junk.tif", "none.tif", "a.png"))
 
 
 def test_a_zarr_store_is_read(restorers, tmp_path):
-    values = np.random.default_rng(0).integers(0, 9000, (60, 50), np.uint16)
-    about = {"zarr_format": 2, "shape": [60, 50], "chunks": [60, 50], "dtype": "<u2", "order": "C", "fill_value": 0}
-    (tmp_path / "in.zarr").mkdir()
-    (tmp_path / "in.zarr" / ".zarray").write_text(json.dumps({**about, "compressor": None, "filters": None}))
-    (tmp_path / "in.zarr" / "0.0").write_bytes(values.astype("<u2").tobytes())
+    values = zarr(tmp_path / "in.zarr")
     with open_scene(tmp_path / "in.zarr") as opened:
         assert (opened.height, opened.width, opened.dtype) == (60, 50, np.uint16)
     restore_raster(tmp_path / "in.zarr", tmp_path / "out.tif", restorers["nothing"])

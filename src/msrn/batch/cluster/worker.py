@@ -19,6 +19,7 @@ from msrn.batch.plan import Job
 from msrn.batch.work import Outcome, Work
 from msrn.errors import ImageError, OutputError
 from msrn.images.isolated import Decoder
+from msrn.images.raster import is_raster
 from msrn.system.atomic import reason
 from msrn.system.machine import cores
 from msrn.types import Limits
@@ -49,6 +50,8 @@ class PlacedWork(Work):
         if len(data) != entry.size:
             sizes = f"had {entry.size:,} bytes when the manifest was made, and has {len(data):,}"
             raise ImageError(f"{entry.uri} {sizes}: make another manifest, for another output place")
+        if is_raster(Path(entry.id), data):
+            raise ImageError(f"{entry.uri} is a raster, which manifests are not for: name it to msrn restore itself")
         return data
 
     def put(self, job: Job, write: Callable[[BinaryIO], object], source: str) -> None:

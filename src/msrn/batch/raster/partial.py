@@ -8,22 +8,20 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msrn.errors import OutputError
-from msrn.images.raster import Scene, Window, open_dataset, rasterio
+from msrn.images.raster import Window, open_dataset, rasterio
 from msrn.system.atomic import reason
 from msrn.system.locks import locked
 
 _IMAGE, _JOURNAL = "image.tif", "done.jsonl"
-_BLOCK = 512
-"""Side of the blocks of a GeoTIFF that are stored, and read, one by one."""
 _SECONDS = 10.0
 """What a kill may cost."""
 _SMALLEST_OVERVIEW = 256
@@ -72,12 +70,8 @@ class PartialRaster:
             self._open()
         self._since = time.monotonic()
 
-    def finish(self, target: Path, overviews: bool, overwrite: bool) -> None:
-        """Make overviews if they are wanted, and give the file its name.
-
-        Raises:
-            OutputError: a file of that name has come to exist meanwhile.
-        """
+    def finish(self, target: Path, overviews: bool, before_rename: Callable[[BinaryIO], object]) -> None:
+        """Make overviews if they are wanted, and give the file, which others may look at before, its name."""
         self.flush()
         sides, factors = min(self.dataset.height, self.dataset.width), list[int]()
         while overviews and sides // 2 ** (len(factors) + 1) >= _SMALLEST_OVERVIEW:
@@ -85,8 +79,8 @@ class PartialRaster:
         if factors:
             self.dataset.build_overviews(factors, rasterio().enums.Resampling.average)
         self._close()
-        if target.exists() and not overwrite:
-            raise OutputError(f"{target} has come to exist meanwhile and is kept")
+        with self._image.open("rb") as file:
+            before_rename(file)
         self._image.replace(target)
 
     def close(self) -> None:
@@ -155,50 +149,6 @@ def begun_with(target: Path) -> dict[str, str]:
 def _folder(target: Path) -> Path:
     name = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]
     return target.parent / f".msrn-{name}.raster"
-
-
-def profile_of(scene: Scene, height: int, width: int, window: int) -> dict[str, Any]:
-    """What the file of a result of some size is created with: what the scene says of itself, in tiles, deflated."""
-    given = scene.dataset
-    old, right, down = given.transform, given.width / width, given.height / height
-    affine = type(old)(old.a * right, old.b * down, old.c, old.d * right, old.e * down, old.f)
-    block = max(16, min(_BLOCK, window, height, width) // 16 * 16)
-    profile = {
-        "driver": "GTiff",
-        "height": height,
-        "width": width,
-        "count": scene.count,
-        "dtype": str(scene.dtype),
-        "nodata": given.nodata,
-        "crs": given.crs,
-        "transform": affine,
-        "tiled": True,
-        "blockxsize": block,
-        "blockysize": block,
-        "compress": "deflate",
-        "predictor": 3 if scene.dtype.kind == "f" else 2,
-        "interleave": "pixel" if scene.count <= 4 else "band",
-        "bigtiff": "if_safer",
-        "sparse_ok": True,
-    }
-    return profile | ({"photometric": "rgb"} if scene.is_rgb else {})
-
-
-def describe(partial: PartialRaster, scene: Scene) -> None:
-    """Copy what the scene says of itself and its bands; statistics would no longer hold."""
-    given, made = scene.dataset, partial.dataset
-    made.colorinterp = given.colorinterp
-    made.descriptions = given.descriptions
-    made.scales, made.offsets, made.units = given.scales, given.offsets, given.units
-    for band in range(scene.count + 1):
-        tags = {name: value for name, value in given.tags(band).items() if not name.startswith("STATISTICS_")}
-        made.update_tags(band, **tags)
-    down, right = made.height / given.height, made.width / given.width
-    points, crs = given.gcps
-    if points:
-        for point in points:
-            point.row, point.col = point.row * down, point.col * right
-        made.gcps = points, crs
 
 
 def _append(path: Path, text: str) -> None:

@@ -5,19 +5,22 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from msrn.batch.raster.partial import PartialRaster, describe, partial_raster, profile_of
+from msrn.batch.raster.description import describe, profile_of
+from msrn.batch.raster.partial import PartialRaster, partial_raster
 from msrn.batch.work import Settings
-from msrn.errors import OutputError, UsageError
+from msrn.errors import ImageError, OutputError, UsageError
 from msrn.images.raster import Layer, Scene, Window, open_scene
 from msrn.images.resize import enlarged_size, part_of, resize
+from msrn.restoration.chain import Chain
+from msrn.restoration.memory import Needs
 from msrn.restoration.region import restore_region
 from msrn.restoration.restorer import Restorer
-from msrn.restoration.tiles import Rectangle, plan
+from msrn.restoration.tiles import Rectangle, Tile, plan
 from msrn.types import Size
 
 if TYPE_CHECKING:
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
 
 WINDOW = 1024
 """Usual side of the windows of a result: the networks' halos, some twenty pixels, then cost little."""
-_LEAST_CACHE, _MOST_CACHE = 64 << 20, 384 << 20
+_LEAST_CACHE, MOST_CACHE = 64 << 20, 384 << 20
+"""Bytes of memory for blocks that are read, or wait to be written."""
 _ENDS = 1 << 20
 """Bytes at a file's beginning that tell it from others, beside its size and time."""
 
@@ -64,7 +68,9 @@ def restore_raster(
     size: Size | None = None,
     window: int = WINDOW,
     overwrite: bool = False,
+    strip_metadata: bool = False,
     progress: Callable[[float], None] = lambda share: None,
+    before_rename: Callable[[BinaryIO], object] = lambda made: None,
 ) -> RasterOutcome:
     """Restore a raster, and enlarge it if the restorer does that, into a tiled GeoTIFF.
 
@@ -80,7 +86,9 @@ def restore_raster(
         size: see ``Restorer.__call__``.
         window: side of the windows of the result; the result does not depend on it.
         overwrite: replace the target.
+        strip_metadata: copy only what values mean and where they lie.
         progress: called with the share done, 0 to 1.
+        before_rename: called with the finished file, open, before it has its name.
 
     Raises:
         ImageError: the raster cannot be read or is of a kind that is not handled.
@@ -100,22 +108,47 @@ def restore_raster(
         before = scene.height, scene.width
         enlarges = any(step.enlarges for each in plans for step in each.steps)
         height, width = enlarged_size(before, scale, size) if enlarges else before
-        key = _key(scene, restorer, {"scale": scale, "size": size, "window": window, "made": (height, width)})
+        asked = {"scale": scale, "size": size, "window": window, "made": (height, width), "strip": strip_metadata}
+        key = _key(scene, restorer, asked)
         profile = profile_of(scene, height, width, window)
         side = max(profile["blockxsize"], window // profile["blockxsize"] * profile["blockxsize"])
         tiles = plan(height, width, side, 0, profile["blockxsize"])
+
+        def check(made: BinaryIO) -> None:
+            if target.exists() and not overwrite:
+                raise OutputError(f"{target} has come to exist meanwhile and is kept")
+            if key != _key(scene, restorer, asked):
+                raise ImageError(f"{source} was changed while it was read")
+            before_rename(made)
+
         with partial_raster(target, profile, key, restorer.choices) as partial:
             if partial.is_new:
-                describe(partial, scene)
+                describe(partial, scene, strip_metadata)
             continued = len(partial.done)
             job = _Job(scene, plans, partial, (height, width), scale, size)
-            for number, tile in enumerate(tiles):
-                if number not in partial.done:
-                    job.make(number, tile.core)
-                progress((number + 1) / len(tiles))
-            partial.finish(target, bool(scene.dataset.overviews(1)), overwrite)
+            job.make_all(tiles, progress)
+            partial.finish(target, bool(scene.dataset.overviews(1)), check)
         notes = list(dict.fromkeys(each.note for each in plans if each.note))
         return RasterOutcome(" | ".join(notes), (scene.width, scene.height), (width, height), len(tiles), continued)
+
+
+def raster_needs(
+    source: Path, restorer: "Restorer | Chooser", scale: float | None, size: Size | None
+) -> list[tuple[str, Needs]]:
+    """What is done to each layer of a raster, and a forecast of what that takes, judged by its sample.
+
+    Args and errors are those of :func:`restore_raster`.
+    """
+    found = list[tuple[str, Needs]]()
+    with open_scene(source) as scene:
+        for layer in (scene.layer(bands) for bands in scene.groups):
+            each, picture = _planned(layer, restorer, scale, size), layer.cut(*layer.sample)
+            enlarges = bool(each.steps) and each.steps[-1].enlarges
+            height, _ = enlarged_size((scene.height, scene.width), scale, size)
+            needs = Chain(each.steps, "").forecast(picture, height / scene.height if enlarges else None)
+            share = picture.height * picture.width / (scene.height * scene.width)
+            found.append((each.note, needs._replace(seconds=needs.seconds / share)))
+    return found
 
 
 @dataclass(frozen=True)
@@ -130,7 +163,14 @@ class _Job:
     scale: float | None
     size: Size | None
 
-    def make(self, number: int, core: Rectangle) -> None:
+    def make_all(self, tiles: Sequence[Tile], progress: Callable[[float], None]) -> None:
+        """Make the windows that are not made yet."""
+        for number, tile in enumerate(tiles):
+            if number not in self.partial.done:
+                self._make(number, tile.core)
+            progress((number + 1) / len(tiles))
+
+    def _make(self, number: int, core: Rectangle) -> None:
         """Restore all bands of a window and write them."""
         scene, window = self.scene, core.slices
         values = np.empty((scene.count, *core.size), scene.dtype)
@@ -221,4 +261,4 @@ def _cache_bytes(source: Path, window: int) -> int:
             height = page.tilelength if page.is_tiled else page.rowsperstrip
     except Exception:  # rasterio says what is wrong
         return _LEAST_CACHE
-    return min(max(_LEAST_CACHE, row * (window + 2 * height)), _MOST_CACHE)
+    return min(max(_LEAST_CACHE, row * (window + 2 * height)), MOST_CACHE)
