@@ -33,7 +33,7 @@ def restore_region(
     """Restore a rectangle of a picture.
 
     Args:
-        steps: what restores the whole, in order; only the last may enlarge (see ``automatic.Chain``).
+        steps: what restores the whole, in order; only the last may enlarge (see ``chain.Chain``).
         picture: the whole, or what can be read in parts.
         region: what is wanted, in pixels of the whole result.
         scale: as for ``Restorer.__call__``, if the last step enlarges.
