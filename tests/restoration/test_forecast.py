@@ -63,7 +63,7 @@ def test_later_pictures_of_a_batch_compute_beside_what_earlier_networks_hold(tmp
     class Chosen:
         """What is chosen for a picture of a height."""
 
-        note = ""
+        note, steps = "", ()
 
         def __init__(self, height):
             self.height = height
@@ -77,5 +77,5 @@ def test_later_pictures_of_a_batch_compute_beside_what_earlier_networks_hold(tmp
     for height in needed:
         images.write(Picture(np.zeros((1, height, 1), np.float32)), tmp_path / "in" / f"{height}.png")
     jobs = plan_outputs([tmp_path / "in"], tmp_path / "out").jobs
-    restorer = SimpleNamespace(settled=lambda picture, *how: Chosen(picture.height))
+    restorer = SimpleNamespace(settled=lambda picture, *how, quick: Chosen(picture.height))
     assert [each.bytes for each in forecast_batch(jobs, restorer, Settings())] == [100, 70 + 40, 200 + 50]
