@@ -1,4 +1,4 @@
-"""Write a page for each weights file of the package, docs/weights/NAME.md, with a picture and its curve.
+"""Write a page for each weights file of the package, docs/weights/NAME.md, with a picture and its curve, and a table.
 
 python scripts/documentation/update_cards.py             the pages, from cards and docs/results
 python scripts/documentation/update_cards.py --time      time the weights here first
@@ -22,13 +22,29 @@ from demo import run as demo  # noqa: E402
 from scripts.documentation.update_curves import curves  # noqa: E402
 
 from msrn.evaluation import tables  # noqa: E402
-from msrn.evaluation.results import from_json  # noqa: E402
+from msrn.evaluation.results import Evaluation, from_json  # noqa: E402
 from msrn.network import weights  # noqa: E402
 from msrn.network.catalogue import CatalogueRow  # noqa: E402
 from msrn.network.memnet import build  # noqa: E402
 from msrn.types import Task  # noqa: E402
 
 PAGES, RESULTS = ROOT / "docs" / "weights", ROOT / "docs" / "results"
+SAME = "the same, better, at"
+"""How the catalogue describes weights by those in a row above."""
+OVERVIEW = """\
+# Which weights, and what each costs
+
+The commands choose by themselves: the first weights of a kind, and for pictures with colours those that see colours,
+where there are such. [`msrn restore`](../restore.md) takes larger ones where that is worth it. `--weights NAME` takes
+others. A network that sees gray restores pictures with colours too ([how](../colour.md)).
+
+"""
+OVERVIEW_END = """
+PSNR by the [literature's protocol](../protocol.md): sets of images, and whether R, G and B are scored or luminance,
+differ by task, so only rows that say the same in "scored on" can be compared. `msrn weights` lists the seconds per
+megapixel on your machine. Multiply-adds are those of one pass for each pixel of the result; a network that sees gray
+takes three passes to remove noise from a picture with colours.
+"""
 LEVELS: dict[Task, str] = {"sr": "factors", "denoise": "σ", "jpeg": "quality", "photo": "σ", "photo-sr": "factors"}
 LIMITS: dict[Task, str] = {
     "sr": """\
@@ -55,7 +71,7 @@ def page(entry: CatalogueRow) -> str:
     lines = [
         f"# {entry.name}",
         "",
-        f"{entry.summary[0].upper()}{entry.summary[1:]}.",
+        f"{_capital(_summary(entry))}.",
         "",
         f"![Degraded, restored, original]({entry.name}.png)",
         "",
@@ -78,6 +94,36 @@ def page(entry: CatalogueRow) -> str:
         lines += ["", "## Curve", "", f"![PSNR on held-out images while training]({entry.name}.svg)"]
         lines += ["", "PSNR in dB on crops of the training images that were held out, by hours of training."]
     return "\n".join([*lines, "", "## Limits", "", LIMITS[entry.task], ""])
+
+
+def overview() -> str:
+    """The page that compares them all."""
+    head = ("weights", "for", "sees", "multiply-adds per pixel", "scored on", "degraded, dB", "restored, dB")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for entry in weights.CATALOGUE:
+        results = _results(entry)
+        cells = (
+            f"[{entry.name}]({entry.name}.md)",
+            _capital(_summary(entry).rpartition(";")[0]),
+            "colours" if entry.color else "gray",
+            f"{weights.load(entry.name).card.config.multiply_adds_per_pixel:,}",
+            f"{tables.data_name(results[0])}: {' / '.join(tables.level_name(result) for result in results)}",
+            " / ".join(f"{result.baseline.psnr:.2f}" for result in results),
+            f"**{' / '.join(f'{result.mean.psnr:.2f}' for result in results)}**",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return OVERVIEW + "\n".join(lines) + "\n" + OVERVIEW_END
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _summary(entry: CatalogueRow) -> str:
+    """The catalogue's summary, which may need the row above, in words that stand alone."""
+    first = next(row for row in weights.CATALOGUE if row.kind == entry.kind)
+    purpose = first.summary.partition(";")[0]
+    return entry.summary.replace(SAME, f"{purpose}: better than `{first.name}`, at")
 
 
 def _facts(entry: CatalogueRow) -> dict[str, str]:
@@ -137,8 +183,11 @@ def _nth(card: weights.Card) -> int:
 
 
 def _scores(entry: CatalogueRow) -> str:
-    results = from_json((RESULTS / f"{entry.name}.json").read_text(encoding="utf-8"))
-    return tables.markdown([replace(result, weights=entry.name) for result in results])
+    return tables.markdown([replace(result, weights=entry.name) for result in _results(entry)])
+
+
+def _results(entry: CatalogueRow) -> list[Evaluation]:
+    return from_json((RESULTS / f"{entry.name}.json").read_text(encoding="utf-8"))
 
 
 def _timings() -> dict[str, Any]:
@@ -189,25 +238,31 @@ def main() -> None:
     what.add_argument("--time", action="store_true", help="time the weights on this machine first")
     arguments = parser.parse_args()
     if arguments.check:
-        stale = [entry.name for entry in weights.CATALOGUE if not is_current(entry)]
+        stale = [name for name, text in pages().items() if not is_current(name, text)]
         sys.exit(f"out of date: {', '.join(stale)}: run python scripts/documentation/update_cards.py" if stale else 0)
     if arguments.time:
         time_all()
     PAGES.mkdir(exist_ok=True)
     for known in PAGES.iterdir():
         known.unlink()
+    for name, text in pages().items():
+        (PAGES / name).write_text(text, encoding="utf-8")
     for entry in weights.CATALOGUE:
-        (PAGES / f"{entry.name}.md").write_text(page(entry), encoding="utf-8")
         points = weights.load(entry.name).card.training.get("curve")
         if points:
             (PAGES / f"{entry.name}.svg").write_bytes(curve(points))
         picture(entry)
 
 
-def is_current(entry: CatalogueRow) -> bool:
+def pages() -> dict[str, str]:
+    """What each page should say, by its file's name."""
+    return {"README.md": overview()} | {f"{entry.name}.md": page(entry) for entry in weights.CATALOGUE}
+
+
+def is_current(name: str, text: str) -> bool:
     """Whether a page says what it should."""
-    path = PAGES / f"{entry.name}.md"
-    return path.is_file() and path.read_text(encoding="utf-8") == page(entry)
+    path = PAGES / name
+    return path.is_file() and path.read_text(encoding="utf-8") == text
 
 
 if __name__ == "__main__":
