@@ -17,8 +17,16 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"(\]\(|(?:src|href)=\")([^)\"#\s]+)([^)\"]*)")
 LANGUAGES = {".py": "python", ".toml": "toml", ".sh": "bash", ".js": "javascript", ".yaml": "yaml", ".json": "json"}
-FOUND = (("experiments/", 0.0005), ("weights/", 0.01), ("reference/", 0.5), ("guide", 4), ("index", 2), ("protocol", 2))
-"""How much sooner than others pages are found: the log is long, and seldom what a reader looks for."""
+FOUND = (
+    ("experiments/", 0.0005),
+    ("weights/README", 2),
+    ("weights/", 0.01),
+    ("reference/", 0.5),
+    ("guide", 4),
+    ("index", 2),
+    ("protocol", 2),
+)
+"""How much sooner than others pages are found (the first that fits counts): the log is long, and seldom looked for."""
 UNSEARCHED = "---\nsearch:\n  exclude: true\n---\n\n"
 _homes: dict[str, str] = {}
 """By a generated page, the folder of the repository that its links begin at."""

@@ -34,6 +34,7 @@ EXEMPT = {
     "uvx ": "likewise",
     "pipx ": "likewise",
     "make demo": "likewise; then demo/run.py",
+    "docker ": "needs Docker; tests/service/test_container.py does what the Dockerfile says without it",
     "npm pack": "downloads; a stand-in of what it downloads is there",
     "python -m http.server": "does not end; tests/restoration shows what it serves to a browser",
     "python scripts/": "measures for minutes to hours; see test_programs_that_pages_name_are_there",

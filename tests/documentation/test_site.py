@@ -92,7 +92,7 @@ def test_the_figures_are_the_weights_and_the_table_is_the_networks():
     assert drawn.sizes() in (ROOT / "docs" / "network.md").read_text(encoding="utf-8")
 
 
-PAGES = ("", "guide/", "gallery/", "network/", "reference/commands/", "export/")
+PAGES = ("", "guide/", "gallery/", "network/", "reference/commands/", "export/", "weights/")
 
 
 @pytest.mark.parametrize(("width", "pages"), [(380, PAGES), (1400, PAGES[:3])])
@@ -135,6 +135,8 @@ LOOKED_FOR = {
     "numpy array": "python/",
     "resume training": "training/",
     "docker container": "service/",
+    "which weights": "weights/",
+    "enlarge a photograph": "guide/",
     "memnet_m6r6": "from_the_original/",
 }
 

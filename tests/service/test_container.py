@@ -35,6 +35,13 @@ def test_it_runs_without_root_and_says_how_it_is():
     assert all((ROOT / name).exists() for name in copied)
 
 
+def test_the_page_tells_what_its_first_lines_tell():
+    page = (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^#   (docker .*)$", TEXT, re.MULTILINE)
+    assert len(lines) == 2
+    assert "```bash\n" + "\n".join(lines) + "\n```" in page
+
+
 def test_its_commands_work_in_a_plain_environment(tmp_path, photo):
     """The entry point serves and the health check finds that it does, with the base install and the extra alone."""
     extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["serve"]
