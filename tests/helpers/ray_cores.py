@@ -28,8 +28,10 @@ def actors() -> dict[int, list[int]]:
         above = [parents[decoder]]
         while above[-1] in parents:
             above.append(parents[above[-1]])
-        if os.getpid() in above:
-            found[above[0]].append(decoder)
+        with suppress(OSError):
+            actor = (Path("/proc") / str(above[0]) / "cmdline").read_bytes().startswith(b"ray::")  # not the driver
+            if actor and os.getpid() in above:
+                found[above[0]].append(decoder)
     return found
 
 
