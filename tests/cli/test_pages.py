@@ -103,7 +103,8 @@ def workplace(tmp_path, monkeypatch):
         photo.save(tmp_path / folder / "one.png")
         photo.rotate(180).save(tmp_path / folder / "two.png")
     photo.save(tmp_path / "photo.jpg", quality=30)
-    for name in ("photo.png", "noisy.png", "small.png", "scene.tif"):
+    (tmp_path / "scenes").mkdir()
+    for name in ("photo.png", "noisy.png", "small.png", "scene.tif", "scenes/field.tif"):
         photo.save(tmp_path / name)
     photo.save(tmp_path / "cat.gif", save_all=True, append_images=[photo.rotate(180)], duration=100)
     for folder in ("Desktop", ".local/share/bash-completion/completions"):
