@@ -92,7 +92,7 @@ class Chooser:
     @property
     def identity(self) -> dict[str, str]:
         """What decides the results, besides the pictures."""
-        rules = {"rules": f"{JPEG_QUALITY} {NOISE} {NOISE_UNDER_JPEG} {STRONG_NOISE}"}
+        rules = {"rules": f"{JPEG_QUALITY} {NOISE} {NOISE_UNDER_JPEG} {STRONG_NOISE} {SMALL_PICTURE}"}
         return rules | {
             f"{name}.{key}": value for name in self._names for key, value in self._of(name).identity.items()
         }

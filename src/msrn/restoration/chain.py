@@ -1,6 +1,7 @@
 """Several restorers, one after the other, as one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Unpack
 
 from msrn.images.picture import Picture
@@ -36,16 +37,30 @@ class Chain:
 
     def __call__(self, picture: Picture, **how: Unpack[How]) -> Picture:
         """Restore a picture; see ``Restorer.__call__``."""
-        progress, alone = how.get("progress") or silent, How(at_once=how.get("at_once", 1))
+        progress = how.get("progress") or silent
         work = [_multiply_adds(step, picture, how.get("scale"), how.get("size")) for step in self.steps]
-        for done, step in enumerate(self.steps):
 
-            def report(share: float, done: int = done) -> None:
-                progress((sum(work[:done]) + share * work[done]) / sum(work))
+        def report(number: int, share: float) -> None:
+            progress((sum(work[:number]) + share * work[number]) / sum(work))
 
-            made = step(picture, **((how if step.enlarges else alone) | How(progress=report)))
-            picture = within_bounds(picture, made) if self.bounded and not done else made
+        for made in self.stages(picture, report, **how):
+            picture = made
         return picture
+
+    def stages(self, picture: Picture, report: Callable[[int, float], None], **how: Unpack[How]) -> Iterator[Picture]:
+        """What a picture is after each step.
+
+        Args:
+            picture: the picture.
+            report: called with the step's number, from 0, and the share of it that is done.
+            how: see ``Restorer.__call__``.
+        """
+        alone = How(at_once=how.get("at_once", 1))
+        for number, step in enumerate(self.steps):
+            asked = (how if step.enlarges else alone) | How(progress=partial(report, number))
+            made = step(picture, **asked)
+            picture = _within_bounds(picture, made) if self.bounded and not number else made
+            yield picture
 
     def within(self, seconds: float, picture: Picture, scale: float | None = None, size: Size | None = None) -> "Chain":
         """The same steps with as much effort as is forecast to take no longer; see ``Restorer.within``.
@@ -82,7 +97,7 @@ class Chain:
         return Needs(sum(step.seconds for step in each), peak, kept)
 
 
-def within_bounds(picture: Picture, made: Picture) -> Picture:
+def _within_bounds(picture: Picture, made: Picture) -> Picture:
     """What was made of a JPEG's picture, moved into what its file allows; as it is where the file does not tell."""
     from msrn.restoration.certificate import keep_consistent
 

@@ -13,7 +13,7 @@ from msrn.images.picture import Picture
 from msrn.images.resize import parse_size, resize
 from msrn.network.catalogue import find
 from msrn.restoration.automatic import Automatic, Enlarging
-from msrn.restoration.chain import Chain, within_bounds
+from msrn.restoration.chain import Chain
 from msrn.restoration.region import restore_region
 from msrn.restoration.restorer import Restorer
 from msrn.restoration.steps import enlargement
@@ -36,15 +36,11 @@ class Plan:
     """
 
     def __init__(self, picture: Picture, chain: Chain, options: RestoreOptions) -> None:
-        self.picture, self.steps, self.found, self._bounded = picture, chain.steps, chain.found, chain.bounded
+        self.picture, self.steps, self.found, self._chain = picture, chain.steps, chain.found, chain
         self.note = "; ".join(filter(None, (picture.metadata.note, chain.note)))
         self._first: Picture | None = None
         self.scale, self.size = options.scale, _size(options)
-        self.height, self.width = (
-            self.steps[-1].result_size(picture, self.scale, self.size)
-            if self.steps
-            else (picture.height, picture.width)
-        )
+        self.height, self.width = chain.result_size(picture, self.scale, self.size)
 
     @property
     def computing(self) -> str:
@@ -53,25 +49,16 @@ class Plan:
 
     def restored(self, progress: Callable[[int, float], None]) -> Picture:
         """The result; ``progress`` gets the step's number, from 0, and the share of it that is done."""
-        picture = self.picture
-        for number, step in enumerate(self.steps):
-
-            def report(share: float, number: int = number) -> None:
-                progress(number, share)
-
-            if step.enlarges:
-                made = step(picture, scale=self.scale, size=self.size, progress=report)
-            else:
-                made = step(picture, progress=report)
-            picture = made
-            if self._bounded and not number:
-                picture = self._first = within_bounds(self.picture, made)
-        return picture
+        result = self.picture
+        for result in self._chain.stages(self.picture, progress, scale=self.scale, size=self.size):
+            if self._chain.bounded and self._first is None:
+                self._first = result
+        return result
 
     @property
     def shows(self) -> bool:
         """Whether parts can be shown yet: those that a file bounds are made as a whole, which is soon."""
-        return not self._bounded or self._first is not None
+        return not self._chain.bounded or self._first is not None
 
     def region(self, region: Rectangle) -> Picture:
         """A rectangle of the result."""
