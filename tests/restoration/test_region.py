@@ -46,6 +46,9 @@ def picture(height, width, channels=3, alpha=False):
         (("sr",), {"scale": 2.0}),
         (("jpeg", "denoise", "sr"), {"scale": 1.7}),
         (("denoise", "sr"), {"size": (200, 200)}),
+        (("sr",), {"scale": 5.3}),
+        (("denoise", "sr"), {"scale": 8.0}),
+        (("sr",), {"size": (720, 500)}),
     ],
 )
 @pytest.mark.parametrize(("channels", "alpha"), [(3, False), (1, True)])

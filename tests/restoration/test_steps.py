@@ -1,4 +1,4 @@
-"""Beyond a factor of 4, what the network made is interpolated; regions and tiles are exact, and it is said."""
+"""Beyond a factor of 4, what the network made is interpolated; tiles are exact, and it is said."""
 
 import numpy as np
 import pytest
@@ -8,11 +8,8 @@ from msrn.images.picture import Picture
 from msrn.images.resize import resize
 from msrn.network.config import MSRNConfig
 from msrn.restoration.autotune import Tuned
-from msrn.restoration.chain import Chain
-from msrn.restoration.region import restore_region
 from msrn.restoration.restorer import Restorer
 from msrn.restoration.steps import steps_to
-from msrn.restoration.tiles import Rectangle
 
 HOW = {"device": "cpu", "backend": "eager", "precision": "fp32"}
 
@@ -64,27 +61,6 @@ def test_tiles_make_no_difference(restorer):
     small = picture(40, 50)
     whole, cut = restorer(small, scale=6), restorer.with_options(tile=64)(small, scale=6)
     np.testing.assert_allclose(whole.pixels, cut.pixels, atol=3e-6)
-
-
-@pytest.mark.parametrize("how", [{"scale": 8.0}, {"scale": 5.3}, {"size": (300, 170)}])
-@pytest.mark.parametrize(("channels", "alpha"), [(3, False), (1, True)])
-def test_a_region_is_what_the_whole_has_there(restorer, how, channels, alpha):
-    small = picture(40, 50, channels, alpha)
-    denoise = Restorer(random_weights("denoise", MSRNConfig(1, 1, 4, unshuffle=2), 1), **HOW)
-    for names in ([restorer], [denoise, restorer]):
-        chain = Chain(names, "")
-        whole = chain(small, **how)
-        height, width = whole.height, whole.width
-        for region in (
-            Rectangle(0, 13, 0, 9),
-            Rectangle(61, 97, 43, 80),
-            Rectangle(height - 21, height, width - 11, width),
-            Rectangle(0, height, 50, 51),
-        ):
-            found = restore_region(chain.steps, small, region, **how)
-            np.testing.assert_allclose(found.pixels, whole.pixels[(slice(None), *region.slices)], atol=5e-6)
-            if alpha:
-                assert np.array_equal(found.alpha, whole.alpha[(slice(None), *region.slices)])
 
 
 def test_the_forecast_counts_what_the_network_computes(restorer):

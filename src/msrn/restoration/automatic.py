@@ -242,10 +242,7 @@ def automatic_loader(
         >>> restorer = automatic_loader([], enlarging=True, device="cpu")({})
     """
     names = _by_kind(weights)
-    hurried = bool(computing.get("effort"))
-    better: dict[Task, str] = {
-        task: name for task, name in BETTER.items() if not hurried and not {task, f"{task}-color"} & names.keys()
-    }
+    better = better_for(computing.get("effort", 0), names)
     for task in ENLARGING:
         if task in names and not enlarging:
             raise UsageError(f"{names[task]} enlarges: give --scale or --to as well")
@@ -264,6 +261,13 @@ def automatic_loader(
         return Automatic(restorer_of, tasks, better)
 
     return load_all
+
+
+def better_for(effort: int, named: Collection[str] = ()) -> dict[Task, str]:
+    """What small pictures get: :data:`BETTER`, without tasks whose weights are named; nothing if effort is saved."""
+    return {
+        task: name for task, name in BETTER.items() if not effort and not {task, f"{task}-color"}.intersection(named)
+    }
 
 
 def _by_kind(names: Sequence[str]) -> dict[str, str]:

@@ -27,7 +27,7 @@ import numpy as np
 from msrn.errors import UsageError
 from msrn.images import Frames, read
 from msrn.images.picture import Picture
-from msrn.restoration.automatic import BETTER, Automatic, Chooser, Enlarging
+from msrn.restoration.automatic import Automatic, Chooser, Enlarging, better_for
 from msrn.restoration.restorer import Restorer
 from msrn.types import BackendName, Precision, Size, Task
 
@@ -188,8 +188,7 @@ def _loaded(weights: str | Path, **computing: Unpack[Computing]) -> Restorer:
 
 @lru_cache(maxsize=16)
 def _automatic(**computing: Unpack[Computing]) -> Automatic:
-    better = {} if computing.get("effort") else BETTER
-    return Automatic(lambda name: _loaded(name, **computing), better=better)
+    return Automatic(lambda name: _loaded(name, **computing), better=better_for(computing.get("effort", 0)))
 
 
 @lru_cache(maxsize=16)
