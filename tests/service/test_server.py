@@ -1,6 +1,8 @@
 """Where it listens, and what happens when it is started twice."""
 
 import socket
+import subprocess
+import sys
 import webbrowser
 
 import pytest
@@ -30,3 +32,15 @@ def test_another_programs_address_is_refused(tmp_path, monkeypatch):
         with pytest.raises(UsageError, match="choose another by --port"):
             serve(settings, open_page=True)
     assert not (tmp_path / "kept").exists()
+
+
+def test_asked_to_end_as_soon_as_its_address_is_told_it_ends_as_it_should(tmp_path):
+    program = """
+import os, signal, sys
+from pathlib import Path
+from msrn.service.server import serve
+from msrn.service.settings import ServiceSettings
+serve(ServiceSettings(port=0, cache=Path(sys.argv[1])), say=lambda text: os.kill(os.getpid(), signal.SIGTERM))
+"""
+    assert subprocess.run([sys.executable, "-c", program, tmp_path / "kept"], timeout=60).returncode == 0
+    assert not (tmp_path / "kept" / ".address").exists()

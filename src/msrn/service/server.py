@@ -30,10 +30,16 @@ _ADDRESS = ".address"
 class _Server(uvicorn.Server):
     """A server that, when asked to end, lets what is under way finish first."""
 
-    def __init__(self, config: uvicorn.Config, jobs: Jobs) -> None:
+    def __init__(self, config: uvicorn.Config, jobs: Jobs, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._jobs = jobs
+        self._ready = ready
         self._draining: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin, and say so: from now on a signal ends it as it should."""
+        await super().startup(sockets)
+        self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal, end at the second."""
@@ -84,12 +90,15 @@ def serve(
             timeout_graceful_shutdown=5,
             h11_max_incomplete_event_size=32 << 10,
         )
-        _tell_address(settings, address)
-        say(f"the page is at {address}, its API at {address}v1/ (Ctrl-C ends it)")
-        if open_page:
-            _open_page(address, settings)
+
+        def ready() -> None:
+            _tell_address(settings, address)
+            say(f"the page is at {address}, its API at {address}v1/ (Ctrl-C ends it)")
+            if open_page:
+                _open_page(address, settings)
+
         try:
-            _Server(config, jobs).run(sockets=[listening])
+            _Server(config, jobs, ready).run(sockets=[listening])
         finally:
             (settings.cache / _ADDRESS).unlink(missing_ok=True)
 
