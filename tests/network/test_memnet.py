@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from msrn.errors import UsageError
 from msrn.network.config import MSRNConfig
-from msrn.network.memnet import MSRN, grow, initialise, to_colors
+from msrn.network.memnet import MSRN, initialise
 
 # M, R: convolution weights, + biases, + w_m, + BatchNorm affine
 PARAMETERS = {
@@ -199,49 +199,6 @@ def test_initialisation_is_hes_and_depends_on_the_generator_alone():
     assert first.ensemble.tolist() == [0.5, 0.5]
     x = torch.rand(1, 1, 8, 8)
     assert torch.equal(first.eval()(x), x)
-
-
-@pytest.mark.parametrize("config", [*SHAPES, MSRNConfig(2, 1, 4, unshuffle=2)])
-@pytest.mark.parametrize("training", [False, True])
-def test_growing_does_not_change_the_function(config, training):
-    network = random_network(config, seed=2).train(training)
-    grown = grow(network, config.recursions + 2)
-    assert grown.config.recursions == config.recursions + 2
-    assert grown.training == training
-    x = torch.rand(2, config.in_channels, 12, 10)
-    assert torch.allclose(grown(x), network(x), atol=1e-5)
-
-
-def test_new_recursions_take_over_the_last_ones_norms_and_no_weight_in_the_gate():
-    network = random_network(MSRNConfig(2, 2, 3), seed=2)
-    grown = grow(network, 4)
-    for block, old in zip(grown.blocks, network.blocks, strict=True):
-        for norms, before in ((block.norm1, old.norm1), (block.norm2, old.norm2)):
-            for leaf in ("weight", "bias", "running_mean", "running_var"):
-                values = [getattr(norm, leaf) for norm in norms]
-                kept = [getattr(norm, leaf) for norm in before]
-                for ours, theirs in zip(values, [*kept, kept[-1], kept[-1]], strict=True):
-                    assert torch.equal(ours, theirs)
-        added = 2 * 3  # channels of the two new short-term memories
-        assert not block.gate.weight[:, -added:].any()
-        for leaf in ("weight", "bias", "running_mean", "running_var"):
-            last = getattr(old.gate_norm, leaf)[-3:]
-            assert torch.equal(getattr(block.gate_norm, leaf)[-added:], torch.cat([last, last]))
-
-
-@pytest.mark.parametrize("config", [MSRNConfig(2, 2, 4), MSRNConfig(2, 1, 4, unshuffle=2)])
-def test_made_for_colours_a_network_does_to_gray_pictures_what_it_did(config):
-    network = random_network(config, seed=2)
-    colored = to_colors(network)
-    gray = torch.rand(2, 1, 12, 10)
-    assert torch.allclose(colored(gray.repeat(1, 3, 1, 1)), network(gray).repeat(1, 3, 1, 1), atol=1e-5)
-    with pytest.raises(UsageError, match="for colours already"):
-        to_colors(colored)
-
-
-def test_networks_do_not_shrink():
-    with pytest.raises(UsageError, match="from 3 recursions to 2"):
-        grow(MSRN(MSRNConfig(1, 3, 2)), 2)
 
 
 @pytest.mark.parametrize(

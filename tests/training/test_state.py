@@ -7,7 +7,7 @@ import torch
 from tests.helpers.recipes import one_step, recipe
 
 from msrn.errors import WeightsError
-from msrn.network.memnet import grow
+from msrn.network.growth import grow
 from msrn.training import state as runs
 from msrn.training.setting import Setting
 
@@ -29,7 +29,7 @@ def test_a_network_that_grows_takes_its_average_along():
     run = runs.start_run(plan, None, Setting())
     for parameter in run.average.parameters():
         parameter.data += 1
-    expected = grow(run.average, plan.network.recursions).state_dict()
+    expected = grow(run.average, runs.network_config(plan.network)).state_dict()
     run.grow()
     bigger = run.average.state_dict()
     assert all(torch.equal(bigger[name], tensor) for name, tensor in expected.items())

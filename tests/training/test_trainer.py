@@ -212,7 +212,11 @@ def test_fine_tuning_starts_from_given_weights_and_checks_their_shape(data_folde
     assert publish(tmp_path / "a", tmp_path)[1].training["began_with"] == "random, SHA-256 "
     colored = plan.model_copy(update={"network": plan.network.model_copy(update={"in_channels": 3})})
     assert train(colored, data_folder, tmp_path / "c", initial=initial).network.config.in_channels == 3
-    for change, field in ({"channels": 4}, "channels: 4 -> 3"), ({"recursions": 3}, "recursions: 3 -> 2"):
+    for change, field in (
+        ({"channels": 4}, "channels: 4 -> 3"),
+        ({"recursions": 3}, "recursions: 3 -> 2"),
+        ({"unshuffle": 2}, "unshuffle: 2 -> 1"),
+    ):
         wrong = random_weights("denoise", replace(MSRNConfig(2, 1, 3), **change))
         with pytest.raises(UsageError, match=f"does not fit the recipe's network: network.{field}$"):
             train(plan, data_folder, tmp_path / "b", initial=wrong)

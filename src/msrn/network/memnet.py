@@ -19,7 +19,6 @@ reconstruction convolution is shared by all outputs, its BatchNorm is not.
 Tensors are ``(N, C, H, W)``, values in [0, 1]; see ``picture.py`` for the contract outside the network.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +28,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from msrn.errors import UsageError
-from msrn.images.color import LUMINANCE
 from msrn.network import hub
 from msrn.network.config import MSRNConfig
 from msrn.network.weights import Card, Weights
@@ -183,68 +181,6 @@ def initialise(
         nn.init.zeros_(network.reconstruct.weight)
     if network.config.multi_supervised:
         nn.init.constant_(network.ensemble, ensemble_weight)
-
-
-@torch.no_grad()
-def grow(network: MSRN, recursions: int) -> MSRN:
-    """Return a network with more recursions that computes the same function.
-
-    The convolutions of a block are shared by its recursions, so they carry over as they are. Each new
-    recursion takes a copy of the last one's BatchNorms, and the gate's weights for its memory start at zero.
-
-    Raises:
-        UsageError: ``recursions`` is smaller than what the network has, or its recursions share nothing.
-    """
-    config = network.config
-    if not config.shared or config.units > 1:
-        raise UsageError(f"{config.shape} cannot grow: only a network whose recursions share their unit can")
-    extra = recursions - config.recursions
-    if extra < 0:
-        raise UsageError(f"cannot grow from {config.recursions} recursions to {recursions}")
-    grown = MSRN(replace(config, recursions=recursions))
-    state = network.state_dict()
-    for key in grown.state_dict():
-        if key in state:
-            continue
-        head, norm, _, leaf = key.rsplit(".", 3)  # blocks.M.norm1.<new recursion>.weight
-        state[key] = state[f"{head}.{norm}.{config.recursions - 1}.{leaf}"]
-    for m in range(config.memory_blocks):
-        # New short-term memories come last in the gate's concatenation.
-        for leaf in ("weight", "bias", "running_mean", "running_var"):
-            key = f"blocks.{m}.gate_norm.{leaf}"
-            state[key] = torch.cat([state[key], *[state[key][-config.channels :]] * extra])
-        key = f"blocks.{m}.gate.weight"
-        old = state[key]  # (C, C·(m+R), 1, 1)
-        state[key] = torch.cat([old, old.new_zeros(old.shape[0], extra * config.channels, 1, 1)], dim=1)
-    grown.load_state_dict(state)
-    return grown.train(network.training)
-
-
-@torch.no_grad()
-def to_colors(network: MSRN) -> MSRN:
-    """Return a network for R, G and B that does to gray pictures what one for luminance does.
-
-    It reads luminance (ITU-R BT.601) and adds what that network would to each channel, so that training has colours to
-    learn and nothing else.
-
-    Raises:
-        UsageError: the network is for colours already.
-
-    Example:
-        >>> to_colors(MSRN(MSRNConfig(4, 1, 32))).config.in_channels
-        3
-    """
-    if network.config.in_channels != 1:
-        raise UsageError(f"{network.config.shape} is for colours already")
-    colored = MSRN(replace(network.config, in_channels=3))
-    state = network.state_dict()
-    for key, tensor in state.items():
-        if key.startswith(("extract_norm.", "reconstruct.")) and tensor.ndim:
-            state[key] = torch.cat([tensor] * 3)
-    weight = state["extract.weight"]  # (C, s², 3, 3) to (C, 3·s², 3, 3)
-    state["extract.weight"] = torch.cat([share * weight for share in LUMINANCE], dim=1)
-    colored.load_state_dict(state)
-    return colored.train(network.training)
 
 
 def build(weights: Weights) -> MSRN:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from msrn.errors import UsageError, WeightsError
 from msrn.network.config import MSRNConfig
-from msrn.network.memnet import MSRN, Outputs, build, grow, initialise, to_colors
+from msrn.network.growth import GROWING, grow
+from msrn.network.memnet import MSRN, Outputs, build, initialise
 from msrn.network.weights import Weights, tensors_of
 from msrn.restoration.backends.pytorch import keep_compiled_code_private
 from msrn.system.machine import instructions
@@ -84,8 +85,9 @@ class TrainingRun:
 
     def grow(self) -> None:
         """Go on with all recursions: same function, fresh optimiser moments."""
-        average = grow(self.average, self.recipe.network.recursions)
-        self._train(grow(self.network, self.recipe.network.recursions))
+        wanted = network_config(self.recipe.network)
+        average = grow(self.average, wanted)
+        self._train(grow(self.network, wanted))
         self.average.load_state_dict(average.state_dict())
         self.skipped_in_a_row = 0
 
@@ -260,12 +262,10 @@ def network_config(shape: NetworkRecipe, recursions: int | None = None) -> MSRNC
 
 
 def _fitted(initial: Weights, wanted: MSRNConfig, hint: str) -> MSRN:
-    """The network of some weights, with as many recursions as are wanted, and for colours if those are."""
+    """The network of some weights, grown to the shape that is wanted."""
     pairs = [(key, vars(initial.card.config)[key], value) for key, value in vars(wanted).items()]
-    may_grow = ("recursions", "in_channels")
-    other = [(key, old, new) for key, old, new in pairs if (old > new if key in may_grow else old != new)]
+    other = [(key, old, new) for key, old, new in pairs if (old > new if key in GROWING else old != new)]
     if other:
         differing = "; ".join(f"network.{key}: {old} -> {new}" for key, old, new in other)
         raise UsageError(f"{initial.name} does not fit the recipe's network: {differing}{hint}")
-    network = grow(build(initial), wanted.recursions)
-    return network if network.config == wanted else to_colors(network)
+    return grow(build(initial), wanted)
