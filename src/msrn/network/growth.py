@@ -17,8 +17,6 @@ from msrn.network.memnet import MSRN
 
 GROWING = "recursions", "channels", "memory_blocks", "in_channels"
 """What of a network's shape can become larger."""
-_MARGIN = 6
-"""Standard deviations that a memory is raised by, so that ReLU lets it pass as it is."""
 
 
 def grow(network: MSRN, wanted: MSRNConfig) -> MSRN:
@@ -106,8 +104,8 @@ def _places(length: int, before: int, channels: int) -> Tensor:
 def _deepened(network: MSRN, memory_blocks: int) -> MSRN:
     """Add memory blocks at the end that hand on the last memory, and give each an equal part of the last w_m.
 
-    Their residual units add nothing yet, as their second convolutions are zero. A gate has a ReLU before it, so it
-    raises the memory before and lowers it after.
+    Their residual units add nothing yet, as their second convolutions are zero. A gate has a ReLU before it, which lets
+    the positive part of one copy of the memory pass, and the negative part of another: x = ReLU(x) - ReLU(-x).
     """
     config = network.config
     old, last = network.state_dict(), config.memory_blocks - 1
@@ -125,11 +123,12 @@ def _deepened(network: MSRN, memory_blocks: int) -> MSRN:
             state[f"{block}.gate_norm.{leaf}"] = torch.cat([known, *[value] * further])
         state[f"{block}.conv2.weight"].zero_()
         deviation = torch.sqrt(norm["running_var"] + grown.blocks[m].gate_norm.eps)
-        state[f"{block}.gate_norm.weight"][-config.channels :] = deviation
-        state[f"{block}.gate_norm.bias"][-config.channels :] = norm["running_mean"] + _MARGIN * deviation
         state[f"{block}.gate.weight"].zero_()
-        state[f"{block}.gate.weight"][:, -config.channels :, 0, 0] = torch.eye(config.channels)
-        state[f"{block}.gate.bias"] = -_MARGIN * deviation
+        end = config.channels * (m + 1)  # of the last memory, which the last recursion repeats
+        for sign, part in (1, slice(end - config.channels, end)), (-1, slice(-config.channels, None)):
+            state[f"{block}.gate_norm.weight"][part] = sign * deviation
+            state[f"{block}.gate_norm.bias"][part] = sign * norm["running_mean"]
+            state[f"{block}.gate.weight"][:, part, 0, 0] = sign * torch.eye(config.channels)
         if config.multi_supervised:
             for leaf in ("weight", "bias", "running_mean", "running_var"):
                 state[f"reconstruct_norm.{m}.{leaf}"] = old[f"{newest}.{leaf}"]
