@@ -1,5 +1,6 @@
 """The network in other programs' loaders: spandrel's public interface, which a stand-in has, and what it computes."""
 
+import subprocess
 import sys
 from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
@@ -151,3 +152,10 @@ def test_other_states_are_refused(spandrel):
         from_state({})
     with pytest.raises(UsageError, match="cannot enlarge"):
         from_weights(random_weights("denoise", MSRNConfig(1, 1, 2)), 2)
+
+
+def test_neither_the_file_nor_its_readers_need_onnx():
+    blocked = "import sys; sys.modules |= {'onnx': None, 'onnxruntime': None}; "
+    read = "import msrn.restoration.hosts.image_network, msrn.restoration.export.spandrel_file"
+    done = subprocess.run([sys.executable, "-c", blocked + read], capture_output=True, text=True)
+    assert not done.returncode, done.stderr

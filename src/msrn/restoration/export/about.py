@@ -1,11 +1,13 @@
 """What an exported file says of itself."""
 
 import json
+import math
 from dataclasses import asdict
 from typing import Any
 
+from msrn.network.config import MSRNConfig
 from msrn.network.weights import Weights
-from msrn.types import Task
+from msrn.types import ENLARGING, Task
 
 _COLORS: dict[Task, str] = {
     "sr": "Y restored; Cb and Cr enlarged bicubically",
@@ -30,6 +32,14 @@ def provenance(weights: Weights) -> str:
 def color_rule(weights: Weights) -> str:
     """Which planes of a picture with colours the network restores (see ``colors.py``)."""
     return _COLORS["photo" if weights.card.config.in_channels == 3 else weights.card.task]
+
+
+def input_halo(config: MSRNConfig, task: Task, scale: float) -> int:
+    """How many pixels around a tile of the input decide its result, where enlargement and colour rule are inside."""
+    if task in ENLARGING:
+        return math.ceil(config.receptive_radius / scale) + 2  # the bicubic kernel reaches two further
+    halved = task == "jpeg" and config.in_channels == 1
+    return 2 * config.receptive_radius + 2 * 2 + 4 if halved else config.receptive_radius
 
 
 def facts(weights: Weights, **more: object) -> dict[str, str]:

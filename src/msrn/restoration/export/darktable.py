@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from msrn.network.weights import Weights
-from msrn.restoration.export.about import color_rule, provenance
-from msrn.restoration.export.onnx_image import checked_model, input_halo
+from msrn.restoration.export.about import color_rule, input_halo, provenance
+from msrn.restoration.export.onnx_image import checked_model
 from msrn.system.atomic import write_atomically
 from msrn.types import ENLARGING
 
@@ -75,7 +75,7 @@ def described(weights: Weights) -> dict[str, Any]:
 def _page(weights: Weights, config: Mapping[str, Any], scales: Mapping[str, float]) -> str:
     """The card, with the points that darktable asks of models."""
     card, network = weights.card, weights.card.config
-    needed = max(input_halo(weights, scale) for scale in scales.values())
+    needed = max(input_halo(network, card.task, scale) for scale in scales.values())
     overlap = _OVERLAP[str(config["task"])]
     seams = "tiles give what the whole picture would" if needed <= overlap else f"tiles should overlap by {needed}"
     levels = ", ".join(dict.fromkeys(f"{level:g}" for level in card.levels))

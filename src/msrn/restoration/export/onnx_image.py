@@ -14,16 +14,15 @@ from numpy.typing import NDArray
 
 from msrn.errors import UsageError
 from msrn.images.color import matrix
-from msrn.network.config import MSRNConfig
 from msrn.network.graph import fuse
 from msrn.network.weights import Weights
 from msrn.restoration.backends.onnx import Operations, session
-from msrn.restoration.export.about import facts
+from msrn.restoration.export.about import facts, input_halo
 from msrn.restoration.export.onnx_planes import add_network
 from msrn.restoration.export.onnx_resize import enlarge, halve, resize_to
 from msrn.restoration.export.parity import compare_images
 from msrn.system.atomic import write_atomically
-from msrn.types import ENLARGING, Range, Task
+from msrn.types import ENLARGING, Range
 
 _FINEST = 1000
 """Largest denominator of a scale."""
@@ -49,19 +48,6 @@ def checked_model(weights: Weights, scale: float, tolerance: float) -> tuple[byt
     return data, compare_images(weights, lambda images: run.run(None, {"input": images})[0], tolerance, factor)
 
 
-def input_halo(weights: Weights, scale: float) -> int:
-    """How many pixels around a tile of the input decide its result."""
-    return reach(weights.card.config, weights.card.task, scale)
-
-
-def reach(config: MSRNConfig, task: Task, scale: float) -> int:
-    """How far away a pixel of the input can still change the result, the colour rule included."""
-    if task in ENLARGING:
-        return int(np.ceil(config.receptive_radius / scale)) + 2  # the bicubic kernel reaches two further
-    halved = task == "jpeg" and config.in_channels == 1
-    return 2 * config.receptive_radius + 2 * 2 + 4 if halved else config.receptive_radius
-
-
 def _model(weights: Weights, scale: float) -> bytes:
     """The model of the whole way from RGB to RGB."""
     card, do = weights.card, Operations()
@@ -79,7 +65,7 @@ def _model(weights: Weights, scale: float) -> bytes:
         restore = _halved_chroma if card.task == "jpeg" else _each_alone
         result = _mixed(do, restore(do, network, planes), "full", inverse=True)
     do.node("Clip", [result, do.constant(np.float32(0)), do.constant(np.float32(1))])
-    said = facts(weights, input="RGB", output="RGB", halo=input_halo(weights, scale))
+    said = facts(weights, input="RGB", output="RGB", halo=input_halo(card.config, card.task, scale))
     said["scale"] = f"{scale:g}" if card.task in ENLARGING else "1"
     return do.model("input", "output", 3, said).SerializeToString()
 

@@ -13,7 +13,6 @@ from msrn.errors import UsageError
 from msrn.network.weights import Weights
 from msrn.restoration.backends import Planes
 from msrn.restoration.export.about import facts
-from msrn.restoration.export.onnx_image import input_halo
 from msrn.restoration.export.parity import compare_images
 from msrn.restoration.hosts.image_network import from_state, from_weights
 from msrn.system.atomic import write_atomically
@@ -35,7 +34,7 @@ def export(weights: Weights, path: Path, *, scale: float, tolerance: float) -> f
             return np.asarray(module(torch.from_numpy(images)).numpy())
 
     worst = compare_images(weights, run, tolerance, float(factor) if enlarging else None)
-    said = facts(weights, input="RGB", output="RGB", halo=input_halo(weights, factor), scale=factor)
+    said = facts(weights, input="RGB", output="RGB", halo=module.halo, scale=factor)
     metadata = {"msrn_export": "; ".join(f"{key}: {value}" for key, value in said.items() if key != "card")}
     data = save({key: tensor.contiguous() for key, tensor in state.items()}, metadata)
     write_atomically(path, lambda file: file.write(data))

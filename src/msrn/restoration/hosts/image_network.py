@@ -19,7 +19,7 @@ from msrn.images.resize import contributions
 from msrn.network.config import MSRNConfig
 from msrn.network.memnet import MSRN, build
 from msrn.network.weights import Weights
-from msrn.restoration.export.onnx_image import reach
+from msrn.restoration.export.about import input_halo
 from msrn.types import ENLARGING, Range, Task
 
 FACTS = "msrn_facts"
@@ -55,7 +55,7 @@ class ImageNetwork(nn.Module):
     @property
     def halo(self) -> int:
         """How many pixels around a tile of the input decide its result."""
-        return reach(self.network.config, self.task, self.scale)
+        return input_halo(self.network.config, self.task, self.scale)
 
     def forward(self, image: Tensor) -> Tensor:
         """Restore a batch."""
