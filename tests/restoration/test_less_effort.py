@@ -48,6 +48,8 @@ def test_other_efforts_keep_the_options_and_are_made_once():
     one = two.with_effort(1)
     assert [each.config.memory_blocks for each in (one, two, restorer)] == [1, 2, 3]
     assert restorer.with_effort(1) is not one  # each keeps its own
+    other = restorer.with_options(tile=32, strength=0.25).with_effort(2).engine.options
+    assert (other.tile, other.strength) == (32, 0.25)  # not those of the two blocks that were made before
 
 
 def test_a_deadline_counts_the_network_that_restores_the_picture():

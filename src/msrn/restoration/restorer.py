@@ -186,17 +186,18 @@ class Restorer:
         Example:
             >>> half = msrn.Restorer("jpeg").with_options(strength=0.5)
         """
-        other = copy.copy(self)
-        other.engine = self.engine.with_options(tile=tile, strength=strength)
-        vars(other)["_second"] = self._second and self._second.with_options(tile=tile, strength=strength)
-        vars(other).pop("color_engine", None)
-        return other
+        return self._with_engines(lambda engine: engine.with_options(tile=tile, strength=strength))
 
     def watched(self, watch: Watch) -> "Restorer":
         """The same restorer, whose networks tell how much their images differ; see :meth:`Engine.watched`."""
+        return self._with_engines(lambda engine: engine.watched(watch))
+
+    def _with_engines(self, changed: Callable[[Engine], Engine]) -> "Restorer":
+        """The same restorer with its engines changed; those of less effort are made anew, as they would be the old."""
         other = copy.copy(self)
-        other.engine = self.engine.watched(watch)
-        vars(other)["_second"] = self._second and self._second.watched(watch)
+        other._shorter = {}
+        other.engine = changed(self.engine)
+        vars(other)["_second"] = self._second and changed(self._second)
         vars(other).pop("color_engine", None)
         return other
 
