@@ -63,11 +63,6 @@ class JoinedEngine:
         """What computes the luminance."""
         return self.luminance.tuned
 
-    @property
-    def at_once(self) -> int:
-        """Number of small pictures to restore in parallel, one thread each."""
-        return min(self.luminance.at_once, self.chroma.at_once)
-
     def __str__(self) -> str:
         """What was chosen and why, for ``-v``."""
         return f"luminance by {self.luminance}, chroma by {self.chroma}"

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypedDict, get_args
+from typing import TypedDict, get_args
 
 from msrn.errors import UsageError
 from msrn.images.picture import Image, Picture, check_picture
@@ -39,36 +39,6 @@ class How(TypedDict, total=False):
     size: Size | None
     progress: Report | None
     at_once: int
-
-
-class PictureRestorer(Protocol):
-    """Whatever restores pictures: a :class:`Restorer`, or what ``Automatic`` chose for a picture."""
-
-    @property
-    def at_once(self) -> int:
-        """Number of small pictures to restore in parallel, one thread each."""
-        ...
-
-    @property
-    def note(self) -> str:
-        """Why this one restores the picture; empty where there was nothing to choose."""
-        ...
-
-    def forecast(self, picture: Picture, scale: float | None = None, size: Size | None = None) -> Needs:
-        """Forecast the seconds and the memory that restoring a picture will take."""
-        ...
-
-    def __call__(
-        self,
-        picture: Picture,
-        *,
-        scale: float | None = None,
-        size: Size | None = None,
-        progress: Report | None = None,
-        at_once: int = 1,
-    ) -> Picture:
-        """Restore one picture; see :meth:`Restorer.__call__`."""
-        ...
 
 
 class Restorer:
