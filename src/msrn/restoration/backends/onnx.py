@@ -106,9 +106,9 @@ class Operations:
         Args:
             given: name of the input, float32 ``(n, channels, h, w)``.
             result: name of the output.
-            channels: of both.
+            channels: of both, unless ``made`` says otherwise.
             facts: metadata.
-            made: channels of the output where it has others.
+            made: channels of the output, where they are others.
         """
         self.nodes[-1].output[0] = result
         sides = {given: ["h", "w"], result: ["h", "w"] if (facts or {}).get("scale", "1") == "1" else ["h2", "w2"]}
@@ -118,7 +118,7 @@ class Operations:
             for name, axes in sides.items()
         ]
         graph = helper.make_graph(self.nodes, "msrn", *ends, self.constants)
-        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
-        helper.set_model_props(made, facts or {})
-        onnx.checker.check_model(made)
-        return made
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
+        helper.set_model_props(model, facts or {})
+        onnx.checker.check_model(model)
+        return model
