@@ -32,8 +32,7 @@ from msrn.network.catalogue import find, kind_of
 from msrn.network.weights import load
 from msrn.restoration.chain import Chain
 from msrn.restoration.diagnosis import Diagnosis, diagnose
-from msrn.restoration.engine import Engine
-from msrn.restoration.joined import JoinedEngine
+from msrn.restoration.joined import AnyEngine
 from msrn.restoration.jpeg_quality import quality_of_file
 from msrn.restoration.noise_level import looks_like_noise
 from msrn.restoration.restorer import How, Restorer
@@ -81,7 +80,7 @@ class Chooser:
         self._load = load
         self._loaded: dict[str, Restorer] = {}
         self._loading = threading.Lock()
-        self._told: list[Engine | JoinedEngine] = []
+        self._told: list[AnyEngine] = []
         self._tasks = tuple(tasks)
         self._better = {task: name for task, name in (better or {}).items() if task in self._tasks}
 

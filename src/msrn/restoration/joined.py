@@ -85,3 +85,7 @@ class JoinedEngine:
             change -= luminance(out, "full")
             out += change
         return made
+
+
+AnyEngine = Engine | JoinedEngine
+"""What restores the planes of a picture: by one network, or by two."""

@@ -25,7 +25,7 @@ from msrn.network.weights import Weights, load
 from msrn.restoration import colors
 from msrn.restoration.backends import Planes
 from msrn.restoration.engine import Engine, Options, Report, Watch, silent
-from msrn.restoration.joined import JoinedEngine
+from msrn.restoration.joined import AnyEngine, JoinedEngine
 from msrn.restoration.memory import Needs, check_memory
 from msrn.restoration.steps import steps_to
 from msrn.system.lazy import once
@@ -96,7 +96,7 @@ class Restorer:
         return self._load_color and Engine(self._load_color(), self.engine.options, self._begun_with)
 
     @once
-    def color_engine(self) -> Engine | JoinedEngine:
+    def color_engine(self) -> AnyEngine:
         """The engine for pictures with colours: the same one, one that sees R, G and B together, or both joined."""
         if self._second is None:
             return self.engine
@@ -213,7 +213,7 @@ class Restorer:
         """What restores this picture: this one; see :meth:`Chooser.settled`."""
         return self
 
-    def engine_for(self, picture: Image) -> Engine | JoinedEngine:
+    def engine_for(self, picture: Image) -> AnyEngine:
         """The engine that restores a picture."""
         return self.engine if picture.is_gray else self.color_engine
 
