@@ -122,7 +122,7 @@ def _deepened(network: MSRN, memory_blocks: int) -> MSRN:
             further = m + 1 - config.memory_blocks + config.recursions
             state[f"{block}.gate_norm.{leaf}"] = torch.cat([known, *[value] * further])
         state[f"{block}.conv2.weight"].zero_()
-        deviation = torch.sqrt(norm["running_var"] + grown.blocks[m].gate_norm.eps)
+        deviation = torch.sqrt(norm["running_var"] + grown.extract_norm.eps)
         state[f"{block}.gate.weight"].zero_()
         end = config.channels * (m + 1)  # of the last memory, which the last recursion repeats
         for sign, part in (1, slice(end - config.channels, end)), (-1, slice(-config.channels, None)):
