@@ -320,6 +320,8 @@ def test_a_raster_keeps_its_coordinates(tmp_path):
             (120, 180),
         )
     assert_refused(msrn("denoise", tmp_path / "scene.tif", "-o", tmp_path / "b.png"), 2, "as .png, but as .tif")
+    refused = msrn("upscale", tmp_path / "scene.tif", "-o", tmp_path / "b", "--deadline", "2s")
+    assert_refused(refused, 2, "--deadline is for pictures, and", "is a raster: give --effort instead")
     refused = msrn("upscale", tmp_path / "scene.tif", "-o", tmp_path / "b", "--consistent")
     assert_refused(refused, 2, "--consistent is for pictures, and", "is a raster")
     refused = msrn("upscale", tmp_path / "scene.tif", "-o", tmp_path / "b", "--confidence", tmp_path / "maps")

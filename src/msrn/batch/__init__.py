@@ -8,6 +8,7 @@ manifest in the output folder says what each output was made from, so that a sec
 from msrn.batch.forecast import JobForecast, forecast_batch
 from msrn.batch.maps import with_maps
 from msrn.batch.output_folder import ClaimedOutput, claim
+from msrn.batch.pictures_only import check_pictures_only
 from msrn.batch.plan import STDIO, Job, Plan, plan_outputs
 from msrn.batch.restore import Existing, restore_files
 from msrn.batch.work import Outcome, Settings
@@ -23,6 +24,7 @@ __all__ = [
     "Outcome",
     "Plan",
     "Settings",
+    "check_pictures_only",
     "claim",
     "forecast_batch",
     "plan_outputs",

@@ -17,7 +17,7 @@ def with_maps(plan: Plan, place: Path, *, overwrite: bool) -> Plan:
         overwrite: whether maps may take the place of other files.
 
     Raises:
-        UsageError: there is a video or a raster, ``place`` is no name for that, or two files would have one name.
+        UsageError: ``place`` is no name for that, or two files would have one name.
         OutputError: a map exists.
 
     Example:
@@ -26,9 +26,6 @@ def with_maps(plan: Plan, place: Path, *, overwrite: bool) -> Plan:
     jobs = [replace(job, heatmap=_map_of(job.target, plan.folder, place)) for job in plan.jobs]
     taken = {path.resolve() for job in jobs for path in (job.source, job.target)}
     for job in jobs:
-        if not job.is_picture:
-            what = "video" if job.is_video else "raster"
-            raise UsageError(f"--confidence is for pictures, and {job.source} is a {what}")
         assert job.heatmap is not None
         if job.heatmap.resolve() in taken:
             raise UsageError(f"{job.heatmap} has its name already: give --confidence another, or use --full-names")

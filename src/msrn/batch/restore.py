@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from msrn.batch.output_folder import ClaimedOutput
+from msrn.batch.pictures_only import check_pictures_only
 from msrn.batch.pipeline import Pipeline, is_hopeless
 from msrn.batch.plan import Job
 from msrn.batch.work import Outcome, Settings, Work
@@ -51,7 +52,8 @@ def restore_files(
         fail_fast: raise the first error.
         workers: how many files are decoded, and how many large ones encoded, beside the network.
         measured: say in each outcome how far the result departs from its input, where that can be told.
-        deadline: seconds that the networks may take for a picture, by a forecast; 0 for any.
+        deadline: seconds that the networks may take for a picture, by a forecast; 0 for any. For pictures alone, as
+            what ``settings`` have of certificates and confidence.
         progress: called with a job at hand and the share of it that is done, from several threads.
         done: called after each job.
 
@@ -61,8 +63,11 @@ def restore_files(
     Raises:
         OutputError: an output exists and ``existing`` is ``refuse`` (before anything is decoded), or nothing more
             can be written (disk full).
+        UsageError: something is wanted that is for pictures alone, and there is a video or a raster.
     """
     settings, limits = settings or Settings(), limits or Limits()
+    wanted = {"deadline": deadline, "consistent": settings.consistent, "confidence": settings.confidence}
+    check_pictures_only(jobs, [name for name, value in wanted.items() if value])
     # A single image's file has no place for it, and naming all that may be needed costs loading it.
     digest = settings.digest(restorer) if output.folder or not all(job.is_picture for job in jobs) else ""
     work = Work(restorer, output, settings, limits, digest, existing != "overwrite", progress, measured, deadline)

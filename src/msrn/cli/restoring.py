@@ -126,6 +126,12 @@ class CommonOptions:
         if self.overwrite and self.skip_existing:
             raise UsageError("give --overwrite or --skip-existing, not both")
 
+    @property
+    def for_pictures(self) -> list[str]:
+        """What was given that is for pictures alone."""
+        given = {"--deadline": self.deadline, "--consistent": self.encoding.consistent, "--confidence": self.confidence}
+        return [name for name, value in given.items() if value]
+
 
 @Parameter(name="*", group=FILES)
 @dataclass(frozen=True, kw_only=True)
@@ -250,12 +256,13 @@ def _restore(
     note: str = "",
 ) -> None:
     """What all four share: plan, claim the output, load, restore, report; ``done`` says what is done to all alike."""
-    from msrn.batch import Settings, claim, forecast_batch, restore_files, with_maps
+    from msrn.batch import Settings, check_pictures_only, claim, forecast_batch, restore_files, with_maps
     from msrn.images.isolated import Decoder
 
     show_log(common.verbose, common.quiet)
     check_address_space()
     plan, limits = _plan(inputs, output, common), common.limits
+    check_pictures_only(plan.jobs, common.for_pictures)
     if common.confidence is not None:
         plan = with_maps(plan, common.confidence, overwrite=common.overwrite)
     if common.encoding.consistent:
@@ -304,9 +311,6 @@ def _check_lossless(plan: "Plan", quality: int) -> None:
     from msrn.images import is_lossless
 
     for job in plan.jobs:
-        if not job.is_picture:
-            what = "video" if job.is_video else "raster"
-            raise UsageError(f"--consistent is for pictures, and {job.source} is a {what}")
         if not is_lossless(job.target, quality):
             held = "png, tif, bmp, or webp of quality 100"
             raise UsageError(f"{job.target} would not hold the result exactly: --consistent needs {held} (--ext)")
