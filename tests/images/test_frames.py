@@ -16,8 +16,7 @@ from tests.helpers.networks import identity_weights
 
 import msrn
 from msrn import images
-from msrn.batch import claim, plan_outputs, restore_files
-from msrn.batch.work import Settings
+from msrn.batch import Settings, claim, plan_outputs, restore_files
 from msrn.errors import ImageError, OutputError, SeveralPicturesError, TooManyPixelsError, UsageError
 from msrn.images.frames.gif import read_gif_head
 from msrn.images.frames.series import Series

@@ -5,13 +5,14 @@ folder before the weights are loaded; :func:`restore_files` works through the pl
 manifest in the output folder says what each output was made from, so that a second run does only what is missing.
 """
 
+from msrn.batch.decision import Outcome
 from msrn.batch.forecast import JobForecast, forecast_batch
 from msrn.batch.maps import with_maps
 from msrn.batch.output_folder import ClaimedOutput, claim
 from msrn.batch.pictures_only import check_pictures_only
 from msrn.batch.plan import STDIO, Job, Plan, plan_outputs
 from msrn.batch.restore import Existing, restore_files
-from msrn.batch.work import Outcome, Settings
+from msrn.batch.settings import Settings
 from msrn.types import Limits
 
 __all__ = [

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from msrn import images
+from msrn.batch.decision import decide, first_frame, first_picture
 from msrn.batch.plan import STDIO, Job
 from msrn.batch.series import counted
-from msrn.batch.work import Settings, decide, first_frame, first_picture
+from msrn.batch.settings import Settings
 from msrn.errors import MSRNError, SeveralPicturesError
 from msrn.images.isolated import Decoder
 from msrn.types import Limits

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from msrn import images
+from msrn.batch.decision import Decision, Outcome
 from msrn.batch.plan import Job
-from msrn.batch.work import Decision, Outcome, Work
+from msrn.batch.work import Work
 from msrn.errors import ImageError, MSRNError, SeveralPicturesError
 from msrn.images import Frames
 from msrn.images.isolated import Decoder

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from msrn.batch.decision import Outcome
 from msrn.batch.output_folder import ClaimedOutput
 from msrn.batch.pictures_only import check_pictures_only
 from msrn.batch.pipeline import Pipeline, is_hopeless
 from msrn.batch.plan import Job
-from msrn.batch.work import Outcome, Settings, Work
+from msrn.batch.settings import Settings
+from msrn.batch.work import Work
 from msrn.errors import OutputError
 from msrn.images.isolated import Decoder
 from msrn.system.atomic import reason

@@ -57,8 +57,8 @@ def make(
         output: The manifest to write, a path or URI.
         weights: Weights instead of their task's own; may be repeated.
     """
+    from msrn.batch import Settings
     from msrn.batch.cluster import Request, make_manifest
-    from msrn.batch.work import Settings
 
     show_log(verbose, quiet)
     given = vars(computing)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from msrn.batch.work import Settings
+from msrn.batch.settings import Settings
 from msrn.errors import UsageError
 
 if TYPE_CHECKING:

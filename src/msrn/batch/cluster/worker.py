@@ -13,10 +13,11 @@ from msrn.batch.cluster.claim import claim_place
 from msrn.batch.cluster.places import Place, place_at
 from msrn.batch.cluster.results import Recorder, Result, now, rows_done
 from msrn.batch.cluster.table import Entry, ManifestTable, Shard
+from msrn.batch.decision import Outcome
 from msrn.batch.output_folder import ClaimedOutput
 from msrn.batch.pipeline import Pipeline, is_hopeless
 from msrn.batch.plan import Job
-from msrn.batch.work import Outcome, Work
+from msrn.batch.work import Work
 from msrn.errors import ImageError, OutputError
 from msrn.images.isolated import Decoder
 from msrn.images.raster import is_raster

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from msrn.batch.raster.description import describe, profile_of
 from msrn.batch.raster.partial import PartialRaster, partial_raster
-from msrn.batch.work import Settings
+from msrn.batch.settings import Settings
 from msrn.errors import ImageError, OutputError, UsageError
 from msrn.images.raster import Layer, Scene, Window, open_scene
 from msrn.images.resize import enlarged_size, part_of, resize
