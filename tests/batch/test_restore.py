@@ -50,6 +50,14 @@ def test_a_second_run_does_only_what_is_missing(tmp_path, denoiser):
     assert all(path.stat().st_mtime_ns == times[path] for path in times if path.name != "b.png")
 
 
+def test_what_was_made_in_a_hurry_is_not_taken_for_the_whole(tmp_path, denoiser, monkeypatch):
+    monkeypatch.setattr(type(denoiser), "within", lambda self, *_: self)  # which would time it first
+    folder, out = album(tmp_path / "in", "a.png"), tmp_path / "out"
+    run(folder, out, denoiser, deadline=1)
+    assert [outcome.skipped for outcome in run(folder, out, denoiser, deadline=1)] == ["done before"]
+    assert [outcome.skipped for outcome in run(folder, out, denoiser, existing="overwrite")] == [""]
+
+
 @pytest.mark.parametrize("change", ["input", "output", "settings"])
 def test_what_no_longer_matches_the_manifest_is_somebody_elses(tmp_path, denoiser, change):
     folder, out = album(tmp_path / "in", "a.png", "b.png"), tmp_path / "out"

@@ -71,7 +71,7 @@ def restore_files(
     wanted = {"deadline": deadline, "consistent": settings.consistent, "confidence": settings.confidence}
     check_pictures_only(jobs, [name for name, value in wanted.items() if value])
     # A single image's file has no place for it, and naming all that may be needed costs loading it.
-    digest = settings.digest(restorer) if output.folder or not all(job.is_picture for job in jobs) else ""
+    digest = settings.digest(restorer, deadline) if output.folder or not all(job.is_picture for job in jobs) else ""
     work = Work(restorer, output, settings, limits, digest, existing != "overwrite", progress, measured, deadline)
     outcomes: dict[Job, Outcome] = {}
 

@@ -33,8 +33,8 @@ class Settings:
     frame: int | None = None
     """Which frame or page of a file that has several, from 1; None for all."""
 
-    def digest(self, restorer: "Restorer | Chooser") -> str:
-        """SHA-256 of everything that decides what becomes of an input."""
+    def digest(self, restorer: "Restorer | Chooser", deadline: float = 0) -> str:
+        """SHA-256 of everything that decides what becomes of an input; ``deadline`` is that of ``restore_files``."""
         given = asdict(self)
         # As before there were such choices: batches that were begun then go on.
         if self.frame is None:
@@ -43,4 +43,6 @@ class Settings:
             del given["consistent"]
         if not self.confidence:
             del given["confidence"]
+        if deadline:
+            given["deadline"] = deadline
         return hashlib.sha256(json.dumps(given | restorer.identity, sort_keys=True).encode()).hexdigest()
