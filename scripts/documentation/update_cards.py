@@ -139,7 +139,7 @@ def _facts(entry: CatalogueRow) -> dict[str, str]:
         f"{network.multiply_adds_per_pixel / 1e6:.3f} × 10¹² per megapixel",
         "Recipe": f"`{card.recipe.get('name')}`, in [recipes](../../src/msrn/training/recipes); "
         "the resolved one is in the file",
-        "Trained on": f"{card.data}; every {_nth(card)}th image held out",
+        "Trained on": f"{card.data} ([what these are](../datasets.md)); every {_nth(card)}th image held out",
         "Training": f"{training['steps']:,} steps, {training['patches']:,} patches, {training['hours']} hours on one "
         f"or two cores ({training['processor']}), other work beside it; "
         "earlier runs are in the [log](../experiments/README.md)",

@@ -21,7 +21,7 @@ from msrn.types import ENLARGING
 _OVERLAP = {"upscale": 16, "denoise": 64}
 """How far darktable's tiles overlap, in pixels of the input."""
 _SAYS = {
-    "sr": "Enlarges by 2 and 4; invents nothing",
+    "sr": "Enlarges by 2 and 4; trained to come near the lost pixels, not to look sharp",
     "denoise": "Removes noise, blind",
     "jpeg": "Removes JPEG artifacts, blind",
     "photo": "Removes noise and JPEG artifacts, blind",
