@@ -11,8 +11,8 @@ is renamed when everything is on disk. PNG and TIFF keep 16 bits; JPEG and AVIF 
 
 from msrn.images.decode import decode, decode_frames, read, read_frames
 from msrn.images.encode import SUBSAMPLINGS, check_output, get_ready, is_lossless, prepare, write
-from msrn.images.encode_frames import check_holds, prepare_frames, write_frames
 from msrn.images.formats import FORMATS, SUFFIXES
+from msrn.images.frames.encode import check_holds, prepare_frames, write_frames
 from msrn.images.frames.series import Frames, Series
 from msrn.images.source import read_bytes, read_stream
 from msrn.types import MAX_BYTES, MAX_PIXELS

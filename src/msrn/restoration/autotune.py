@@ -2,7 +2,7 @@
 
 Until a timing exists, the order of :func:`~msrn.restoration.backends.candidates` decides, which follows from the
 processor's instructions. What a run times serves later runs: within a run, the choice and so the pixels never change.
-The timing of each machine, set of package versions and weights is a :class:`~msrn.restoration.kept.KeptFile`; what
+The timing of each machine, set of package versions and weights is a :class:`~msrn.system.cached_file.CachedFile`; what
 happened goes to the log (shown with ``-v``).
 """
 
@@ -26,10 +26,10 @@ from msrn.network.config import MSRNConfig
 from msrn.network.weights import Weights
 from msrn.restoration.backends import Backend, Choice, Device, Planes
 from msrn.restoration.device import name_of
-from msrn.restoration.kept import KeptFile
 from msrn.restoration.memory import budget, pass_bytes
 from msrn.restoration.pixel_shuffle import through
 from msrn.system.atomic import reason
+from msrn.system.cached_file import CachedFile
 from msrn.system.machine import cores, processor
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Timing:
         self, weights: Weights, device: Device, found: Sequence[Choice], stopwatch: Stopwatch | None = None
     ) -> None:
         self._config, self._device, self._found = weights.card.config, device, tuple(found)
-        self._stopwatch, self._file = stopwatch or seconds_for_square, KeptFile("timing", _key(weights, device))
+        self._stopwatch, self._file = stopwatch or seconds_for_square, CachedFile("timing", _key(weights, device))
         kept = json.loads(self._file.read() or '{"rates": {}, "broken": []}')
         self.rates: dict[Choice, Rates] = {
             Choice(*name.split()): {int(side): rate for side, rate in rates.items()}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from msrn.network.graph import Activation, Convolution, Graph
 from msrn.network.graph import __file__ as graph_code
 from msrn.restoration.backends import Planes
-from msrn.restoration.kept import KeptFile
+from msrn.system.cached_file import CachedFile
 from msrn.system.machine import bound, cores, processor
 
 _CONVERTER = "openvino.tools.ovc"
@@ -88,7 +88,7 @@ class OpenVINO:
             return cls.build(graph, precision, ranges, at_once)
         code = hashlib.sha256(Path(graph_code).read_bytes() + Path(__file__).read_bytes()).hexdigest()
         key = {"processor": processor(), "openvino": openvino.__version__, "graph": code, "precision": precision}
-        file = KeptFile("model", key | {"apart": str(at_once), "weights": content})
+        file = CachedFile("model", key | {"apart": str(at_once), "weights": content})
         data = file.read()
         if data is not None:
             try:

@@ -1,4 +1,4 @@
-"""What one run keeps for the next: timings and compiled models, each a file of the cache folder.
+"""What one run keeps for the next, such as timings and compiled models: each a file of the cache folder.
 
 A file is a line of JSON, its key and the SHA-256 of the rest, and the rest. One that is missing, damaged or of another
 key (machine, version, weights) is made again, and so is one in a folder that somebody else could have written to: a
@@ -20,7 +20,7 @@ from msrn.system.private_files import SharedError, private_folder, read_private
 logger = logging.getLogger(__name__)
 
 
-class KeptFile:
+class CachedFile:
     """One file of the cache folder.
 
     Args:
