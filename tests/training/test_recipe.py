@@ -82,6 +82,8 @@ def test_one_cycle_rises_to_the_rate_and_falls_to_almost_nothing():
         ("network.recursions=1000000", "at most 1,000 memory_blocks × recursions"),
         ("network.channels=1000000", "about 1,000,000,000 parameters"),
         ("network.unshuffle=1000000", "about 1,000,000,000 parameters"),
+        ("data.common_noise=1", "common_noise is for noise in colours"),
+        ('data.subsampling=["4:4:4"]', "subsampling is for JPEGs of colours"),
     ],
 )
 def test_schedules_and_parts_that_do_not_fit_are_refused(override, word, tmp_path):
@@ -95,6 +97,12 @@ def test_schedules_and_parts_that_do_not_fit_are_refused(override, word, tmp_pat
     )
     with pytest.raises(UsageError, match=word):
         load(tmp_path / "r.toml", [override])
+
+
+@pytest.mark.parametrize("name", ["photo", "photo_sr"])
+def test_what_is_degraded_anew_for_each_patch_is_not_kept_degraded(name):
+    with pytest.raises(UsageError, match="resident degrades images once"):
+        load(Path(name), ["data.resident=true"])
 
 
 @pytest.mark.parametrize(

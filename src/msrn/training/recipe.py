@@ -209,3 +209,16 @@ class Recipe(_Strict):
             if wrong:
                 raise ValueError(f"data.{key} must be from {low:g} to {high:g} for {self.task!r}, got {wrong[0]:g}")
         return self
+
+    @model_validator(mode="after")
+    def _takes_effect(self) -> "Recipe":
+        """Refuse what the task would ignore."""
+        data, default = self.data, DataRecipe.model_fields["subsampling"].default
+        seen = (self.task, self.network.in_channels)
+        if data.common_noise and seen != ("denoise", 3):
+            raise ValueError("data.common_noise is for noise in colours: task denoise with network.in_channels = 3")
+        if data.subsampling != default and seen != ("jpeg", 3):
+            raise ValueError("data.subsampling is for JPEGs of colours: task jpeg with network.in_channels = 3")
+        if data.resident and self.task in ("photo", "photo-sr"):
+            raise ValueError(f"data.resident degrades images once, and {self.task} each patch anew: leave it out")
+        return self
