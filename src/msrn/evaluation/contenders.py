@@ -96,11 +96,11 @@ def peers_of(weights: Weights, device: Device) -> Iterator[Contender]:
         return
     with suppress(ImportError):
         import_module("onnx")  # torch exports by it
-        runtime: Any = import_module("onnxruntime")
+        from msrn.restoration.backends.onnx import session
 
         def in_onnxruntime() -> Compute:
-            session = runtime.InferenceSession(torch_peers.naive_onnx(weights), providers=["CPUExecutionProvider"])
-            return lambda planes: session.run(None, {"x": planes})[0]
+            opened = session(torch_peers.naive_onnx(weights))
+            return lambda planes: opened.run(None, {"x": planes})[0]
 
         yield Contender("ONNX Runtime, naive export", "fp32", in_onnxruntime)
     with suppress(ImportError):

@@ -127,12 +127,11 @@ class OnnxMethod:
 
     def __init__(self, path: Path) -> None:
         try:
-            import onnxruntime  # pyright: ignore[reportMissingImports]
+            from msrn.restoration.backends.onnx import session
         except ImportError as error:
-            raise missing("an ONNX file", "onnxruntime", "onnx") from error
-        runtime: Any = onnxruntime
+            raise missing("an ONNX file", "onnxruntime and onnx", "onnx") from error
         try:
-            self.session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            self.session = session(str(path))
         except Exception as error:  # the runtime has exceptions of its own
             raise WeightsError(f"{path} is not an ONNX file that can be run: {error}") from error
         self.input = self.session.get_inputs()[0].name

@@ -20,8 +20,8 @@ _OPSET = 17
 """Old enough for every runtime of the last years; the graph needs nothing newer."""
 
 
-def session(model: bytes) -> Any:
-    """Open an ONNX model for the processor."""
+def session(model: bytes | str) -> Any:
+    """Open an ONNX model, or the file of a name, for the processor."""
     how = onnxruntime.SessionOptions()
     how.intra_op_num_threads = bound()  # 0 is for as many as it likes
     return onnxruntime.InferenceSession(model, how, providers=["CPUExecutionProvider"])
