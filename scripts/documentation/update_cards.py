@@ -49,8 +49,8 @@ LEVELS: dict[Task, str] = {"sr": "factors", "denoise": "σ", "jpeg": "quality", 
 LIMITS: dict[Task, str] = {
     "sr": """\
 Made for images that were reduced by bicubic interpolation, or look so: blur, noise and JPEG artifacts are enlarged with
-them; `msrn restore -s 2` removes the latter two first. Nothing is invented: what the small image does not hold does not
-appear.""",
+them; `msrn restore -s 2` removes the latter two first. What the small image does not hold stays soft; it is
+not painted in.""",
     "denoise": """\
 Made for white Gaussian noise. What a camera's own noise reduction or compression has smeared is no longer white, and is
 partly taken for texture. A picture without noise loses a little, most where stripes are about a pixel wide;
@@ -59,8 +59,9 @@ partly taken for texture. A picture without noise loses a little, most where str
 Made for one compression, with its grid anywhere. Above quality 95 there is nothing to gain, and letters of full
 contrast lose a little; a strong halftone loses much. `msrn restore` leaves such pictures alone.""",
     "photo": """\
-Trained for two hours of a shared core so far: for noise under JPEG artifacts and for strong noise it is the best there
-is here, for JPEG artifacts alone and weak noise it is worse than the networks for these. `msrn restore` chooses.""",
+Trained for two hours of a shared core in all so far: for noise under JPEG artifacts and for strong noise
+it is the best there is here, for JPEG artifacts alone and weak noise it is worse than the networks for these.
+`msrn restore` chooses.""",
 }
 
 
@@ -140,13 +141,25 @@ def _facts(entry: CatalogueRow) -> dict[str, str]:
         "Recipe": f"`{card.recipe.get('name')}`, in [recipes](../../src/msrn/training/recipes); "
         "the resolved one is in the file",
         "Trained on": f"{card.data} ([what these are](../datasets.md)); every {_nth(card)}th image held out",
-        "Training": f"{training['steps']:,} steps, {training['patches']:,} patches, {training['hours']} hours on one "
-        f"or two cores ({training['processor']}), other work beside it; "
-        "earlier runs are in the [log](../experiments/README.md)",
+        _run(training): f"{training['steps']:,} steps, {training['patches']:,} patches, {training['hours']} hours on "
+        f"one or two cores ({training['processor']}), other work beside it",
+        "Began with": _beginning(training),
         "Licence": card.licence,
         "File": f"`{entry.file}`, SHA-256 `{entry.sha256}`",
         "Made by revision": f"`{card.commit}`",
     }
+
+
+def _run(training: dict[str, Any]) -> str:
+    return "Last run" if "began_with" in training else "Training"
+
+
+def _beginning(training: dict[str, Any]) -> str:
+    """What a run went on from."""
+    if "began_with" not in training:
+        return "the recipe's seed"
+    name, digest = training["began_with"].split(", SHA-256 ")
+    return f"`{name}` (SHA-256 `{digest[:8]}…`), an earlier run's result; see the [log](../experiments/README.md)"
 
 
 def _in_fewer_bits(card: weights.Card) -> list[str]:
