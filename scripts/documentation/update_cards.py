@@ -64,6 +64,12 @@ it is the best there is here, for JPEG artifacts alone and weak noise it is wors
 `msrn restore` chooses.""",
 }
 
+MORE_LIMITS = {
+    "msrn-m6r1s2-denoise": """
+Of letters and stripes it has seen few in training: a clean page of letters comes back at 22.5 dB. For screenshots and
+drawings there is [another file of its size](../../weights/README.md).""",
+}
+
 
 def page(entry: CatalogueRow) -> str:
     """One page in Markdown."""
@@ -94,7 +100,7 @@ def page(entry: CatalogueRow) -> str:
     if card.training.get("curve"):
         lines += ["", "## Curve", "", f"![PSNR on held-out images while training]({entry.name}.svg)"]
         lines += ["", "PSNR in dB on crops of the training images that were held out, by hours of training."]
-    return "\n".join([*lines, "", "## Limits", "", LIMITS[entry.task], ""])
+    return "\n".join([*lines, "", "## Limits", "", LIMITS[entry.task] + MORE_LIMITS.get(entry.name, ""), ""])
 
 
 def overview() -> str:
