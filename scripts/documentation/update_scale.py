@@ -47,8 +47,8 @@ Measured on one core of a processor with {processor}: {count} photographs of 1.5
 {table}
 | before and after | | {inside} and {outside} MB |
 
-So {photographs} photographs take {hours} hours of a core: {days} days on {machines} machines of {cores} cores, and
-{dollars} dollars at {price} for a core and hour (an example; put in your own price).
+So {photographs} photographs of 12 megapixels take about {hours} hours of a core: {days} days on {machines} machines of
+{cores} cores, and {dollars} dollars at {price} for a core and hour (an example; put in your own price).
 
 **What saturates first.** {all} cores restore {rate} photographs a second. They read {reads} GB/s and write {writes}
 GB/s, {line} Mbit/s for each machine, whose network is idle most of the time. The store is asked {asked} times a second
@@ -146,19 +146,19 @@ def written(measured: dict[str, object]) -> str:
         inside=f"{inside:.1f}",
         outside=f"{outside:.1f}",
         photographs=f"{PHOTOGRAPHS:,}",
-        hours=f"{hours:,.0f}",
+        hours=_rough(hours),
         days=f"{days:.1f}",
         machines=MACHINES,
         cores=CORES,
-        dollars=f"{hours * PRICE:,.0f}",
+        dollars=_rough(hours * PRICE),
         price=PRICE,
         all=f"{MACHINES * CORES:,}",
         rate=f"{rate:,.0f}",
-        asked=f"{2 * rate:,.0f}",
+        asked=_rough(2 * rate),
         reads=f"{rate * inside / 1e3:.1f}",
         writes=f"{rate * outside / 1e3:.1f}",
         line=f"{rate / MACHINES * (inside + outside) * 8:.0f}",
-        full=f"{3500 * each / CORES:,.0f}",
+        full=_rough(3500 * each / CORES),
         decoding=f"{MEGAPIXELS * mean['read'] / each:.0%}",
         share=f"{SLOW_SHARE:.0%}",
         slow=f"{SLOW:g}",
@@ -168,6 +168,11 @@ def written(measured: dict[str, object]) -> str:
     )
     parts = text.split("\n\n")
     return "\n\n".join(part if part.startswith("|") else fill(part, 120) for part in parts).strip() + "\n"
+
+
+def _rough(figure: float) -> str:
+    """A figure in the three digits that a measurement of a few photographs is worth."""
+    return f"{float(f'{figure:.3g}'):,.0f}"
 
 
 def simulated(rows: list[dict[str, float]], parts: int, dealt: bool, seed: int) -> float:
