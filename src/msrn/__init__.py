@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from msrn.network.config import MSRNConfig
     from msrn.network.memnet import MSRN
     from msrn.restoration.automatic import Automatic
-    from msrn.restoration.functions import dejpeg, denoise, restore, upscale, with_confidence
+    from msrn.restoration.functions import dejpeg, denoise, restore, upscale, verify, with_confidence
     from msrn.restoration.restorer import Restorer
 
 __version__ = "0.1.0"
@@ -38,6 +38,7 @@ __all__ = [
     "read_frames",
     "restore",
     "upscale",
+    "verify",
     "with_confidence",
     "write",
     "write_frames",
@@ -57,6 +58,7 @@ _HOMES = {
     "read_frames": "images",
     "restore": "restoration.functions",
     "upscale": "restoration.functions",
+    "verify": "restoration.functions",
     "with_confidence": "restoration.functions",
     "write": "images",
     "write_frames": "images",

@@ -125,6 +125,61 @@ def test_tensors_of_other_shapes_and_weights_of_another_task_are_refused(how):
         msrn.denoise(samples("uint8", 6, 8), **how("jpeg"))
 
 
+@pytest.fixture
+def jpeg(tmp_path):
+    """A JPEG file of 40×56 pixels in colours."""
+    rows, columns = np.mgrid[0:40, 0:56]
+    pixels = np.stack([rows * 6, columns * 4, (rows * columns) % 256], axis=2).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.jpg", quality=30)
+    return tmp_path / "photo.jpg"
+
+
+def test_what_is_consistent_passes_the_check(how, jpeg):
+    plain, certified = (msrn.dejpeg(jpeg, consistent=wanted, **how("jpeg")) for wanted in (False, True))
+    assert not msrn.verify(jpeg, plain).consistent  # or the other would show nothing
+    assert msrn.verify(jpeg, certified).consistent
+    assert msrn.verify(jpeg, certified.to_array()).consistent
+    (listed,) = msrn.dejpeg([jpeg], consistent=True, **how("jpeg"))
+    assert np.array_equal(listed.pixels, certified.pixels)
+    small = (np.indices((12, 16)).sum(axis=0)[..., None] * (3, 4, 5) + 50).astype(np.uint8)
+    large = msrn.upscale(small, 2, consistent=True, **how("sr"))
+    assert msrn.verify(small, large).consistent
+    assert not msrn.verify(small, 255 - large).consistent
+
+
+def test_what_nothing_bounds_is_refused(how, jpeg):
+    with pytest.raises(UsageError, match="noise was removed, and noise has no bounds"):
+        msrn.denoise(jpeg, consistent=True, **how("denoise"))
+    with pytest.raises(UsageError, match="no JPEG file and the result is as large"):
+        msrn.dejpeg(samples("uint8", 6, 8), consistent=True, **how("jpeg"))
+    frames = msrn.Frames.of([msrn.read(jpeg)] * 2)
+    with pytest.raises(UsageError, match="results are certified for single ones"):
+        msrn.dejpeg(frames, consistent=True, **how("jpeg"))
+    with pytest.raises(UsageError, match="one input: give them one after the other"):
+        msrn.verify([jpeg], jpeg)
+
+
+def test_a_deadline_takes_fewer_memory_blocks(jpeg):
+    whole, least = (
+        {"device": "cpu", "backend": "openvino", "precision": "fp32"} | each for each in ({}, {"effort": 1})
+    )
+    hurried = msrn.dejpeg(jpeg, deadline=1e-9, **whole)
+    assert np.array_equal(hurried.pixels, msrn.dejpeg(jpeg, **least).pixels)
+    assert not np.array_equal(hurried.pixels, msrn.dejpeg(jpeg, deadline=1e9, **whole).pixels)
+
+
+@pytest.mark.parametrize("name", ["upscale", "denoise", "dejpeg", "restore"])
+def test_what_does_not_go_together_is_refused(name):
+    image = samples("uint8", 6, 8)
+    with pytest.raises(UsageError, match=r"^give effort or deadline, not both$"):
+        getattr(msrn, name)(image, effort=1, deadline=2.0)
+    with pytest.raises(UsageError, match=r"^deadline is in seconds from 0"):
+        getattr(msrn, name)(image, deadline=-1.0)
+    for given in ({"effort": 1}, {"tta": True}, {"strength": 0.5}):
+        with pytest.raises(UsageError, match=r"once and in full: leave out effort, deadline, tta and strength$"):
+            msrn.with_confidence(image, name, **given)
+
+
 def test_neither_naming_nor_using_them_imports_torch():
     code = (
         "import sys, numpy, msrn; msrn.denoise, msrn.upscale\n"

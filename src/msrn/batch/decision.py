@@ -85,11 +85,6 @@ class Decision:
         told = self.departure, self.confidence
         return Outcome(job, None, "", pixels, note, self.before, self.after, seconds, *told)
 
-    @property
-    def removes_noise(self) -> bool:
-        """Whether a step is for noise, whose result no input bounds."""
-        return any(step.weights.card.task in ("denoise", "photo") for step in self.restorer.steps)
-
 
 def decide(
     job: Job,

@@ -77,11 +77,23 @@ class Work:
         """Restore a picture, perhaps beside others; the decision then says how far the result departs from it."""
         report = partial(self.progress, job)
         asked: How = {"scale": self.settings.scale, "size": how.size, "progress": report, "at_once": at_once}
-        if self.settings.confidence and how.restorer.steps:
-            made, how = self._estimated(picture, how, asked)
-        else:
-            made = how.restorer(picture, **asked)
-        return self._checked(job, picture, made, how) if self.measured or self.settings.consistent else (made, how)
+        chosen = self.settings
+        if not (self.measured or chosen.consistent or chosen.confidence):
+            return how.restorer(picture, **asked), how
+        from msrn.restoration.assurance import Assurance
+
+        assurance = Assurance(
+            how.restorer,
+            picture,
+            job.target,
+            chosen.quality,
+            confidence=chosen.confidence,
+            consistent=chosen.consistent,
+            measured=self.measured,
+        )
+        made = assurance.of(assurance.restorer(picture, **asked))
+        note = "; ".join(filter(None, (how.note, *made.told)))
+        return made.picture, replace(how, note=note, confidence=made.confidence, departure=made.departure)
 
     def write(self, job: Job, picture: Picture, source: str, confidence: "Confidence | None" = None) -> None:
         """Write a restored picture to its file or to standard output, and before that the map of its likely errors.
@@ -133,37 +145,6 @@ class Work:
         """How results are stored, for ``images.prepare``."""
         names = ("quality", "subsampling", "strip_metadata")
         return {name: getattr(self.settings, name) for name in names}
-
-    def _checked(self, job: Job, picture: Picture, made: Picture, how: Decision) -> tuple[Picture, Decision]:
-        """The result, within what the picture allows if that is wanted, and how far it departs from that."""
-        from msrn.restoration.certificate import keep_consistent, measure
-
-        wanted, departure = self.settings.consistent, None
-        try:
-            if wanted and how.removes_noise:
-                raise UsageError("noise was removed, and noise has no bounds")
-            if not images.is_lossless(job.target, self.settings.quality):
-                raise UsageError(f"{job.target.suffix} would not hold the result exactly")
-            made = keep_consistent(picture, made) if wanted else made
-            departure = measure(picture, made)
-            told = str(departure)
-        except UsageError as error:
-            told = f"not certified: {error}" if wanted else ""
-        return made, replace(how, note="; ".join(filter(None, (how.note, told))), departure=departure)
-
-    def _estimated(self, picture: Picture, how: Decision, asked: "How") -> tuple[Picture, Decision]:
-        """The result, and how far it is likely to be from the truth, or that this is unknown of such steps."""
-        from msrn.restoration.confidence import NotMeasuredError, restore_with_confidence
-
-        confidence = None
-        try:
-            made, confidence = restore_with_confidence(how.restorer, picture, **asked)
-            told = str(confidence)
-        except NotMeasuredError as error:
-            if len(how.restorer.steps) == 1:
-                raise
-            made, told = how.restorer(picture, **asked), f"error not estimated: {error}"
-        return made, replace(how, confidence=confidence, note="; ".join(filter(None, (how.note, told))))
 
     def restore_in_parts(self, job: Job) -> Outcome:
         """Restore a video frame by frame, or a raster window by window.

@@ -16,6 +16,7 @@ from msrn.cli.comparison import write_comparison
 from msrn.cli.console import Bar, say, show_log
 from msrn.cli.options import ADVANCED, FILES, LIMITS, QUALITY, SPEED, at_least
 from msrn.errors import ImageError, UsageError
+from msrn.restoration.together import check_holds_exactly, check_together
 from msrn.system.machine import check_address_space
 from msrn.types import Limits, Size, Subsampling, Task
 
@@ -117,12 +118,14 @@ class CommonOptions:
     verbose: options.Verbose = False
 
     def __post_init__(self) -> None:
-        if self.deadline and self.computing.effort:
-            raise UsageError("give --effort or --deadline, not both")
-        how = self.computing
-        if self.confidence is not None and (self.deadline or how.effort or how.tta or how.strength < 1):
-            whole = "the whole network's results, once and in full"
-            raise UsageError(f"--confidence is for {whole}: leave out --effort, --deadline, --tta and --strength")
+        check_together(
+            effort=self.computing.effort,
+            deadline=self.deadline,
+            confidence=self.confidence is not None,
+            tta=self.computing.tta,
+            strength=self.computing.strength,
+            dashes="--",
+        )
         if self.overwrite and self.skip_existing:
             raise UsageError("give --overwrite or --skip-existing, not both")
 
@@ -266,7 +269,8 @@ def _restore(
     if common.confidence is not None:
         plan = with_maps(plan, common.confidence, overwrite=common.overwrite)
     if common.encoding.consistent:
-        _check_lossless(plan, common.encoding.quality)
+        for job in plan.jobs:
+            check_holds_exactly(job.target, common.encoding.quality, "--")
     if note and not common.quiet:
         say(f"msrn: note: {note}")
     stored, mapped = vars(common.encoding), common.confidence is not None
@@ -304,16 +308,6 @@ def _restore(
         raise SystemExit(ImageError.exit_code)
     with suppress(KeyboardInterrupt):  # all results are written
         restorer.learn(_PATIENCE)
-
-
-def _check_lossless(plan: "Plan", quality: int) -> None:
-    """Raise :class:`UsageError` where what was certified would be changed when it is written."""
-    from msrn.images import is_lossless
-
-    for job in plan.jobs:
-        if not is_lossless(job.target, quality):
-            held = "png, tif, bmp, or webp of quality 100"
-            raise UsageError(f"{job.target} would not hold the result exactly: --consistent needs {held} (--ext)")
 
 
 def _plan(inputs: Sequence[Path], output: Path, common: CommonOptions) -> "Plan":

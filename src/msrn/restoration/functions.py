@@ -18,7 +18,8 @@ Floating point is clipped to [0, 1] and not rounded. Weights are loaded once for
 
 import sys
 from collections.abc import Callable
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
@@ -29,9 +30,11 @@ from msrn.images import Frames, read
 from msrn.images.picture import Picture
 from msrn.restoration.automatic import Automatic, Chooser, Enlarging, better_for
 from msrn.restoration.restorer import Restorer
+from msrn.restoration.together import check_together
 from msrn.types import BackendName, Precision, Size, Task
 
 if TYPE_CHECKING:
+    from msrn.restoration.certificate import Departure
     from msrn.restoration.confidence import Confidence
 
 Name = Literal["restore", "upscale", "denoise", "dejpeg"]
@@ -56,6 +59,8 @@ def upscale(
     *,
     size: Size | None = None,
     weights: str | Path | None = None,
+    deadline: float = 0,
+    consistent: bool = False,
     **computing: Unpack[Computing],
 ) -> Any:
     """Enlarge an image, or several.
@@ -66,40 +71,71 @@ def upscale(
         size: exact new ``(height, width)`` instead; None for one keeps proportions.
         weights: a catalogue name or a file; by default the task's own, and what was read from a JPEG file is freed of
             its artifacts first.
+        deadline: seconds that the networks may take for each picture, by a forecast: they end after as many of their
+            memory blocks as fit, at least one; 0 for any. Not with ``effort``.
+        consistent: move the result into what its input allows (:func:`verify` tells whether it is); of a JPEG's picture
+            that needs the file: give its path, or a picture read with ``coefficients=True``.
         computing: arguments of :class:`~msrn.restoration.restorer.Restorer`.
 
     Returns:
         The same kind as ``image``.
 
     Raises:
-        MSRNError: no such image, weights, size or option; the message says what to do.
+        MSRNError: no such image, weights, size or option, or nothing bounds a result that is to be consistent; the
+            message says what to do.
 
     Example:
         >>> larger = msrn.upscale(skimage.data.astronaut(), 2)
     """
-    restore = _restorer("sr", weights, **computing) if weights else _enlarging(**computing)
-    return _mapped(partial(restore, scale=scale, size=size), image)
+    restorer = _restorer("sr", weights, **computing) if weights else _enlarging(**computing)
+    return _restored(image, _Way(restorer, scale, size, deadline, consistent), computing)
 
 
-def denoise(image: Any, *, weights: str | Path = "denoise", **computing: Unpack[Computing]) -> Any:
+def denoise(
+    image: Any,
+    *,
+    weights: str | Path = "denoise",
+    deadline: float = 0,
+    consistent: bool = False,
+    **computing: Unpack[Computing],
+) -> Any:
     """Remove noise from an image, or several; see :func:`upscale` for the arguments.
+
+    Nothing bounds such a result, so ``consistent`` is refused.
 
     Example:
         >>> clean = msrn.denoise(Image.open("photo.png"), strength=0.7)
     """
-    return _mapped(_restorer("denoise", weights, **computing), image)
+    way = _Way(_restorer("denoise", weights, **computing), deadline=deadline, consistent=consistent)
+    return _restored(image, way, computing)
 
 
-def dejpeg(image: Any, *, weights: str | Path = "jpeg", **computing: Unpack[Computing]) -> Any:
+def dejpeg(
+    image: Any,
+    *,
+    weights: str | Path = "jpeg",
+    deadline: float = 0,
+    consistent: bool = False,
+    **computing: Unpack[Computing],
+) -> Any:
     """Remove JPEG artifacts from an image, or several; see :func:`upscale` for the arguments.
 
     Example:
         >>> msrn.write(msrn.dejpeg("photo.jpg"), "clean.png")
     """
-    return _mapped(_restorer("jpeg", weights, **computing), image)
+    way = _Way(_restorer("jpeg", weights, **computing), deadline=deadline, consistent=consistent)
+    return _restored(image, way, computing)
 
 
-def restore(image: Any, *, scale: float | None = None, size: Size | None = None, **computing: Unpack[Computing]) -> Any:
+def restore(
+    image: Any,
+    *,
+    scale: float | None = None,
+    size: Size | None = None,
+    deadline: float = 0,
+    consistent: bool = False,
+    **computing: Unpack[Computing],
+) -> Any:
     """Find out what an image needs and restore that; enlarge it if a scale or size is given.
 
     See :func:`upscale` for the arguments.
@@ -107,7 +143,7 @@ def restore(image: Any, *, scale: float | None = None, size: Size | None = None,
     Example:
         >>> restored = msrn.restore("photo.jpg", scale=2)
     """
-    return _mapped(partial(_automatic(**computing), scale=scale, size=size), image)
+    return _restored(image, _Way(_automatic(**computing), scale, size, deadline, consistent), computing)
 
 
 def with_confidence(
@@ -144,8 +180,13 @@ def with_confidence(
     """
     from msrn.restoration.confidence import Confidence, restore_with_confidence
 
-    if isinstance(image, list | tuple | Frames) or getattr(image, "ndim", 0) == 4:
-        raise UsageError("a confidence is of one image: give them one after the other")
+    _check_single(image, "a confidence is of one image")
+    check_together(
+        confidence=True,
+        effort=computing.get("effort", 0),
+        tta=computing.get("tta", False),
+        strength=computing.get("strength", 1.0),
+    )
     restorer, found = _named(name, weights, **computing), list[Confidence]()
     if (scale is not None or size is not None) and name in ("denoise", "dejpeg"):
         raise UsageError(f"{name} does not enlarge: leave out scale and size")
@@ -157,6 +198,72 @@ def with_confidence(
         return made
 
     return _mapped(restore, image), found[0]
+
+
+def verify(source: Any, result: Any) -> "Departure":
+    """Check whether a result keeps to what its input allows, whoever made it, as ``msrn verify`` does.
+
+    Args:
+        source: what was restored, as for :func:`upscale`, but not several: the path of a JPEG file, or a picture that
+            was enlarged.
+        result: what was made of it, likewise, as large or larger.
+
+    Returns:
+        A :class:`~msrn.restoration.certificate.Departure`.
+
+    Raises:
+        MSRNError: nothing bounds such a result, or these cannot belong together; the message says why.
+
+    Example:
+        >>> departure = msrn.verify("photo.jpg", "restored.png")
+        >>> departure.consistent, departure.outside
+    """
+    from msrn.restoration.certificate import measure
+
+    found = list[Picture]()
+
+    def keep(picture: Picture) -> Picture:
+        found.append(picture)
+        return picture
+
+    for image in (source, result):
+        _check_single(image, "a result is checked against one input")
+        _mapped(keep, image, coefficients=True)
+    return measure(*found)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How one picture is restored."""
+
+    restorer: Restorer | Chooser
+    scale: float | None = None
+    size: Size | None = None
+    deadline: float = 0
+    consistent: bool = False
+
+    def __call__(self, picture: Picture) -> Picture:
+        chosen = self.restorer.settled(picture, self.scale, self.size, quick=bool(self.deadline))
+        if self.deadline:
+            chosen = chosen.within(self.deadline, picture, self.scale, self.size)
+        if not self.consistent:
+            return chosen(picture, scale=self.scale, size=self.size)
+        from msrn.restoration.assurance import certify, check_bounded
+
+        check_bounded(chosen)
+        return certify(chosen, picture, chosen(picture, scale=self.scale, size=self.size))
+
+
+def _restored(image: Any, way: _Way, computing: Computing) -> Any:
+    check_together(effort=computing.get("effort", 0), deadline=way.deadline)
+    if way.consistent and isinstance(image, Frames):
+        raise UsageError("Frames hold several pictures, and results are certified for single ones")
+    return _mapped(way, image, coefficients=way.consistent)
+
+
+def _check_single(image: Any, why: str) -> None:
+    if isinstance(image, list | tuple | Frames) or getattr(image, "ndim", 0) == 4:
+        raise UsageError(f"{why}: give them one after the other")
 
 
 def _named(name: Name, weights: str | Path | None, **computing: Unpack[Computing]) -> Restorer | Chooser:
@@ -196,17 +303,17 @@ def _enlarging(**computing: Unpack[Computing]) -> Enlarging:
     return Enlarging(lambda task: _restorer(task, task, **computing))
 
 
-def _mapped(restore: Callable[[Picture], Picture], image: Any) -> Any:
-    """Restore an image as a picture, and return the result as what it came as."""
+def _mapped(restore: Callable[[Picture], Picture], image: Any, *, coefficients: bool = False) -> Any:
+    """Restore an image as a picture, and return the result as what it came as; of a file, with its coefficients."""
     pil, torch = sys.modules.get("PIL.Image"), sys.modules.get("torch")  # nobody has made one without importing it
     if isinstance(image, Picture):
         return restore(image)
     if isinstance(image, Frames):
         return image.map(restore)
     if isinstance(image, str | Path):
-        return restore(read(image))
+        return restore(read(image, coefficients=coefficients))
     if isinstance(image, list | tuple):
-        return [_mapped(restore, each) for each in image]
+        return [_mapped(restore, each, coefficients=coefficients) for each in image]
     if pil is not None and isinstance(image, pil.Image):
         made = restore(Picture.from_pil(image)).to_pil()
         made.info |= {key: value for key, value in image.info.items() if key != "transparency"}  # now a plane

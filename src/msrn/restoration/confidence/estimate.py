@@ -84,15 +84,40 @@ def restore_with_confidence(
         >>> restored, confidence = restore_with_confidence(msrn.Restorer("jpeg"), msrn.read("photo.jpg"))
         >>> msrn.write(confidence.picture(), "doubt.png")
     """
-    steps = restorer.steps
-    if not steps:
-        raise UsageError("there is nothing to restore here, and so no error of restoring to estimate")
-    calibration = calibration_of(steps, picture)
-    watched, features = watch(steps)
-    made = (watched[0] if isinstance(restorer, Restorer) else restorer.with_steps(watched))(picture, **how)
-    predicted = calibration.predict(seen_by(steps, features, picture))
-    corners = predicted.below.astype(np.float32)
-    return made, Confidence(predicted.picture, predicted.picture_below, corners, (made.height, made.width))
+    estimate = Estimate(restorer, picture)
+    made = estimate.restorer(picture, **how)
+    return made, estimate.of(made)
+
+
+class Estimate:
+    """The same as :func:`restore_with_confidence`, for whoever restores in steps of their own.
+
+    Args:
+        restorer: see there.
+        picture: see there.
+
+    Raises:
+        UsageError: see there.
+
+    Example:
+        >>> estimate = Estimate(msrn.Restorer("jpeg"), picture)
+        >>> estimate.of(estimate.restorer(picture)).error
+    """
+
+    def __init__(self, restorer: Restorer | Chain, picture: Picture) -> None:
+        if not restorer.steps:
+            raise UsageError("there is nothing to restore here, and so no error of restoring to estimate")
+        self._steps, self._picture = restorer.steps, picture
+        self._calibration = calibration_of(self._steps, picture)
+        watched, self._features = watch(self._steps)
+        self.restorer = watched[0] if isinstance(restorer, Restorer) else restorer.with_steps(watched)
+        """What restores the picture as the restorer does, and is watched."""
+
+    def of(self, made: Picture) -> Confidence:
+        """How far what it made of the picture, once, is likely to be from the truth."""
+        predicted = self._calibration.predict(seen_by(self._steps, self._features, self._picture))
+        corners = predicted.below.astype(np.float32)
+        return Confidence(predicted.picture, predicted.picture_below, corners, (made.height, made.width))
 
 
 def watch(steps: Sequence[Restorer]) -> tuple[list[Restorer], list[Features]]:
