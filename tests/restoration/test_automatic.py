@@ -21,12 +21,13 @@ from msrn.images.decode import decode
 from msrn.images.degradations import GaussianNoise, Jpeg
 from msrn.images.picture import Picture, to_uint8
 from msrn.images.resize import resize
-from msrn.restoration import automatic
-from msrn.restoration.automatic import USUAL, Automatic, Enlarging, tasks_for
+from msrn.restoration import rules
+from msrn.restoration.automatic import USUAL, Automatic, Enlarging
 from msrn.restoration.chain import Chain
 from msrn.restoration.diagnosis import Diagnosis
 from msrn.restoration.memory import Needs
 from msrn.restoration.restorer import Restorer
+from msrn.restoration.rules import tasks_for
 
 
 @pytest.fixture
@@ -167,7 +168,7 @@ def test_nothing_to_do_returns_the_picture_itself(chooser, clean):
 def test_the_identity_names_all_that_decides(chooser, monkeypatch):
     before = chooser.identity
     assert {"jpeg.weights", "denoise.computing", "sr.tta"} <= set(before)
-    monkeypatch.setattr(automatic, "JPEG_QUALITY", 50)
+    monkeypatch.setattr(rules, "JPEG_QUALITY", 50)
     assert chooser.identity != before
 
 

@@ -1,17 +1,6 @@
 """What a picture needs, decided by looking at it: a chooser such as :class:`Automatic`; a :class:`Chain` restores.
 
-The rules, in the order they are applied (``scripts/benchmarks/diagnosis.py`` shows what each threshold gains):
-
-* JPEG of quality 92 or less, as its file says, or by traces in the pixels of other files: remove the artifacts. Above
-  there is little to gain.
-* Noise under such a JPEG: remove both by the network for photographs, if what that network removes from parts of the
-  picture looks like noise; from gray pictures the noise first, as the other order costs up to 2 dB.
-* Noise of σ 6 or more without a JPEG: remove it, if what the network for noise removes from parts looks like it; from
-  σ 15 on by the network for photographs, which knows that files clip it.
-* JPEG artifacts alone, and enlarging, of small pictures: by the larger networks (:data:`BETTER`), as they take no long
-  time either. For the same reason, what is left of a JPEG file is moved into what the file allows (``certificate``).
-* Enlarge last, and only if asked to. :class:`Enlarging` does nothing else, but to a JPEG of quality 92 or less as its
-  file says: that one's artifacts are removed first, as enlarged they look worse than what bicubic interpolation makes.
+What is found decides by the rules of ``rules.py``.
 """
 
 import logging
@@ -30,6 +19,7 @@ from msrn.images.picture import Picture, check_picture
 from msrn.images.resize import enlarged_size
 from msrn.network.catalogue import find, kind_of
 from msrn.network.weights import load
+from msrn.restoration import rules
 from msrn.restoration.chain import Chain
 from msrn.restoration.diagnosis import Diagnosis, diagnose
 from msrn.restoration.joined import AnyEngine
@@ -39,14 +29,6 @@ from msrn.restoration.restorer import How, Restorer
 from msrn.types import ENLARGING, Size, Task
 
 logger = logging.getLogger(__name__)
-JPEG_QUALITY = 92
-"""Highest quality whose artifacts are removed."""
-NOISE = 6.0
-"""Lowest σ of R, G and B that is removed, on the scale of 0 to 255."""
-NOISE_UNDER_JPEG = 3.0
-"""The same of gray pictures where a JPEG is to be restored as well, which has smoothed some of it."""
-STRONG_NOISE = 15.0
-"""Lowest σ that the network for photographs removes better than the one for noise."""
 _SHARE, _KURTOSIS = 0.45, 8.0
 """Least deviation of what is removed as noise, as a share of the estimate, and its highest kurtosis."""
 _LOOKS_UNDER_JPEG = 2.0, 5.5
@@ -91,8 +73,7 @@ class Chooser:
     @property
     def identity(self) -> dict[str, str]:
         """What decides the results, besides the pictures."""
-        rules = {"rules": f"{JPEG_QUALITY} {NOISE} {NOISE_UNDER_JPEG} {STRONG_NOISE} {SMALL_PICTURE}"}
-        return rules | {
+        return {"rules": f"{rules.thresholds()} {SMALL_PICTURE}"} | {
             f"{name}.{key}": value for name in self._names for key, value in self._of(name).identity.items()
         }
 
@@ -160,7 +141,7 @@ class Enlarging(Chooser):
         enlarged_size((picture.height, picture.width), scale, size)
         coding = picture.metadata.jpeg
         quality = quality_of_file(coding).quality if coding else None
-        if quality is None or quality > JPEG_QUALITY:
+        if quality is None or quality > rules.JPEG_QUALITY:
             return self._chain(picture, ["sr"], "enlarged", None)
         return self._chain(picture, ["jpeg", "sr"], f"removed JPEG artifacts (quality {quality}); enlarged", None)
 
@@ -193,8 +174,8 @@ class Automatic(Chooser):
             enlarged_size((picture.height, picture.width), scale, size)  # before anything slow
         found = diagnose(picture)
         noisy = self._is_noisy(picture, found)
-        tasks: list[Task] = tasks_for(found, noisy, color=not picture.is_gray)
-        notes = [_jpeg_note(found), _noise_note(found, noisy)]
+        tasks: list[Task] = rules.tasks_for(found, noisy, color=not picture.is_gray)
+        notes = [rules.jpeg_note(found), rules.noise_note(found, noisy)]
         if enlarged:
             if "photo-sr" in self._tasks and tasks == ["jpeg"] and not picture.is_gray:
                 tasks = ["photo-sr"]
@@ -210,10 +191,10 @@ class Automatic(Chooser):
 
     def _is_noisy(self, picture: Picture, found: Diagnosis) -> bool:
         """Whether noise is believed: what is removed from parts of the picture, for trial, must look like noise."""
-        under_jpeg = is_jpeg(found)
+        under_jpeg = rules.is_jpeg(found)
         if under_jpeg and picture.is_gray:
-            return found.sigma >= NOISE_UNDER_JPEG
-        if not under_jpeg and found.sigma < NOISE:
+            return found.sigma >= rules.NOISE_UNDER_JPEG
+        if not under_jpeg and found.sigma < rules.NOISE:
             return False
         restorer = self._of("photo" if under_jpeg else "denoise")
         parts = [Picture(part) for part in _parts(picture.pixels)]
@@ -289,44 +270,3 @@ def _parts(pixels: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         return [pixels]
     corners = [((height - side) * (1 + 2 * k) // 4, (width - side) * (1 + 2 * m) // 4) for k in (0, 1) for m in (0, 1)]
     return [np.ascontiguousarray(pixels[:, top : top + side, left : left + side]) for top, left in corners]
-
-
-def is_jpeg(found: Diagnosis) -> bool:
-    """Whether there are JPEG artifacts to remove."""
-    return found.quality is not None and found.quality <= JPEG_QUALITY
-
-
-def tasks_for(found: Diagnosis, noisy: bool, *, color: bool) -> list[Task]:
-    """What a diagnosis calls for, in order.
-
-    Args:
-        found: the diagnosis.
-        noisy: whether noise is believed.
-        color: whether the picture has colours, which the network for photographs needs.
-    """
-    if not noisy:
-        return ["jpeg"] if is_jpeg(found) else []
-    if is_jpeg(found):
-        return ["photo"] if color else ["denoise", "jpeg"]
-    return ["photo"] if color and found.sigma >= STRONG_NOISE else ["denoise"]
-
-
-def _jpeg_note(found: Diagnosis) -> str:
-    if found.quality is None:
-        return "no JPEG artifacts found"
-    told = {
-        "file": f"quality {found.quality}",
-        "unusual file": f"tables not standard, nearest to quality {found.quality}",
-        "pixels": f"quality {found.quality}, judged from the pixels",
-    }
-    return (
-        f"removed JPEG artifacts ({told[found.evidence]})" if is_jpeg(found) else f"JPEG left ({told[found.evidence]})"
-    )
-
-
-def _noise_note(found: Diagnosis, noisy: bool) -> str:
-    if is_jpeg(found):
-        return "removed the noise under them" if noisy else "no noise found under them"
-    if noisy:
-        return f"removed noise (σ {found.sigma:.0f})"
-    return f"too little noise to remove (σ {found.sigma:.1f})" if found.sigma < NOISE else "fine texture left, no noise"
