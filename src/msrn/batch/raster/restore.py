@@ -234,7 +234,7 @@ def _planned(layer: Layer, restorer: "Restorer | Chooser", scale: float | None, 
     """What restores a layer, as its sample says."""
     picture = layer.cut(*layer.sample)
     chosen = restorer.settled(replace(picture, pixels=picture.pixels.clip(0, 1)), scale, size, quick=True)
-    return _Plan(layer, (chosen,) if isinstance(chosen, Restorer) else chosen.steps, chosen.note)
+    return _Plan(layer, chosen.steps, chosen.note)
 
 
 def _key(scene: Scene, restorer: "Restorer | Chooser", more: dict[str, Any]) -> str:
