@@ -49,11 +49,12 @@ class Decoder:
         process.start()
         self._idle.append(process)
 
-    def decode(self, data: bytes, path: Path, frame: int | None = None) -> Picture:
+    def decode(self, data: bytes, path: Path, frame: int | None = None, *, coefficients: bool = False) -> Picture:
         """As :func:`msrn.images.decode`; a crash or a hang is an :class:`ImageError` as well."""
         process = self._borrow()
         try:
-            process.ask(path, self._question(path) | {"frame": frame, "coefficients": self._coefficients}, data)
+            wanted = coefficients or self._coefficients
+            process.ask(path, self._question(path) | {"frame": frame, "coefficients": wanted}, data)
             return _picture(process.answer(path), path)
         finally:
             self._idle.append(process)

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from msrn.service.messages import (
     Cancel,
@@ -55,6 +55,11 @@ class Result:
     quality: int | None = None
     computing: str = ""
     seconds: float = 0.0
+    confidence: dict[str, Any] | None = None
+    """See ``messages.Done``."""
+    departure: dict[str, Any] | None = None
+    heatmap: str = ""
+    """The map's name among the kept files, where there is one."""
 
 
 @dataclass(eq=False)
@@ -184,7 +189,9 @@ class Computation:
         changed.set()
 
 
-def outcome_of(computation: Computation, outcome: Done | Failed | Cancelled, kept: str, size: int) -> None:
+def outcome_of(
+    computation: Computation, outcome: Done | Failed | Cancelled, kept: str, size: int, heatmap: str
+) -> None:
     """Note a worker's last word on a computation."""
     found = computation.found
     if isinstance(outcome, Failed):
@@ -195,7 +202,7 @@ def outcome_of(computation: Computation, outcome: Done | Failed | Cancelled, kep
         result = Result(
             kept,
             size,
-            found.note,
+            "; ".join(filter(None, (found.note, outcome.told))),
             found.width,
             found.height,
             found.steps,
@@ -203,5 +210,8 @@ def outcome_of(computation: Computation, outcome: Done | Failed | Cancelled, kep
             found.quality,
             outcome.computing,
             outcome.seconds,
+            outcome.confidence,
+            outcome.departure,
+            heatmap,
         )
         computation.end("done", result)

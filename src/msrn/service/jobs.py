@@ -194,7 +194,8 @@ class Jobs:
             result = replace(Result(**said), steps=tuple(said["steps"]))
         except (OSError, ValueError, TypeError, KeyError):
             return None
-        return result if self.files.find(result.kept) else None
+        whole = self.files.find(result.kept) and (not result.heatmap or self.files.find(result.heatmap))
+        return result if whole else None
 
     async def _finish(self, computation: Computation) -> None:
         """Tidy up behind a computation when it has ended."""

@@ -5,10 +5,11 @@ import json
 import time
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 
 from msrn.service.computations import INTERACTIVE_TILE, Computation, outcome_of
 from msrn.service.kept_files import KeptFiles
-from msrn.service.messages import Done, Export, Failed, Restore, WorkerSettings
+from msrn.service.messages import HEATMAP, Done, Export, Failed, Restore, WorkerSettings
 from msrn.service.metrics import Metrics
 from msrn.service.problems import ProblemError, problem_of
 from msrn.service.settings import ServiceSettings
@@ -144,11 +145,14 @@ class Lanes:
 
     def _settle(self, computation: Computation, outcome: Outcome) -> None:
         """Keep a result, with what is to be known of it."""
-        kept, size = f"result-{computation.key}.{computation.options.format}", 0
+        kept, size, heatmap = f"result-{computation.key}.{computation.options.format}", 0, ""
         if isinstance(outcome, Done) and computation.found is not None:
             size = self.files.keep(computation.target, kept).stat().st_size
+            if outcome.confidence is not None:
+                heatmap = f"confidence-{computation.key}.png"
+                self.files.keep(Path(f"{computation.target}{HEATMAP}"), heatmap)
             self.metrics.pixels.inc(computation.found.width * computation.found.height)
-        outcome_of(computation, outcome, kept, size)
+        outcome_of(computation, outcome, kept, size, heatmap)
         if computation.result is not None:
             about = self.files.temporary()
             about.write_text(json.dumps(asdict(computation.result)))

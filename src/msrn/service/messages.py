@@ -33,6 +33,9 @@ class RestoreOptions:
     scale: float | None = None
     to: str = ""
     strength: float = 1.0
+    effort: int = 0
+    consistent: bool = False
+    confidence: bool = False
     format: FormatName = "png"
     quality: int = 95
     subsampling: Subsampling = "4:4:4"
@@ -168,6 +171,16 @@ class Done:
     """Backend and precision."""
     seconds: float = 0.0
     """Spent by the networks."""
+    told: str = ""
+    """What is said of the result besides what was found in the picture."""
+    confidence: dict[str, Any] | None = None
+    """How far it is likely to be from the truth; the map is in a file named ``target`` and :data:`HEATMAP`."""
+    departure: dict[str, Any] | None = None
+    """How far it departs from what the picture allows."""
+
+
+HEATMAP = "-confidence.png"
+"""What the name of a map has behind that of its result."""
 
 
 @dataclass(frozen=True)

@@ -215,10 +215,34 @@ def api(jobs: Jobs) -> APIRouter:
             return _result(jobs, computation, job.upload, "yes")
         if made.format not in ("png", "tif"):
             raise ProblemError("bad_options", f"The job made a {made.format}: ask it for png to write others of it.")
-        options = RestoreOptions(task=made.task, scale=made.scale, to=made.to, **query.model_dump())
+        certified = made.consistent and computation.result.departure is not None
+        kept_to = {"task": made.task, "scale": made.scale, "to": made.to, "consistent": certified}
+        options = RestoreOptions(**kept_to, **query.model_dump())
         async with jobs.exported(job.upload, options, computation.result) as (kept, _):
             name = restored_name(job.upload.name, query.format)
             return file_answer(jobs.files.folder / kept, MEDIA_TYPES[query.format], name)
+
+    @router.get(
+        "/jobs/{job_id}/confidence",
+        summary="Where the result may be wrong",
+        response_class=StreamingResponse,
+        responses={200: {"description": "The map, as gray PNG.", "content": {"image/png": _BINARY}}}
+        | documented(*_EVERYWHERE, "not_found", "not_ready"),
+    )
+    async def confidence(job_id: JobId) -> Response:  # pyright: ignore[reportUnusedFunction]
+        """Answer with a map as large as the result, of a job that was asked for `confidence`.
+
+        It says what the error of the 32×32 pixels around a place is below, in 90 of 100 such places: black is 0, white
+        16 grey levels and more.
+        """
+        job = jobs.get(job_id)
+        if not job.computation.finished:
+            raise ProblemError("not_ready")
+        result = job.computation.result
+        path = jobs.files.find(result.heatmap) if result and result.heatmap else None
+        if path is None:
+            raise ProblemError("not_found", "There is no map: ask for one by confidence=true, of what is restored.")
+        return file_answer(path, "image/png", f"{job.upload.name}_confidence.png")
 
     @router.get(
         "/jobs/{job_id}/original",

@@ -1,6 +1,6 @@
 """What the API takes and gives, as OpenAPI documents it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -47,6 +47,14 @@ class RestoreQuery(FormatQuery):
         pattern=f"^$|{_SIZE}",
         max_length=13,
         examples=["1920x"],
+    )
+    effort: int = Field(0, ge=0, le=64, description="Memory blocks to compute, from 1: fewer are faster; 0 is all.")
+    consistent: bool = Field(
+        False, description="Keep the result to what its input allows, and check it. For png, tif, bmp, webp at 100."
+    )
+    confidence: bool = Field(
+        False,
+        description="Say how far the result is likely to be from the truth; jobs have a map of where it may be wrong.",
     )
 
     def options(self) -> RestoreOptions:
@@ -104,6 +112,25 @@ class ProgressAnswer(BaseModel):
     total: int
 
 
+class ConfidenceAnswer(BaseModel):
+    """How far a result is likely to be from the truth: root mean square, in grey levels of 255."""
+
+    error: float = Field(description="In half of such pictures it is smaller.")
+    below: float = Field(description="What it is below in that share of such pictures.")
+    share: float = Field(examples=[0.9])
+
+
+class DepartureAnswer(BaseModel):
+    """How far a result departs from what its input allows."""
+
+    consistent: bool = Field(description="Whether nothing is outside.")
+    of: Literal["coefficients", "values"]
+    checked: int
+    outside: int
+    largest: float = Field(description="Of coefficients in steps, 0.5 ending the interval; of values in grey levels.")
+    reduced_by: str | None = Field(description="The kernel, where the result is larger than the input.")
+
+
 class JobAnswer(BaseModel):
     """A job."""
 
@@ -118,6 +145,9 @@ class JobAnswer(BaseModel):
     bytes: int | None = Field(None, description="Size of the result's file.")
     computing: str | None = Field(None, description="Backend and precision.")
     seconds: float | None = Field(None, description="Spent by the networks.")
+    confidence: ConfidenceAnswer | None = Field(None, description="Where it was asked for and is known.")
+    confidence_map: str | None = Field(None, description="Address of the map of where the result may be wrong.")
+    departure: DepartureAnswer | None = Field(None, description="Of a result that was to be consistent.")
     events: str = Field(description="Address of what happens to it, as server-sent events.")
 
 
@@ -170,6 +200,9 @@ def found_of(computation: Computation) -> FoundAnswer | None:
 def job_answer(job: Job, position: int) -> JobAnswer:
     """A job, as the API tells it."""
     computation, tile, result = job.computation, job.computation.progress, job.computation.result
+    said: dict[str, Any] = {"confidence": None, "departure": None}
+    if result is not None:
+        said = {name: getattr(result, name) for name in said}
     return JobAnswer(
         id=job.id,
         name=job.upload.name,
@@ -182,5 +215,8 @@ def job_answer(job: Job, position: int) -> JobAnswer:
         bytes=result.size if result else None,
         computing=result.computing if result else None,
         seconds=result.seconds if result else None,
+        confidence=said["confidence"] and ConfidenceAnswer(**said["confidence"]),
+        confidence_map=f"/v1/jobs/{job.id}/confidence" if result and result.heatmap else None,
+        departure=said["departure"] and DepartureAnswer(**said["departure"]),
         events=f"/v1/jobs/{job.id}/events",
     )

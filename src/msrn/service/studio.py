@@ -12,12 +12,15 @@ from msrn.images.isolated import Decoder
 from msrn.images.picture import Picture
 from msrn.images.resize import parse_size, resize
 from msrn.network.catalogue import find
-from msrn.restoration.automatic import Automatic, Enlarging
+from msrn.restoration.assurance import Assurance, Assured
+from msrn.restoration.automatic import Automatic, Enlarging, better_for
+from msrn.restoration.certificate import keep_consistent
 from msrn.restoration.chain import Chain
 from msrn.restoration.region import restore_region
 from msrn.restoration.restorer import Restorer
 from msrn.restoration.steps import enlargement
 from msrn.restoration.tiles import Rectangle
+from msrn.restoration.together import check_holds_exactly, check_together
 from msrn.service.messages import RestoreOptions, View, WorkerSettings
 from msrn.types import Size, Task
 
@@ -36,6 +39,15 @@ class Plan:
     """
 
     def __init__(self, picture: Picture, chain: Chain, options: RestoreOptions) -> None:
+        self._consistent = options.consistent
+        self._assurance = Assurance(
+            chain,
+            picture,
+            Path(f"result.{options.format}"),
+            options.quality,
+            confidence=options.confidence,
+            consistent=options.consistent,
+        )
         self.picture, self.steps, self.found, self._chain = picture, chain.steps, chain.found, chain
         self.note = "; ".join(filter(None, (picture.metadata.note, chain.note)))
         self._first: Picture | None = None
@@ -47,18 +59,19 @@ class Plan:
         """Backend and precision of the steps."""
         return ", ".join(dict.fromkeys(str(step.engine_for(self.picture).tuned.choice) for step in self.steps))
 
-    def restored(self, progress: Callable[[int, float], None]) -> Picture:
+    def restored(self, progress: Callable[[int, float], None]) -> Assured:
         """The result; ``progress`` gets the step's number, from 0, and the share of it that is done."""
-        result = self.picture
-        for result in self._chain.stages(self.picture, progress, scale=self.scale, size=self.size):
+        result, watched = self.picture, self._assurance.restorer
+        assert isinstance(watched, Chain)
+        for result in watched.stages(self.picture, progress, scale=self.scale, size=self.size):
             if self._chain.bounded and self._first is None:
                 self._first = result
-        return result
+        return self._assurance.of(result)
 
     @property
     def shows(self) -> bool:
-        """Whether parts can be shown yet: those that a file bounds are made as a whole, which is soon."""
-        return not self._chain.bounded or self._first is not None
+        """Whether parts can be shown yet: what a file bounds is made as a whole, which is soon for a first step."""
+        return not self._consistent and (not self._chain.bounded or self._first is not None)
 
     def region(self, region: Rectangle) -> Picture:
         """A rectangle of the result."""
@@ -81,9 +94,9 @@ class Studio:
         self._restorers: dict[tuple[str, str], Restorer] = {}
         self._loading = threading.Lock()
 
-    def decode(self, source: str, name: str) -> Picture:
-        """Decode a file, in a process of its own."""
-        return self.decoder.decode(Path(source).read_bytes(), Path(name))
+    def decode(self, source: str, name: str, *, coefficients: bool = False) -> Picture:
+        """Decode a file, in a process of its own; of a JPEG file perhaps with the coefficients that bound results."""
+        return self.decoder.decode(Path(source).read_bytes(), Path(name), coefficients=coefficients)
 
     def plan(self, picture: Picture, options: RestoreOptions, tile: int = 0) -> Plan:
         """Settle what will be done.
@@ -99,12 +112,18 @@ class Studio:
             raise UsageError("a model is for one task: ask for upscale, denoise or dejpeg with it")
         if task in ("denoise", "dejpeg") and (options.scale is not None or size is not None):
             raise UsageError(f"{task} does not enlarge: ask for restore or upscale with scale or to")
+        check_together(effort=options.effort, confidence=options.confidence, strength=options.strength)
+        target = Path(f"result.{options.format}")
+        if options.consistent:
+            check_holds_exactly(target, options.quality)
 
         def load(kind: str) -> Restorer:
-            return self._restorer(kind, options.model).with_options(tile=tile, strength=options.strength)
+            chosen = self._restorer(kind, options.model).with_effort(options.effort)
+            return chosen.with_options(tile=tile, strength=options.strength)
 
         if task == "restore":
-            chain = Automatic(load).settled(picture, options.scale, size)
+            chooser = Automatic(load, better=better_for(options.effort))
+            chain = chooser.settled(picture, options.scale, size, quick=options.confidence)
         elif task == "upscale" and not options.model:
             chain = Enlarging(load).settled(picture, options.scale, size)
         else:
@@ -114,7 +133,6 @@ class Studio:
             raise TooManyPixelsError(
                 f"the result would have {made.width:,}×{made.height:,} = {made.width * made.height:,} pixels"
             )
-        target = Path(f"result.{options.format}")
         images.check_output(target, made.width, made.height)
         if options.format in ("jpg", "bmp") and picture.alpha is not None and picture.alpha.min() < 1:
             raise UsageError(
@@ -146,7 +164,9 @@ class Studio:
 
     def exported(self, source: str, name: str, restored: str, options: RestoreOptions) -> bytes:
         """A picture's file: as it came, or as it was restored, at some strength between the two."""
-        original = self.decode(source, name)
+        if options.consistent:
+            check_holds_exactly(Path(f"result.{options.format}"), options.quality)
+        original = self.decode(source, name, coefficients=options.consistent)
         if not restored:
             return encoded(original, options)
         result = images.decode(Path(restored).read_bytes(), Path(name), max_pixels=self.settings.max_pixels)
@@ -156,7 +176,8 @@ class Studio:
             if before.shape != pixels.shape:
                 before = resize(before, **enlargement(original, options.scale, _size(options)))
             pixels = before + (pixels - before) * before.dtype.type(options.strength)
-        return encoded(original.with_pixels(pixels, result.alpha), options)
+        made = original.with_pixels(pixels, result.alpha)
+        return encoded(keep_consistent(original, made) if options.consistent else made, options)
 
 
 def encoded(picture: Picture, options: RestoreOptions) -> bytes:

@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from msrn.errors import ImageError, MSRNError, SeveralPicturesError, TooManyPixelsError, UnknownFormatError, UsageError
 from msrn.service.messages import (
+    HEATMAP,
     Cancel,
     Cancelled,
     Decoded,
@@ -109,7 +110,7 @@ class Worker:
     def _restore(self, order: Restore) -> Event:
         number = order.number
         self._go_on(number)
-        picture = self.studio.decode(order.source, order.name)
+        picture = self.studio.decode(order.source, order.name, coefficients=order.options.consistent)
         self.tell(Decoded(number, picture.width, picture.height))
         self._go_on(number)
         plan = self.studio.plan(picture, order.options, order.tile)
@@ -128,11 +129,21 @@ class Worker:
             self._go_on(number)
             self._show(order, plan)
 
-        restored = plan.restored(progress)
+        made = plan.restored(progress)
         seconds = time.perf_counter() - started
         self._show(order, plan)
-        Path(order.target).write_bytes(encoded(restored, order.options))
-        return Done(number, plan.computing, seconds)
+        Path(order.target).write_bytes(encoded(made.picture, order.options))
+        confidence, departure = made.confidence, made.departure
+        if confidence is not None:
+            Path(f"{order.target}{HEATMAP}").write_bytes(encoded_plainly(confidence.picture()))
+        return Done(
+            number,
+            plan.computing,
+            seconds,
+            "; ".join(filter(None, made.told)),
+            confidence and confidence.as_json(),
+            departure and departure.as_json(),
+        )
 
     def _export(self, order: Export) -> Event:
         data = self.studio.exported(order.source, order.name, order.restored, order.options)
