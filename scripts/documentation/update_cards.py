@@ -64,6 +64,7 @@ it is the best there is here, for JPEG artifacts alone and weak noise it is wors
 `msrn restore` chooses.""",
 }
 
+UNCHECKED = "The paper's scores on these images are quoted from memory ([where the others are from](../protocol.md))."
 MORE_LIMITS = {
     "msrn-m6r1s2-denoise": """
 Of letters and stripes it has seen few in training: a clean page of letters comes back at 22.5 dB. For screenshots and
@@ -92,6 +93,7 @@ def page(entry: CatalogueRow) -> str:
         f"`msrn evaluate -w {entry.name}{color}` prints the same.",
         "",
         _scores(entry),
+        *(["", UNCHECKED] if entry.task == "denoise" and not entry.color else []),
         *_in_fewer_bits(card),
     ]
     timed = _timings().get(entry.sha256)
