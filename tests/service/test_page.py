@@ -117,6 +117,54 @@ def test_drop_preview_progress_result_compare_download(page, service, large, scr
     assert Path(kept.value.path()).read_bytes() == service.client.restore(large)
 
 
+@pytest.mark.parametrize(
+    "page", [(380, 844, "light", True), (1400, 900, "light", False)], indirect=True, ids=["phone", "wide"]
+)
+def test_what_is_asked_of_a_result_is_told_shown_and_kept(page, service, photo, screenshots, request):
+    drop(page, "cat.jpg", photo)
+    done(page)
+    playwright.expect(page.locator("#doubt")).to_be_hidden()
+    page.locator("#task").select_option("dejpeg")
+    playwright.expect(page.locator("#found")).to_contain_text("removed, as you asked", timeout=LONG)
+    done(page)
+    for label, words in (
+        ("Keep the result to what its input allows, and check it", "It keeps to what its input allows."),
+        ("Map of where the result may be wrong", "in 90 % of such pictures"),
+    ):
+        page.get_by_label(label).check()
+        playwright.expect(page.locator("#found")).to_contain_text(words, timeout=LONG)
+    asked = {"task": "dejpeg", "consistent": True, "confidence": True}
+    job = service.client.begin(photo, **asked)
+    job.result()
+    with service.client.request("GET", job.status()["confidence_map"]) as answer:
+        drawn = answer.read()
+
+    canvas = page.locator("#canvas").bounding_box()
+    middle = int(canvas["width"]) // 2, int(canvas["height"]) // 2
+    box = (middle[0] + 25, middle[1] - 20, 20, 40)  # of the result at 1:1, right of the divider and of its handle
+    after = shown_pixels(page, box).tobytes()
+    page.locator("#doubt").click()
+    crop = (48 + 25, 36 - 20, 48 + 45, 36 + 20)
+    pairs = zip(
+        shown_pixels(page, box).tobytes(), Image.open(BytesIO(drawn)).convert("RGB").crop(crop).tobytes(), strict=True
+    )
+    assert max(abs(a - b) for a, b in pairs) <= 4, "the map is smooth, and at most a pixel aside in odd windows"
+    assert shown_pixels(page, box).tobytes() != after
+    playwright.expect(page.locator("#label-after")).to_have_text("Likely error")
+    assert serious(page) == []
+    page.screenshot(path=screenshots / f"page-doubt-{request.node.callspec.id}.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than its window"
+    page.locator("#doubt").click()
+    assert shown_pixels(page, box).tobytes() == after
+    with page.expect_download() as kept:
+        page.locator("#download-map").click()
+    assert kept.value.suggested_filename == "cat_confidence.png"
+    assert Path(kept.value.path()).read_bytes() == drawn
+
+    page.locator("#effort").select_option("1")
+    playwright.expect(page.locator("#problem-detail")).to_contain_text("leave out effort", timeout=LONG)
+
+
 def test_several_photographs_one_cancelled_and_all_in_a_zip(page, service, photo, large):
     page.locator("#files").set_input_files(
         [

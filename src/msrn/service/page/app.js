@@ -3,7 +3,7 @@
 import { models, prepare } from "./api.js";
 import { Picture } from "./picture.js";
 import { Viewer } from "./viewer.js";
-import { findings, megabytes, megapixels, progressShare, progressText } from "./words.js";
+import { assurances, findings, megabytes, megapixels, progressShare, progressText } from "./words.js";
 import { distinct, zip } from "./zip.js";
 
 const AT_ONCE = 2; // of the photographs on this page, so that whoever comes next need not wait for all of them
@@ -84,6 +84,8 @@ function options() {
   const mayEnlarge = asked.task === "restore" || asked.task === "upscale";
   if (mayEnlarge && enlarge === "to" && $("to").value) asked.to = `${$("to").value}x`;
   else if (mayEnlarge && enlarge && enlarge !== "to") asked.scale = enlarge;
+  if ($("effort").value) asked.effort = $("effort").value;
+  for (const id of ["consistent", "confidence"]) if ($(id).checked) asked[id] = "true";
   return asked;
 }
 
@@ -103,7 +105,7 @@ function restart(picture, asked) {
   });
 }
 
-for (const id of ["task", "enlarge", "to"]) {
+for (const id of ["task", "enlarge", "to", "effort", "consistent", "confidence"]) {
   $(id).addEventListener("change", () => {
     offer();
     if (shown && !($("enlarge").value === "to" && !$("to").value)) restart(shown, options());
@@ -125,6 +127,8 @@ function select(picture) {
     $("task").value = picture.asked.task;
     $("enlarge").value = picture.asked.to ? "to" : picture.asked.scale ?? "";
     $("to").value = picture.asked.to ? picture.asked.to.slice(0, -1) : "";
+    $("effort").value = picture.asked.effort ?? "";
+    for (const id of ["consistent", "confidence"]) $(id).checked = id in picture.asked;
     offer();
   }
   for (const each of pictures) each.choice.setAttribute("aria-current", String(each === picture));
@@ -144,6 +148,7 @@ function show() {
   else viewer.update();
   $("zoom").textContent = `${Math.round(viewer.zoom * 100)} %`;
   const said = picture?.found ? findings(picture.found, picture.asked.task) : [];
+  if (picture?.result) said.push(...assurances(picture.result, picture.asked));
   $("found").replaceChildren(...said.map(([text, done]) => {
     const line = document.createElement("li");
     line.textContent = text;
@@ -169,7 +174,7 @@ function show() {
 function status(picture) {
   if (!picture) return "";
   if (picture.tile && picture.found) return progressText(picture.found, picture.tile);
-  if (picture.found) return "Restoring what you see first…";
+  if (picture.found) return picture.asked.consistent ? "Restoring…" : "Restoring what you see first…";
   return { waiting: "Waits for the others…", sending: "Sending…", running: "Looking at it…" }[picture.state]
     ?? (picture.position ? `Waits: ${picture.position} before it…` : "Waits for its turn…");
 }
@@ -177,7 +182,7 @@ function status(picture) {
 /** What the stage says about itself. */
 function notice(picture) {
   const text = !picture?.scene ? (picture?.state === "failed" ? "This cannot be shown." : "One moment…")
-    : picture.state === "running" && picture.found && !picture.scene.patches.length ? "Restoring what you see first…" : "";
+    : picture.state === "running" && picture.found && !picture.scene.patches.length ? status(picture) : "";
   $("notice").hidden = !text;
   $("notice").textContent = text;
 }
@@ -194,6 +199,7 @@ function announce(picture) {
 function buttons() {
   const done = pictures.filter((picture) => picture.state === "done");
   $("download").disabled = shown?.state !== "done";
+  for (const id of ["doubt", "download-map"]) $(id).hidden = !shown?.scene?.doubt;
   $("download-all").hidden = done.length < 2;
   $("download-all").textContent = `Download all ${done.length}`;
   $("for-all").hidden = pictures.length < 2;
@@ -286,6 +292,7 @@ async function guarded(button, work) {
 }
 
 $("download").addEventListener("click", () => guarded($("download"), async () => save(...(await shown.exported(format())))));
+$("download-map").addEventListener("click", () => guarded($("download-map"), async () => save(...(await shown.map()))));
 $("download-all").addEventListener("click", () => guarded($("download-all"), async () => {
   const done = pictures.filter((picture) => picture.state === "done");
   const made = [];
@@ -324,6 +331,11 @@ for (const mode of ["divider", "side"]) {
     viewer.setMode(mode);
   });
 }
+$("doubt").addEventListener("click", () => {
+  const on = $("doubt").getAttribute("aria-pressed") !== "true";
+  $("doubt").setAttribute("aria-pressed", String(on));
+  viewer.setDoubt(on);
+});
 function flip(on) {
   $("flip").setAttribute("aria-pressed", String(on));
   viewer.setFlipped(on);

@@ -19,7 +19,7 @@ export class Picture {
 
   reset() {
     Object.assign(this, { job: null, found: null, tile: null, problem: null, position: 0, result: null });
-    if (this.scene) Object.assign(this.scene, { after: null, patches: [] });
+    if (this.scene) Object.assign(this.scene, { after: null, doubt: null, patches: [] });
   }
 
   /** Decode it here, if the browser can; else it is shown when the service has. */
@@ -79,6 +79,11 @@ export class Picture {
     return [`${this.name.replace(SUFFIX, "")}_restored.${format}`, content];
   }
 
+  /** The map of where it may be wrong, and a name for it. */
+  async map() {
+    return [`${this.name.replace(SUFFIX, "")}_confidence.png`, await blob(this.result.confidence_map)];
+  }
+
   /** Send it; a full service is asked again when it says so. */
   async #begun(options, signal) {
     for (;;) {
@@ -108,8 +113,9 @@ export class Picture {
       this.found ??= data.found;
       if (!this.scene) this.#shows(await createImageBitmap(await blob(`/v1/jobs/${this.job}/original`)));
       const image = await createImageBitmap(await blob(data.result));
+      const doubt = data.confidence_map ? await createImageBitmap(await blob(data.confidence_map)) : null;
       if (signal.aborted) return;
-      Object.assign(this.scene, { after: image, width: image.width, height: image.height, patches: [] });
+      Object.assign(this.scene, { after: image, doubt, width: image.width, height: image.height, patches: [] });
       this.result = data;
       this.#is("done");
     } else if (name === "failed") {
@@ -132,7 +138,7 @@ export class Picture {
 
   #shows(image) {
     const { width, height } = this.found ?? image;
-    this.scene = { before: image, after: null, patches: [], width, height, view: null };
+    this.scene = { before: image, after: null, doubt: null, patches: [], width, height, view: null };
     this.changed(this);
   }
 

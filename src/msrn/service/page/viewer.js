@@ -22,6 +22,7 @@ export class Viewer {
     this.split = 0.5;
     this.strength = 1;
     this.flipped = false;
+    this.doubt = false;
     this.loupe = null;
     this.scene = null;
     this.pointers = new Map();
@@ -30,7 +31,7 @@ export class Viewer {
     this.#listen();
   }
 
-  /** Show a picture: {before, after, patches, width, height, view}, of which view is remembered for it. */
+  /** Show a picture: {before, after, doubt, patches, width, height, view}, of which view is remembered for it. */
   show(scene) {
     this.scene = scene;
     if (scene && !scene.view) scene.view = { x: 0.5, y: 0.5, zoom: 1 };
@@ -55,6 +56,12 @@ export class Viewer {
 
   setStrength(strength) {
     this.strength = strength;
+    this.update();
+  }
+
+  /** Show the map of where the result may be wrong in its place, if there is one. */
+  setDoubt(doubt) {
+    this.doubt = doubt;
     this.update();
   }
 
@@ -156,6 +163,7 @@ export class Viewer {
     const [first, second] = this.labels;
     first.hidden = !scene;
     second.hidden = !scene || this.flipped;
+    second.textContent = this.doubt && scene?.doubt ? "Likely error" : "After";
     if (!scene) return;
     const panes = this.#panes();
     const ratio = canvas.width / Math.max(1, this.root.clientWidth);
@@ -203,7 +211,8 @@ export class Viewer {
     // On whole pixels, so that 1:1 is 1:1.
     const place = { left: Math.round(left), top: Math.round(top), zoom: view.zoom, clip };
     this.#paintImage(scene.before, place, 0, 0, scene.width, scene.height, scene.width > scene.before.width);
-    if (after) {
+    if (after && this.doubt && scene.doubt) this.#paintImage(scene.doubt, place, 0, 0, scene.width, scene.height, false);
+    else if (after) {
       context.globalAlpha = this.strength;
       if (scene.after) this.#paintImage(scene.after, place, 0, 0, scene.width, scene.height, false);
       else for (const patch of scene.patches) this.#paintImage(patch.image, place, patch.left, patch.top, patch.width, patch.height, false);

@@ -32,6 +32,21 @@ export function findings(found, task) {
   return said;
 }
 
+/** What is said of a result: sentences, and whether each is good news. */
+export function assurances(result, asked) {
+  const said = [];
+  const { confidence, departure } = result;
+  if (confidence) {
+    const [error, below] = [confidence.error, confidence.below].map((levels) => levels.toFixed(1));
+    const share = Math.round(confidence.share * 100);
+    said.push([`At full strength, its error is likely ${error} grey levels, and below ${below} in ${share} % of such pictures.`, true]);
+  } else if (asked.confidence) said.push(["How wrong it may be is not known of this.", false]);
+  if (departure?.consistent) said.push(["It keeps to what its input allows.", true]);
+  else if (departure) said.push([`It departs from its input: ${departure.outside.toLocaleString("en")} of ${departure.checked.toLocaleString("en")} ${departure.of}.`, false]);
+  else if (asked.consistent) said.push([`It is ${/not certified: [^;]*/.exec(result.found.note)?.[0] ?? "not certified"}.`, false]);
+  return said;
+}
+
 /** How far a job is. */
 export function progressText(found, tile) {
   const steps = found.steps.length;
