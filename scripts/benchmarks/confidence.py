@@ -1,19 +1,21 @@
 """Calibrates the estimates of a result's error, and checks them on pictures that nothing was calibrated on.
 
-    python scripts/benchmarks/confidence.py fit FOLDER... [--networks m4r1s2 m6r1s2] [--halves]
-    python scripts/benchmarks/confidence.py check DATA PHOTOGRAPHS [--networks m4r1s2] [--figures docs/images]
+    python scripts/benchmarks/confidence.py fit PARTS [--networks m4r1s2 m6r1s2] [--tenths]
+    python scripts/benchmarks/confidence.py check PARTS DATA [--networks m4r1s2] [--figures docs/images]
     python scripts/benchmarks/confidence.py show PICTURE docs/images/confidence.webp
     python scripts/benchmarks/confidence.py cost
 
-``fit`` takes folders of clean pictures that no network was trained on, and writes what it finds for the named networks
-into the package. With ``--halves`` it writes nothing, and fits each half of the pictures to check it on the other.
-``check`` scores Classic5 (JPEG), Set5 and the 14 images (enlarging, noise) in DATA, and PHOTOGRAPHS (all in colours).
-``show`` draws a JPEG of a picture, what is made of it, the likely error and the true one. ``cost`` compares seconds
-of all cores and the peak of memory with and without the estimate.
+PARTS is what ``unseen_photographs.py`` wrote: clean pictures that no network was trained on. ``fit`` takes those in
+``calibration``, and writes what it finds for the named networks into the package. With ``--tenths`` it writes nothing,
+and predicts each tenth of the pictures from the others. ``check`` scores ``test`` and ``final``, and as gray also
+Classic5 (JPEG), or Set5 and the 14 images (enlarging, noise), in DATA: each level of them all, each set, and all.
+``--saved FOLDER`` keeps what was measured there, or takes it from there. ``show`` draws a JPEG of a picture, what is
+made of it, the likely error and the true one. ``cost`` compares seconds of all cores and the peak of memory with and
+without the estimate.
 
-A picture is damaged as a file would hold it, in 8 bits; of large ones the middle is taken. Its result is rounded to 8
-bits. Errors are root mean squares over all channels of patches of 32×32. Coverage is the share of the patches whose
-error is below what is said, each picture counting alike; rank correlation is Spearman's.
+How pictures are damaged and measured says ``confidence_cases.py``. Coverage is the share of the patches whose error is
+below what is said, each picture counting alike, with the standard error that comes from having only these pictures (of
+2,000 draws of as many, with replacement); rank correlation is Spearman's.
 """
 
 import argparse
@@ -21,140 +23,25 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from confidence_cases import CASES, Case, compressed, measured
 from numpy.typing import NDArray
 
 from msrn import images
-from msrn.images import decode
-from msrn.images.color import luminance
-from msrn.images.folder import list_images
 from msrn.images.picture import Picture, to_uint8
-from msrn.images.resize import multiple_of, resize
 from msrn.network.weights import Weights
 from msrn.restoration import confidence
-from msrn.restoration.chain import Chain
 from msrn.restoration.confidence.calibration import SHARES, Calibration, Measured, calibration_for, fit, kind_of
 from msrn.restoration.confidence.calibration import root_mean_square as rms
-from msrn.restoration.confidence.estimate import seen_by, watch
-from msrn.restoration.confidence.features import PATCH, Features
+from msrn.restoration.confidence.features import Features
 from msrn.restoration.restorer import Restorer
-from msrn.types import Task
 
 FILE = Path(confidence.__file__).parent / "calibration.json"
-SIDE = 192
-"""Pixels of the middle of a picture that are restored, at most."""
-Pixels = NDArray[np.float32]
-
-
-class Case(NamedTuple):
-    """The tasks of steps one after the other, and how their pictures are damaged."""
-
-    tasks: tuple[Task, ...]
-    kind: str
-    """``gray`` or ``color``."""
-    levels: tuple[float, ...]
-    damage: Callable[[Pixels, float, int], Picture]
-
-    @property
-    def name(self) -> str:
-        """For tables."""
-        return f"{', then '.join(self.tasks)}, {self.kind}"
-
-    def scale(self, level: float) -> float | None:
-        """The factor to enlarge by."""
-        if self.tasks[-1] != "sr":
-            return None
-        return level if len(self.tasks) == 1 else 2.0
-
-    def steps(self, network: str) -> list[Restorer]:
-        """What ``msrn`` takes by default, or weights of another shape; none where there are none."""
-        if network == "m4r1s2":
-            return [Restorer(task) for task in self.tasks]
-        return [Restorer(f"msrn-{network}-{self.tasks[0]}")] if self.tasks in (("sr",), ("denoise",), ("jpeg",)) else []
-
-
-def reduced(clean: Pixels, scale: float, seed: int) -> Picture:
-    """A small picture."""
-    return Picture(to_uint8(resize(clean, 1 / scale)) / np.float32(255))
-
-
-def noisy(clean: Pixels, sigma: float, seed: int) -> Picture:
-    """A picture with noise, clipped and rounded."""
-    noise = np.random.default_rng((seed, int(sigma))).standard_normal(clean.shape, np.float32)
-    return Picture(to_uint8(clean + noise * np.float32(sigma / 255)) / np.float32(255))
-
-
-def compressed(clean: Pixels, quality: float, seed: int) -> Picture:
-    """A picture from a JPEG file."""
-    file = BytesIO()
-    Picture(clean).to_pil().save(file, "JPEG", quality=int(quality))
-    return decode(file.getvalue(), Path("x.jpg"))
-
-
-def photographed(clean: Pixels, sigma: float, seed: int) -> Picture:
-    """Noise, below σ 25 with a JPEG of quality 80 over it."""
-    with_noise = noisy(clean, sigma, seed)
-    return compressed(with_noise.pixels, 80, seed) if sigma < 25 else with_noise
-
-
-def small_jpeg(clean: Pixels, quality: float, seed: int) -> Picture:
-    """Half as large, from a JPEG file."""
-    return compressed(reduced(clean, 2, seed).pixels, quality, seed)
-
-
-def small_photograph(clean: Pixels, sigma: float, seed: int) -> Picture:
-    """Half as large, with noise and perhaps a JPEG."""
-    return photographed(reduced(clean, 2, seed).pixels, sigma, seed)
-
-
-CASES = [
-    *(Case(("sr",), kind, (2, 3, 4), reduced) for kind in ("gray", "color")),
-    *(Case(("denoise",), kind, (10, 25, 50), noisy) for kind in ("gray", "color")),
-    *(Case(("jpeg",), kind, (10, 30, 60, 90), compressed) for kind in ("gray", "color")),
-    Case(("photo",), "color", (10, 20, 30, 50), photographed),
-    *(Case(("jpeg", "sr"), kind, (20, 50, 80), small_jpeg) for kind in ("gray", "color")),
-    Case(("photo", "sr"), "color", (10, 30), small_photograph),
-]
-
-
-def pictures(folder: Path, kind: str) -> Iterator[Pixels]:
-    """The pictures of a folder, ``(C, H, W)``: all as gray, or those in colours."""
-    for path in list_images([folder], nested=True):
-        pixels = images.read(path).pixels
-        if kind == "color" and len(pixels) == 1:
-            continue
-        pixels = luminance(pixels, "full") if kind == "gray" and len(pixels) == 3 else pixels
-        top, left = (max(0, (length - SIDE) // 2) for length in pixels.shape[1:])
-        part = pixels[:, top : top + SIDE, left : left + SIDE]
-        yield to_uint8(np.ascontiguousarray(part, dtype=np.float32)) / np.float32(255)
-
-
-def patches(values: NDArray[Any]) -> NDArray[Any]:
-    """Mean squares of ``(C, H, W)`` in each whole patch, in rows."""
-    height, width = (length // PATCH for length in values.shape[1:])
-    parts = values[:, : height * PATCH, : width * PATCH].reshape(-1, height, PATCH, width, PATCH)
-    return (parts.astype(np.float64) ** 2).mean(axis=(0, 2, 4)).ravel()
-
-
-def measured(case: Case, steps: list[Restorer], folders: Sequence[Path], level: float) -> Iterator[Measured]:
-    """What is seen of each picture at a level, and its true errors."""
-    every = (clean for folder in folders for clean in pictures(folder, case.kind))
-    for number, clean in enumerate(every):
-        scale = case.scale(level)
-        clean = multiple_of(clean, int(scale)) if scale else clean
-        damaged, (watched, features) = case.damage(clean, level, number), watch(steps)
-        made = Chain(watched, "")(damaged, scale=scale)
-        seen = seen_by(steps, features, damaged)
-        height, width = (length // PATCH for length in clean.shape[1:])
-        seen = seen._replace(maps=seen.maps[:, 2 : 4 * height : 4, 2 : 4 * width : 4].reshape(4, -1))
-        difference = to_uint8(made.pixels).astype(np.float64) - to_uint8(clean)
-        yield Measured(number, seen, np.sqrt(patches(difference)))
 
 
 def rank_correlation(one: NDArray[Any], other: NDArray[Any]) -> float:
@@ -168,37 +55,42 @@ class Check:
 
     likely: list[NDArray[Any]] = field(default_factory=list)
     true: list[NDArray[Any]] = field(default_factory=list)
-    exceeding: list[NDArray[Any]] = field(default_factory=list)
-    """Logarithms of true errors by those that they are said to be below."""
+    below: dict[tuple[str, int], list[float]] = field(default_factory=dict)
+    """Of each picture, at each level, the share of patches whose error is below what is said."""
     within: list[float] = field(default_factory=list)
     """Rank correlation in each picture."""
     wholes: list[bool] = field(default_factory=list)
     """Whether a picture's error is below what is said."""
 
-    def add(self, calibration: Calibration, each: Measured) -> None:
+    def add(self, calibration: Calibration, folder: str, each: Measured) -> None:
         """Compare the prediction with the truth."""
         predicted = calibration.predict(each.seen)
         self.likely.append(predicted.likely)
         self.true.append(each.errors)
-        self.exceeding.append(np.log(each.errors + 1e-3) - np.log(predicted.below + 1e-3))
+        self.below.setdefault((folder, each.number), []).append(float((each.errors <= predicted.below).mean()))
         self.within.append(rank_correlation(predicted.likely, each.errors))
         self.wholes.append(rms(each.errors) <= predicted.picture_below)
 
     @property
-    def coverage(self) -> float:
-        """Share of the patches, each picture counting alike."""
-        return float(np.mean([(each <= 0).mean() for each in self.exceeding]))
+    def coverage(self) -> tuple[float, float]:
+        """Share of the patches, each picture counting alike, and its standard error."""
+        pictures = np.array([np.mean(shares) for shares in self.below.values()])
+        drawn = np.random.default_rng(0).choice(pictures, (2000, len(pictures))).mean(axis=1)
+        return float(pictures.mean()), float(drawn.std())
 
     def row(self) -> str:
         """The columns of a table."""
         together = rank_correlation(np.concatenate(self.likely), np.concatenate(self.true))
+        coverage, error = self.coverage
         return (
-            f"{len(self.true)} | {together:.2f} | {np.mean(self.within):.2f} | {100 * self.coverage:.1f} % | "
-            f"{sum(self.wholes)} of {len(self.wholes)}"
+            f"{len(self.below)} | {together:.2f} | {np.mean(self.within):.2f} | "
+            f"{100 * coverage:.1f} ± {100 * error:.1f} % | {100 * np.mean(self.wholes):.0f} %"
         )
 
 
 HEAD = "pictures | rank correlation | within a picture | coverage | pictures below |\n|---|---|---|---|---|---|"
+Found = dict[tuple[float, str], list[Measured]]
+"""By level and folder."""
 
 
 def chosen(options: argparse.Namespace) -> Iterator[tuple[Case, list[Restorer], Weights]]:
@@ -209,13 +101,20 @@ def chosen(options: argparse.Namespace) -> Iterator[tuple[Case, list[Restorer], 
                 yield case, steps, (steps[-1].engine if case.kind == "gray" else steps[-1].color_engine).weights
 
 
+def found(case: Case, steps: list[Restorer], folders: list[Path], saved: Path | None) -> Found:
+    """What is seen and what is true of the pictures in folders at all levels."""
+    return {
+        (level, folder.name): measured(case, steps, folder, level, saved) for level in case.levels for folder in folders
+    }
+
+
 def fit_all(options: argparse.Namespace) -> None:
     """Fit each case of each network."""
-    print(f"| fitted to one half, checked on the other | {HEAD}" if options.halves else "fitting")
+    print(f"| each tenth, predicted from the others | {HEAD}" if options.tenths else "fitting")
     for case, steps, weights in chosen(options):
-        every = {level: list(measured(case, steps, options.folders, level)) for level in case.levels}
-        if options.halves:
-            halves(case.name, every)
+        every = found(case, steps, [options.parts / "calibration"], options.saved)
+        if options.tenths:
+            tenths(case, every)
         else:
             keep(case, weights, fit([each for level in every.values() for each in level]))
 
@@ -229,17 +128,18 @@ def keep(case: Case, weights: Weights, calibration: Calibration) -> None:
     print(case.name, calibration, flush=True)
 
 
-def halves(name: str, every: dict[float, list[Measured]]) -> None:
-    """Rows: pictures with odd numbers by what was fitted to those with even ones, and the other way round."""
-    checks = {level: Check() for level in every}
-    for odd in (0, 1):
-        calibration = fit([each for level in every.values() for each in level if each.number % 2 != odd])
-        for level, found in every.items():
-            for each in found:
-                if each.number % 2 == odd:
-                    checks[level].add(calibration, each)
-    for level, check in checks.items():
-        print(f"| {name}, {level:g} | {check.row()} |", flush=True)
+def tenths(case: Case, every: Found) -> None:
+    """Rows of a case, each tenth of its pictures predicted from the other nine."""
+    checks = dict[str, Check]()
+    for tenth in range(10):
+        calibration = fit([each for several in every.values() for each in several if each.number % 10 != tenth])
+        for (level, folder), several in every.items():
+            for each in several:
+                if each.number % 10 == tenth:
+                    for name in (f"{level:g}", "all"):
+                        checks.setdefault(name, Check()).add(calibration, folder, each)
+    for name, check in checks.items():
+        print(f"| {case.name}, {name} | {check.row()} |", flush=True)
 
 
 def check_all(options: argparse.Namespace) -> None:
@@ -248,24 +148,24 @@ def check_all(options: argparse.Namespace) -> None:
     drawn = dict[str, list[tuple[Calibration, Measured]]]()
     for case, steps, weights in chosen(options):
         calibration = calibration_for(weights, kind_of(gray=case.kind == "gray", after=case.tasks[:-1]))
-        total, every = Check(), drawn.setdefault(case.name, [])
-        for level in case.levels:
-            check = Check()
-            for each in measured(case, steps, folders_for(case, options), level):
-                check.add(calibration, each)
-                total.add(calibration, each)
-                every.append((calibration, each))
-            print(f"| {case.name}, {level:g} | {check.row()} |", flush=True)
-        print(f"| **{case.name}** | {total.row()} |", flush=True)
+        every = found(case, steps, folders_for(case, options), options.saved)
+        checks = dict[str, Check]()
+        for (level, folder), several in every.items():
+            for each in several:
+                for name in (f"{level:g}", folder, "all"):
+                    checks.setdefault(name, Check()).add(calibration, folder, each)
+                drawn.setdefault(case.name, []).append((calibration, each))
+        for name, check in checks.items():
+            print(f"| {case.name}, {name} | {check.row()} |", flush=True)
     if options.figures is not None:
         draw_checks(drawn, options.figures / "confidence.svg")
 
 
 def folders_for(case: Case, options: argparse.Namespace) -> list[Path]:
     """Where the pictures of a case are that nothing was calibrated on."""
-    if case.kind == "color":
-        return [options.photographs]
-    return [options.data / name for name in (["classic5"] if "jpeg" in case.tasks else ["set5", "s14"])]
+    sets = ["classic5"] if "jpeg" in case.tasks else ["set5", "s14"]
+    photographs = [options.parts / part for part in ("test", "final")]
+    return [*photographs, *(options.data / name for name in sets if case.kind == "gray")]
 
 
 def draw_checks(drawn: dict[str, list[tuple[Calibration, Measured]]], path: Path) -> None:
@@ -378,10 +278,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     fitting, checking, showing, timing = (commands.add_parser(name) for name in ("fit", "check", "show", "cost"))
-    fitting.add_argument("folders", type=Path, nargs="+")
-    fitting.add_argument("--halves", action="store_true")
+    for each in (fitting, checking):
+        each.add_argument("parts", type=Path)
+        each.add_argument("--saved", type=Path)
+    fitting.add_argument("--tenths", action="store_true")
     checking.add_argument("data", type=Path)
-    checking.add_argument("photographs", type=Path)
     checking.add_argument("--figures", type=Path)
     showing.add_argument("picture", type=Path)
     showing.add_argument("output", type=Path)
