@@ -13,8 +13,8 @@ from msrn.images.picture import Picture
 from msrn.network.config import MSRNConfig
 from msrn.restoration.chain import Chain
 from msrn.restoration.confidence import calibration, restore_with_confidence
-from msrn.restoration.confidence.calibration import Calibration, Measured, Seen, fit
-from msrn.restoration.confidence.estimate import seen_by, watch
+from msrn.restoration.confidence.calibration import Calibration, Measured, Seen, fit, quantile_of
+from msrn.restoration.confidence.estimate import level_of, seen_by, watch
 from msrn.restoration.confidence.features import Features
 from msrn.restoration.restorer import Restorer
 
@@ -90,7 +90,9 @@ def test_of_several_steps_each_ones_likely_error_is_seen(measured):
     assert both.size == (80, 96)
     watched, features = watch([first, last])
     Chain(watched, "")(picture, scale=2.0)
-    before, alone, together, _ = seen_by([first, last], features, picture).maps
+    seen = seen_by([first, last], features, picture)
+    assert (seen.change, seen.level) == (features[0].change, level_of(first, picture, (40, 48)))
+    before, alone, together, _ = seen.maps
     assert before[2, 2] * 2 + 0.1 == pytest.approx(one.corners[1, 1], rel=1e-5)  # below: twice what is likely
     assert alone[2, 2] * 2 + 0.1 == pytest.approx(other.corners[2, 2], rel=1e-5)
     assert together == pytest.approx(np.hypot(before, alone))
@@ -119,16 +121,29 @@ def test_ninety_of_a_hundred_are_below_what_is_said():
     assert 0.88 < np.mean(wholes) < 0.95
 
 
+def test_a_quantile_counts_each_set_alike_and_adds_none():
+    assert quantile_of([np.array([float(value)]) for value in range(10, 0, -1)], 0.9) == 9
+    uneven = [np.zeros(100), np.array([1.0])]
+    assert (quantile_of(uneven, 0.5), quantile_of(uneven, 0.6)) == (0, 1)
+
+
+def test_black_and_white_count_only_where_noise_may_be_clipped():
+    maps = np.ones((4, 5))
+    assert Seen(maps, 2.0).terms[3].tolist() == [1] * 5
+    assert Seen(maps, 2.0, 3.0).terms[3].tolist() == [0] * 5
+
+
 def test_more_damage_may_have_more_doubt():
     rng, found = np.random.default_rng(6), list[Measured]()
-    for change, unlike in ((1.0, 0.1), (3.0, 0.3), (9.0, 0.9)):
+    for change, unlike in ((1.0, 0.1), (3.0, 0.3), (9.0, 0.6), (27.0, 1.2)):
         for each in pictures(40, rng, unlike):
             each.seen.maps[1] = change
             found.append(each._replace(seen=each.seen._replace(change=change)))
     fitted = fit(found)
+    assert len(fitted.damages) == 4
     for each in (fitted.quantiles[-1], [at_most[0] for at_most in fitted.quantiles]):
         assert list(each) == sorted(each)
-    assert fitted.quantiles[-1][0] < 0.5 < fitted.quantiles[-1][2]
+    assert fitted.quantiles[-1][0] < 0.5 < fitted.quantiles[-1][3]
     with pytest.raises(UsageError, match="9 pictures are too few for what holds in 90% of them"):
         fit(found[:9])
 
@@ -153,7 +168,7 @@ def test_each_network_of_the_package_that_is_taken_by_default_was_measured():
     ]:
         weights = Restorer(name).engine_for(plane(8, 8, 1 if gray else 3)).weights
         known = calibration.calibration_for(weights, calibration.kind_of(gray=gray))
-        assert known.pictures >= 30
+        assert known.pictures >= 100
         assert list(known.damages) == sorted(known.damages)
 
 

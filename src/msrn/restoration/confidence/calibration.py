@@ -1,12 +1,13 @@
 """From what was seen of a picture to its likely error: a few numbers for each network, fitted to true errors.
 
 The logarithm of a window's error is a weighted sum: of the logarithms of its spread, change and gradient, of its
-clipped share, of the logarithm of the whole picture's change, and of that of the level where one is known: the factor
-of enlarging, JPEG's quantisation. By how much the true error may exceed that in 90 of 100 windows is a quantile for
-little, medium and much damage (the level, otherwise the picture's change), interpolated between. The quantiles are
-conformal, by picture: pictures can be exchanged for each other, windows of one picture cannot, so each picture counts
-alike, and one more is taken to be as bad as can be (Lee, Barber, Willett: Distribution-free inference with
-hierarchical data, 2023).
+clipped share if there may be noise, of the logarithm of the whole picture's change, and of that of the level where one
+is known: the factor of enlarging, JPEG's quantisation. By how much the true error may exceed that in 90 of 100 windows
+is a quantile for little to much damage (the level, otherwise the picture's change), interpolated between. It is one of
+pictures that the weights were not fitted to. Pictures can be exchanged for each other, windows of one picture cannot,
+so each picture counts alike (Lee, Barber, Willett: Distribution-free inference with hierarchical data, 2023). Their
+conformal quantile takes one more picture to be as bad as can be. None is added here: 90 of 100 is a mean over
+calibrations, and a single one is off by the sampling error of its pictures.
 """
 
 import json
@@ -44,7 +45,7 @@ class Seen(NamedTuple):
     maps: Values
     """Spread, change, gradient and clipped share, ``(4, …)``, of any windows; or of several steps, see ``estimate``."""
     change: float
-    """Of the whole picture."""
+    """Of the whole picture; of several steps, the first one's."""
     level: float = 1.0
     """How much was lost, where that is known: the factor by which it was enlarged, or of a JPEG 1 and the per cent that
     libjpeg multiplies its tables by; otherwise 1."""
@@ -54,7 +55,9 @@ class Seen(NamedTuple):
         """What is weighted, ``(7, …)``."""
         constant = [1.0, np.log(self.change + _FLOOR), np.log(self.level)]
         shape = self.maps.shape[1:]
-        return np.stack([*np.log(self.maps[:3] + _FLOOR), self.maps[3], *(np.full(shape, value) for value in constant)])
+        # Noise is clipped. Where nothing was, black and white are too rare to learn from, and a sky may be all white.
+        clipped = self.maps[3] if self.level == 1 else np.zeros(shape)
+        return np.stack([*np.log(self.maps[:3] + _FLOOR), clipped, *(np.full(shape, value) for value in constant)])
 
     @property
     def damage(self) -> float:
@@ -82,7 +85,7 @@ class Calibration:
     weights: tuple[float, ...]
     """Of :attr:`Seen.terms`."""
     damages: tuple[float, ...]
-    """Little, medium and much damage, ascending."""
+    """Little to much damage, ascending."""
     quantiles: tuple[tuple[float, ...], ...]
     """For each of :data:`SHARES` and of these, of the logarithm of a window's true error by the likely one."""
     picture: tuple[float, float]
@@ -165,6 +168,8 @@ class Measured(NamedTuple):
 def fit(measured: Sequence[Measured]) -> Calibration:
     """Fit a calibration to pictures whose truth is known; each counts as much as any other.
 
+    There are as many parts by damage as times that each picture was measured: once at each level.
+
     Raises:
         UsageError: there are too few pictures to say anything about 9 in 10 of them.
     """
@@ -178,10 +183,9 @@ def fit(measured: Sequence[Measured]) -> Calibration:
         np.log(each.errors + _FLOOR) - np.tensordot(weights, each.seen.terms, 1)
         for each, weights in zip(measured, unseen, strict=True)
     ]
-    damages, quantiles = _by_damage(measured, exceeding)
+    damages, quantiles = _by_damage(measured, exceeding, len(measured) // pictures)
     wholes = [_exceeding(each, weights) for each, weights in zip(measured, unseen, strict=True)]
-    numbers = [each.number for each in measured]
-    picture = float(np.median(wholes)), conformal([np.array([each]) for each in wholes], numbers, SHARE)
+    picture = float(np.median(wholes)), quantile_of([np.array([each]) for each in wholes], SHARE)
     return Calibration(tuple(map(float, _weights(measured))), damages, quantiles, picture, pictures)
 
 
@@ -195,35 +199,26 @@ def _weights(measured: Sequence[Measured]) -> Values:
     return found
 
 
-def conformal(values: Sequence[Values], numbers: Sequence[int], share: float) -> float:
-    """What a value of one more picture is below with a probability of ``share``.
-
-    Args:
-        values: of each picture; or several sets of one.
-        numbers: whose they are. Each set counts alike, and so does each picture that has as many.
-        share: below 1.
-    """
+def quantile_of(values: Sequence[Values], share: float) -> float:
+    """What a share of some sets of values is at most, where each set counts alike, however many values it has."""
     ordered = np.concatenate(values)
     order = np.argsort(ordered)
     each = np.concatenate([np.full(len(part), 1 / len(part)) for part in values])[order]
-    pictures = len(set(numbers))
-    place = int(np.searchsorted(np.cumsum(each) / len(values), min(1.0, share * (pictures + 1) / pictures) - 1e-9))
+    place = int(np.searchsorted(np.cumsum(each) / len(values), share - 1e-9))
     return float(ordered[order][min(place, len(ordered) - 1)])
 
 
 def _by_damage(
-    measured: Sequence[Measured], exceeding: Sequence[Values]
+    measured: Sequence[Measured], exceeding: Sequence[Values], count: int
 ) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
-    """Mean damages of three parts, and for each share the quantile in each; equal damages are in the same part."""
+    """Mean damages of so many parts, and for each share the quantile in each; equal damages are in the same part."""
     damages = np.array([each.seen.damage for each in measured])
-    limits = np.quantile(damages, [1 / 3, 2 / 3])
-    parts = np.searchsorted(limits, damages - 1e-9)
+    parts = np.searchsorted(np.quantile(damages, np.arange(1, count) / count), damages - 1e-9)
     means, quantiles = list[float](), list[list[float]]()
     for part in sorted(set(parts.tolist())):
         chosen: list[int] = np.flatnonzero(parts == part).tolist()
         means.append(float(damages[chosen].mean()))
-        values, numbers = [exceeding[k] for k in chosen], [measured[k].number for k in chosen]
-        quantiles.append([conformal(values, numbers, share) for share in SHARES])
+        quantiles.append([quantile_of([exceeding[k] for k in chosen], share) for share in SHARES])
     return tuple(means), tuple(zip(*quantiles, strict=True))
 
 

@@ -18,7 +18,6 @@ from msrn.restoration.confidence.calibration import (
     Seen,
     calibration_for,
     kind_of,
-    root_mean_square,
 )
 from msrn.restoration.confidence.features import CELL, Features
 from msrn.restoration.jpeg_quality import quality_of_file, quality_of_pixels
@@ -144,7 +143,8 @@ def seen_by(steps: Sequence[Restorer], features: Sequence[Features], picture: Pi
     """What was seen while steps restored a picture.
 
     Of one step that is what its network did. Of several it is how far each is likely to be from the truth by itself:
-    all before the last one together, the last one, and all, as independent errors add up, by their squares.
+    all before the last one together, the last one, and all, as independent errors add up, by their squares. How much
+    was lost is what the first step says.
     """
     each = [
         Seen(found.maps(), found.change, level_of(step, picture, found.size))
@@ -156,7 +156,7 @@ def seen_by(steps: Sequence[Restorer], features: Sequence[Features], picture: Pi
     last = alone[-1]
     before = np.sqrt(sum((_stretched(likely, last.shape) ** 2 for likely in alone[:-1]), np.zeros_like(last)))
     both = np.hypot(before, last)
-    return Seen(np.stack([before, last, both, np.zeros_like(last)]), root_mean_square(both))
+    return Seen(np.stack([before, last, both, np.zeros_like(last)]), each[0].change, each[0].level)
 
 
 def _calibration(step: Restorer, picture: Picture, after: Sequence[str] = ()) -> Calibration:
