@@ -174,8 +174,12 @@ def test_each_network_of_the_package_that_is_taken_by_default_was_measured():
 
 def test_one_call_from_python(clean):
     small = (clean[:, :64, :72] * 255).astype(np.uint8).transpose(1, 2, 0)
-    restored, confidence = msrn.with_confidence(small, "upscale", scale=2)
-    assert np.array_equal(restored, msrn.upscale(small, 2))
+    restored, confidence = msrn.with_confidence(small, "upscale", scale=2, precision="int8")
+    assert np.array_equal(restored, msrn.upscale(small, 2, precision="int8"))
+    restored, confidence = msrn.with_confidence(small, "upscale", scale=2)  # on some processors in bf16
+    difference = np.abs(restored.astype(int) - msrn.upscale(small, 2))
+    assert difference.max() <= 1
+    assert difference.mean() < 0.002
     assert confidence.size == (128, 144)
     assert 0 < confidence.error < confidence.below < 30
     with pytest.raises(UsageError, match="one image"):
