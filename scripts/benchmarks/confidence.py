@@ -3,15 +3,13 @@
     python scripts/benchmarks/confidence.py fit PARTS [--networks m4r1s2 m6r1s2] [--tenths]
     python scripts/benchmarks/confidence.py check PARTS DATA [--networks m4r1s2] [--figures docs/images]
     python scripts/benchmarks/confidence.py show PICTURE docs/images/confidence.webp
-    python scripts/benchmarks/confidence.py cost
 
 PARTS is what ``unseen_photographs.py`` wrote: clean pictures that no network was trained on. ``fit`` takes those in
 ``calibration``, and writes what it finds for the named networks into the package. With ``--tenths`` it writes nothing,
 and predicts each tenth of the pictures from the others. ``check`` scores ``test`` and ``final``, and as gray also
 Classic5 (JPEG), or Set5 and the 14 images (enlarging, noise), in DATA: each level of them all, each set, and all.
 ``--saved FOLDER`` keeps what was measured there, or takes it from there. ``show`` draws a JPEG of a picture, what is
-made of it, the likely error and the true one. ``cost`` compares seconds of all cores and the peak of memory with and
-without the estimate.
+made of it, the likely error and the true one. What the estimate costs is measured by ``assurances.py``.
 
 How pictures are damaged and measured says ``confidence_cases.py``. Coverage is the share of the patches whose error is
 below what is said, each picture counting alike, with the standard error that comes from having only these pictures (of
@@ -20,9 +18,6 @@ below what is said, each picture counting alike, with the standard error that co
 
 import argparse
 import json
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -229,55 +224,11 @@ def shaded(values: NDArray[Any]) -> NDArray[Any]:
     return np.stack([3 * values, 3 * values - 1, 3 * values - 2]).clip(0, 1)
 
 
-def cost(options: argparse.Namespace) -> None:
-    """Seconds of all cores with the estimate by those without it, in turn; and the peak of memory."""
-    print("| network | time | memory |\n|---|---|---|")
-    for task in ("sr", "jpeg"):
-        restorer = Restorer(task, tile=options.tile)
-        picture = Picture(np.random.default_rng(0).random((3, 320, 320), np.float32))
-        how = {"scale": 2.0} if restorer.enlarges else {}
-        times = np.array([[_seconds(restorer, picture, how, told) for told in (False, True)] for _ in range(6)])[1:]
-        peaks = [_peak(task, told) for told in (False, True)]
-        more = np.median(times[:, 1] / times[:, 0]) - 1
-        print(f"| {task} | {100 * more:+.1f} % | {peaks[0]} → {peaks[1]} MB |", flush=True)
-
-
-def _seconds(restorer: Restorer, picture: Picture, how: dict[str, Any], told: bool) -> float:
-    started = time.process_time()
-    if told:
-        confidence.restore_with_confidence(restorer, picture, **how)
-    else:
-        restorer(picture, **how)
-    return time.process_time() - started
-
-
-_PEAK = """
-import resource, sys
-import numpy as np
-from msrn.images.picture import Picture
-from msrn.restoration.confidence import restore_with_confidence
-from msrn.restoration.restorer import Restorer
-task, told = sys.argv[1:]
-restorer, side = Restorer(task), 1024 if task == "sr" else 2048
-picture, how = Picture(np.full((3, side, side), 0.5, np.float32)), {"scale": 2.0} if task == "sr" else {}
-if told == "True":
-    restore_with_confidence(restorer, picture, **how)
-else:
-    restorer(picture, **how)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000)
-"""
-
-
-def _peak(task: str, told: bool) -> int:
-    """Megabytes of a process that makes 4 megapixels in colours."""
-    return int(subprocess.run([sys.executable, "-c", _PEAK, task, str(told)], capture_output=True, check=True).stdout)
-
-
 def main() -> None:
-    """Fit, check, show or time."""
+    """Fit, check or show."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    fitting, checking, showing, timing = (commands.add_parser(name) for name in ("fit", "check", "show", "cost"))
+    fitting, checking, showing = (commands.add_parser(name) for name in ("fit", "check", "show"))
     for each in (fitting, checking):
         each.add_argument("parts", type=Path)
         each.add_argument("--saved", type=Path)
@@ -287,8 +238,7 @@ def main() -> None:
     showing.add_argument("picture", type=Path)
     showing.add_argument("output", type=Path)
     showing.add_argument("--quality", type=int, default=15)
-    timing.add_argument("--tile", type=int, default=0)
-    for each, run in ((fitting, fit_all), (checking, check_all), (showing, show), (timing, cost)):
+    for each, run in ((fitting, fit_all), (checking, check_all), (showing, show)):
         each.set_defaults(run=run)
         each.add_argument("--networks", nargs="+", default=["m4r1s2"])
         each.add_argument("--cases", nargs="+", default=sorted({"+".join(case.tasks) for case in CASES}))
