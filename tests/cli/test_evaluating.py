@@ -197,6 +197,7 @@ def test_evaluate_knows_colour_tiles_and_the_ensemble(msrn, photo, identity):
     assert other["mean"]["psnr"] != plain["mean"]["psnr"]
     for method in (("--baseline",), ("--restored", photo.parent), ("--callable", "math:sqrt"), ("-w", "net.onnx")):
         assert_refused(msrn(*arguments, *method, "--tta"), 2, "--tta")
+        assert_refused(msrn(*arguments, *method, "--precision", "bf16"), 2, "leave them out")
 
 
 def test_evaluate_refuses_tiles_of_what_is_restored_already(msrn, photo):

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.helpers.command import msrn
+from tests.helpers.command import assert_refused, msrn
 
 from msrn.network.catalogue import CATALOGUE
 
@@ -21,6 +21,7 @@ def test_weights_lists_and_describes():
     for row in json.loads(msrn("weights", "--json").stdout):
         assert 0 < row["seconds_per_megapixel"] < 1000
         assert row["timed_here"] in (True, False)
+    assert_refused(msrn("weights", "sr", "--measure"), 2, "leave 'sr' out")
     described = json.loads(msrn("weights", "sr", "--json").stdout)
     assert described["task"] == "sr"
     assert described["recipe"]["task"] == "sr"

@@ -37,13 +37,16 @@ class ScoredOptions:
     function: Annotated[str | None, Parameter(name="--callable", metavar="MODULE:NAME")] = None
     """Score a Python function, module:name."""
 
-    def check(self, tta: bool) -> None:
-        """Raise :class:`UsageError` for two of them, and where ``tta`` does not go with what is scored."""
+    def check(self, tta: bool, speed: "EvaluationSpeedOptions") -> None:
+        """Raise :class:`UsageError` for two of them, and where ``tta`` or ``speed`` has no say in what is scored."""
         others = (self.baseline, self.restored is not None, self.function is not None)
         if sum((*others, bool(self.weights))) > 1:
             raise UsageError("give only one of --weights, --baseline, --restored and --callable")
-        if tta and (any(others) or any(name.endswith(".onnx") for name in self.weights or [])):
+        foreign = [name.endswith(".onnx") for name in self.weights or []]
+        if tta and (any(others) or any(foreign)):
             raise UsageError("--tta is for weights; what else is scored restores as it does")
+        if speed != EvaluationSpeedOptions() and (any(others) or (foreign and all(foreign))):
+            raise UsageError("--device, --backend, --precision and --tile are for weights: leave them out")
 
 
 @Parameter(name="*", group=SPEED)
@@ -100,7 +103,7 @@ def evaluate(
         color: Score R, G and B instead of luminance.
     """
     show_log(form.verbose, form.quiet)
-    scored.check(tta)
+    scored.check(tta, speed)
     from msrn.evaluation.methods import choose
     from msrn.evaluation.protocol import check_level, check_method, compare_with_first
     from msrn.evaluation.report import check_packages

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from msrn.cli import options
 from msrn.cli.console import Bar, print_data, say, show_log
 from msrn.cli.options import FILES, QUALITY, SPEED
-from msrn.errors import OutputError
+from msrn.errors import OutputError, UsageError
 from msrn.types import ExportFormat
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def weights(
     if name is None:
         _list(measure, as_json)
         return
+    if measure:
+        raise UsageError(f"--measure times all weights for their list: leave {name!r} out")
     loaded = load(name)
     if as_json:
         card = asdict(loaded.card) | {"sha256": loaded.sha256, "file": loaded.name}
