@@ -338,6 +338,5 @@ def _restorer(task: Task, common: CommonOptions, weights: str, begun_with: Mappi
     from msrn.restoration.restorer import Restorer
 
     restorer = Restorer(weights, **vars(common.computing), begun_with=begun_with)
-    if restorer.weights.card.task != task and not (task == "sr" and restorer.enlarges):
-        raise UsageError(f"weights {weights!r} are for {restorer.weights.card.task!r}, not for {task!r}")
+    restorer.check_task(task)
     return restorer

@@ -283,8 +283,7 @@ def _named(name: Name, weights: str | Path | None, **computing: Unpack[Computing
 
 def _restorer(task: Task, weights: str | Path, **computing: Unpack[Computing]) -> Restorer:
     made = _loaded(weights, **computing)
-    if made.weights.card.task != task and not (task == "sr" and made.enlarges):
-        raise UsageError(f"weights {str(weights)!r} are for {made.weights.card.task!r}, not for {task!r}")
+    made.check_task(task)
     return made
 
 

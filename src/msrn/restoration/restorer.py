@@ -145,6 +145,16 @@ class Restorer:
         """Whether the result may have another size."""
         return self.weights.card.task in ENLARGING
 
+    def check_task(self, task: Task) -> None:
+        """Refuse weights that were made for another task.
+
+        Raises:
+            UsageError: they were; enlarging is done by those for small JPEGs (``photo-sr``) as well.
+        """
+        own = self.weights.card.task
+        if own != task and not (task == "sr" and self.enlarges):
+            raise UsageError(f"weights {self.weights.name!r} are for {own!r}, not for {task!r}")
+
     def result_size(self, picture: Image, scale: float | None = None, size: Size | None = None) -> tuple[int, int]:
         """``(height, width)`` of the result; see :meth:`__call__`."""
         before = picture.height, picture.width
