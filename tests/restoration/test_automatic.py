@@ -48,17 +48,16 @@ def chooser(loaded):
     ("sigma", "quality", "noisy", "in_colours", "gray"),
     [
         (20, None, False, [], []),
-        (14.9, None, True, ["denoise"], ["denoise"]),
-        (15, None, True, ["photo"], ["denoise"]),
+        (6, None, True, ["photo"], ["denoise"]),
         (0, 92, False, ["jpeg"], ["jpeg"]),
         (0, 93, False, [], []),
         (1, 50, True, ["photo"], ["denoise", "jpeg"]),
-        (6, 95, True, ["denoise"], ["denoise"]),
+        (6, 95, True, ["photo"], ["denoise"]),
     ],
 )
 def test_the_rules(sigma, quality, noisy, in_colours, gray):
-    assert tasks_for(Diagnosis(sigma, quality), noisy, color=True) == in_colours
-    assert tasks_for(Diagnosis(sigma, quality), noisy, color=False) == gray
+    assert tasks_for(Diagnosis(sigma, quality), noisy, photo=True) == in_colours
+    assert tasks_for(Diagnosis(sigma, quality), noisy, photo=False) == gray
 
 
 def test_pictures_get_what_they_need(chooser, loaded, clean):
@@ -82,7 +81,7 @@ def test_pictures_get_what_they_need(chooser, loaded, clean):
         assert shares == sorted(shares)
         assert shares[-1] == 1
         assert bigger.forecast(picture, 1.5)[0] > 0
-    assert sorted(loaded) == ["denoise", "jpeg", "photo", "sr"]  # once each
+    assert sorted(loaded) == ["jpeg", "photo", "sr"]  # once each
 
 
 @pytest.mark.parametrize(

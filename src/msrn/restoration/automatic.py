@@ -29,12 +29,8 @@ from msrn.restoration.restorer import How, Restorer
 from msrn.types import ENLARGING, Size, Task
 
 logger = logging.getLogger(__name__)
-_SHARE, _KURTOSIS = 0.45, 8.0
-"""Least deviation of what is removed as noise, as a share of the estimate, and its highest kurtosis."""
-_LOOKS_UNDER_JPEG = 2.0, 5.5
-"""The same of noise under a JPEG, but in grey levels."""
 
-BETTER: dict[Task, str] = {"jpeg": "msrn-m6r1s2-jpeg", "sr": "msrn-m6r1s2-sr"}
+BETTER: dict[Task, str] = {"jpeg": "msrn-m6r1s2-jpeg", "sr": "msrn-m6r1s2-sr", "photo": "msrn-m6r1s2-photo"}
 """What restores small pictures better than the task's own weights, at about four times the cost."""
 USUAL: tuple[Task, ...] = "sr", "denoise", "jpeg", "photo"
 """The tasks that the package has weights for."""
@@ -173,8 +169,9 @@ class Automatic(Chooser):
         if enlarged:
             enlarged_size((picture.height, picture.width), scale, size)  # before anything slow
         found = diagnose(picture)
-        noisy = self._is_noisy(picture, found)
-        tasks: list[Task] = rules.tasks_for(found, noisy, color=not picture.is_gray)
+        photo = "photo" in self._tasks and not picture.is_gray
+        noisy = self._is_noisy(picture, found, "photo" if photo else "denoise")
+        tasks: list[Task] = rules.tasks_for(found, noisy, photo=photo)
         notes = [rules.jpeg_note(found), rules.noise_note(found, noisy)]
         if enlarged:
             if "photo-sr" in self._tasks and tasks == ["jpeg"] and not picture.is_gray:
@@ -189,18 +186,18 @@ class Automatic(Chooser):
         ]
         return self._chain(picture, names, "; ".join(notes), found, names[:1] == [better.get("jpeg")])
 
-    def _is_noisy(self, picture: Picture, found: Diagnosis) -> bool:
+    def _is_noisy(self, picture: Picture, found: Diagnosis, trial: Task) -> bool:
         """Whether noise is believed: what is removed from parts of the picture, for trial, must look like noise."""
         under_jpeg = rules.is_jpeg(found)
-        if under_jpeg and picture.is_gray:
+        if under_jpeg and trial != "photo":
             return found.sigma >= rules.NOISE_UNDER_JPEG
         if not under_jpeg and found.sigma < rules.NOISE:
             return False
-        restorer = self._of("photo" if under_jpeg else "denoise")
+        restorer = self._of(trial)
         parts = [Picture(part) for part in _parts(picture.pixels)]
         before = np.concatenate([part.pixels for part in parts], axis=2)
         after = np.concatenate([restorer(part).pixels for part in parts], axis=2)
-        least, kurtosis = _LOOKS_UNDER_JPEG if under_jpeg else (_SHARE * found.sigma, _KURTOSIS)
+        least, kurtosis = rules.noise_looks(found)
         return looks_like_noise(before, after, least * restorer.engine.options.strength, kurtosis)
 
 
@@ -228,6 +225,8 @@ def automatic_loader(
             raise UsageError(f"{names[task]} enlarges: give --scale or --to as well")
     known: tuple[Task, ...] = (*USUAL, "photo-sr") if "photo-sr" in names else USUAL
     tasks: list[Task] = [task for task in known if enlarging or task not in ENLARGING]
+    if "denoise-color" in names and "photo" not in names:
+        tasks.remove("photo")  # which would remove all noise from pictures in colours
 
     def load_all(begun_with: Mapping[str, str]) -> Automatic:
         def restorer_of(name: str) -> Restorer:

@@ -6,8 +6,8 @@ The rules, in the order they are applied (``scripts/benchmarks/diagnosis.py`` sh
   there is little to gain.
 * Noise under such a JPEG: remove both by the network for photographs, if what that network removes from parts of the
   picture looks like noise; from gray pictures the noise first, as the other order costs up to 2 dB.
-* Noise of σ 6 or more without a JPEG: remove it, if what the network for noise removes from parts looks like it; from
-  σ 15 on by the network for photographs, which knows that files clip it.
+* Noise of σ 6 or more without a JPEG: remove it, if what the network removes from parts looks like it; from pictures in
+  colours by the one for photographs, which knows that files clip it.
 * JPEG artifacts alone, and enlarging, of small pictures: by the larger networks (``automatic.BETTER``), as they take no
   long time either. For the same reason, what is left of a JPEG file is moved into what the file allows
   (``certificate``).
@@ -24,14 +24,22 @@ JPEG_QUALITY = 92
 NOISE = 6.0
 """Lowest σ of R, G and B that is removed, on the scale of 0 to 255."""
 NOISE_UNDER_JPEG = 3.0
-"""The same of gray pictures where a JPEG is to be restored as well, which has smoothed some of it."""
-STRONG_NOISE = 15.0
-"""Lowest σ that the network for photographs removes better than the one for noise."""
+"""The same under a JPEG, which has smoothed some of it, where the network for photographs is not asked."""
+LOOKS_ALONE = 0.45, 8.0
+"""Least deviation of what is removed as noise, as a share of the estimate, and its highest kurtosis."""
+LOOKS_UNDER_JPEG = 2.0, 5.5
+"""The same of noise under a JPEG, but in grey levels."""
 
 
 def thresholds() -> str:
     """All of them: pictures restored by others are restored anew."""
-    return f"{JPEG_QUALITY} {NOISE} {NOISE_UNDER_JPEG} {STRONG_NOISE}"
+    return " ".join(map(str, (JPEG_QUALITY, NOISE, NOISE_UNDER_JPEG, *LOOKS_ALONE, *LOOKS_UNDER_JPEG)))
+
+
+def noise_looks(found: Diagnosis) -> tuple[float, float]:
+    """The least deviation of noise that is removed from this picture, in grey levels, and its highest kurtosis."""
+    share, kurtosis = LOOKS_ALONE
+    return LOOKS_UNDER_JPEG if is_jpeg(found) else (share * found.sigma, kurtosis)
 
 
 def is_jpeg(found: Diagnosis) -> bool:
@@ -39,19 +47,17 @@ def is_jpeg(found: Diagnosis) -> bool:
     return found.quality is not None and found.quality <= JPEG_QUALITY
 
 
-def tasks_for(found: Diagnosis, noisy: bool, *, color: bool) -> list[Task]:
+def tasks_for(found: Diagnosis, noisy: bool, *, photo: bool) -> list[Task]:
     """What a diagnosis calls for, in order.
 
     Args:
         found: the diagnosis.
         noisy: whether noise is believed.
-        color: whether the picture has colours, which the network for photographs needs.
+        photo: whether the network for photographs may be taken: the picture has colours, as that one needs.
     """
-    if not noisy:
-        return ["jpeg"] if is_jpeg(found) else []
-    if is_jpeg(found):
-        return ["photo"] if color else ["denoise", "jpeg"]
-    return ["photo"] if color and found.sigma >= STRONG_NOISE else ["denoise"]
+    if noisy:
+        return ["photo"] if photo else ["denoise", "jpeg"] if is_jpeg(found) else ["denoise"]
+    return ["jpeg"] if is_jpeg(found) else []
 
 
 def jpeg_note(found: Diagnosis) -> str:
