@@ -10,27 +10,30 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from msrn.network.catalogue import CATALOGUE, CatalogueRow
+
 ROOT = Path(__file__).parents[2]
 RECORDED = ROOT / "tests" / "restoration" / "golden.npz"
 STEPS = 65535
 """Results are kept in steps of 1 / 65535, clipped to [0, 1]."""
 
 
-def damaged(name: str, task: str) -> np.ndarray:
+def damaged(row: CatalogueRow) -> np.ndarray:
     """Return a crop of a photograph as the network should get it: ``(C, H, W)`` in [0, 1].
 
-    The small networks get colours, so that the way they go is seen too; the large ones get gray.
+    Fast networks get colours, so that the way they go is seen too; larger ones for luminance get gray.
     """
     with Image.open(ROOT / "demo" / "photographs" / "astronaut.png") as photograph:
-        crop = photograph.crop((192, 94, 240, 126)).convert("L" if "m6" in name else "RGB")  # an eye: 48 × 32 pixels
-    if task == "sr":
+        eye = photograph.crop((192, 94, 240, 126))  # 48 × 32 pixels
+        crop = eye.convert("L" if "m6" in row.name and not row.color else "RGB")
+    if row.task == "sr":
         crop = crop.reduce(2)
-    elif task == "jpeg":
+    elif row.task == "jpeg":
         stream = BytesIO()
         crop.save(stream, "JPEG", quality=20)
         crop = Image.open(stream)
     pixels = np.asarray(crop, dtype=np.float32).reshape(crop.height, crop.width, -1).transpose(2, 0, 1) / 255
-    if task == "denoise":  # white enough, and the same with every version of numpy
+    if row.task == "denoise":  # white enough, and the same with every version of numpy
         count = np.arange(pixels.size, dtype=np.int64).reshape(pixels.shape)
         pixels += ((count * count * 7919 % 10007) / np.float32(10007) - np.float32(0.5)) * np.float32(0.3)
     return np.ascontiguousarray(pixels, dtype=np.float32)
@@ -49,11 +52,10 @@ def record(results: dict[str, np.ndarray]) -> None:
 
 def main() -> None:
     from msrn import Picture, Restorer
-    from msrn.network.catalogue import CATALOGUE
 
     results = {}
     for entry in CATALOGUE:
-        picture = Picture(damaged(entry.name, entry.task))
+        picture = Picture(damaged(entry))
         exact = Restorer(entry.name, device="cpu", backend="eager", precision="fp32")
         results[entry.name] = exact(picture).pixels
         in_8_bit = Restorer(entry.name, device="cpu", backend="openvino", precision="int8")

@@ -64,7 +64,7 @@ def results(environment, tmp_path_factory):
     """What the base install makes of each file's picture, by name and precision; and the modules it imported."""
     folder = tmp_path_factory.mktemp("results")
     for row in CATALOGUE:
-        np.save(folder / f"{row.name}.npy", golden.damaged(row.name, row.task))
+        np.save(folder / f"{row.name}.npy", golden.damaged(row))
     done = run(environment, RESTORE, str(folder), " ".join(PRECISIONS))
     assert done.returncode == 0, done.stderr
     has_torch, modules = json.loads(done.stdout)
@@ -77,7 +77,7 @@ def results(environment, tmp_path_factory):
 def test_every_file_restores_without_torch_in_every_precision(results, row):
     """In fp32 what torch computes, to 1e-5; in the others near it (8 bit: 1.04 levels RMS at most)."""
     exact = Restorer(row.name, device="cpu", backend="eager", precision="fp32")
-    expected = exact(Picture(golden.damaged(row.name, row.task))).pixels
+    expected = exact(Picture(golden.damaged(row))).pixels
     np.testing.assert_allclose(results[row.name, "fp32"], expected, rtol=0, atol=1e-5)
     for each in PRECISIONS:
         assert np.sqrt(np.mean((results[row.name, each] - expected) ** 2)) < 1.5 / 255, each

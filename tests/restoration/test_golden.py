@@ -21,6 +21,6 @@ def test_every_embedded_weights_file_has_a_recorded_result():
 def test_results_are_those_recorded(entry, backend):
     if backend == "openvino" and not find_spec("openvino"):
         pytest.skip("OpenVINO is not installed")
-    picture = Picture(golden.damaged(entry.name, entry.task))
+    picture = Picture(golden.damaged(entry))
     result = Restorer(entry.name, device="cpu", backend=backend, precision="fp32")(picture)
     np.testing.assert_allclose(result.pixels.clip(0, 1), RECORDED[entry.name], rtol=0, atol=1e-4)

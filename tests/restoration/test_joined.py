@@ -9,6 +9,7 @@ from PIL import Image
 
 from msrn.images.color import rgb_to_ycbcr
 from msrn.images.decode import decode
+from msrn.images.degradations import GaussianNoise
 from msrn.images.jpeg_evidence import SMALL_PICTURE
 from msrn.images.picture import Picture
 from msrn.network.weights import load
@@ -126,3 +127,15 @@ def test_who_names_weights_or_an_effort_gets_these(named, jpeg):
     assert "effort 2 of 4" in _names(hurried.settled(jpeg, None, None))[0]
     joined = automatic_loader([NAME], enlarging=False, **HOW)({}).settled(photo(1100, 1000), None, None)
     assert [engine.config.in_channels for engine in joined.steps[0].engines] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("named", "used"),
+    [([], BETTER["photo"]), (["denoise-color"], "denoise-color"), (["denoise-color", "photo"], "photo")],
+)
+def test_noise_in_colours_is_removed_by_the_network_for_photographs_or_the_one_that_is_named(named, used):
+    clean = np.full((3, 96, 96), 0.5, np.float32)
+    noisy = Picture(GaussianNoise().apply(clean, 20, np.random.default_rng(0)).clip(0, 1))
+    chooser = automatic_loader(named, enlarging=False, **HOW)({})
+    chain = chooser.settled(noisy, None, None)
+    assert [step.engine_for(noisy).weights.name for step in chain.steps] == [load(used).name]
