@@ -61,6 +61,19 @@ def test_tiles_and_regions_equal_the_whole(joined, jpeg):
     assert np.abs(restore_region([joined], jpeg, region).pixels - whole[:, 20:40, 31:52]).max() < 1e-5
 
 
+def test_what_is_seen_is_of_all_colours_and_how_images_differ_of_luminance(joined, jpeg):
+    seen = []
+    made = joined.watched(lambda *planes: seen.append(planes))(jpeg).pixels
+    ((before, after, spread),) = seen
+    assert np.array_equal(before[0], jpeg.pixels)
+    assert np.array_equal(after[0], made)
+    assert np.abs(made - joined(jpeg).pixels).max() < 1e-5
+    gray = Picture(rgb_to_ycbcr(jpeg.pixels, "full")[:1])
+    joined.watched(lambda *planes: seen.append(planes))(gray)
+    assert spread == pytest.approx(seen[1][2], abs=1e-7)
+    assert seen[1][0].shape[1] == 1
+
+
 def test_gray_pictures_and_loaded_weights_have_one_network(joined, jpeg):
     gray = Picture(jpeg.pixels[:1])
     alone = Restorer(load(NAME), **HOW)

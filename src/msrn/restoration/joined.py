@@ -5,14 +5,17 @@ comes from a network that sees R, G and B. In JFIF's YCbCr each of R, G and B is
 replaced by adding its change to all three.
 """
 
+import copy
 from collections.abc import Callable
 from typing import NamedTuple
+
+import numpy as np
 
 from msrn.images.color import luminance
 from msrn.network.weights import Weights
 from msrn.restoration.autotune import Tuned
 from msrn.restoration.backends import Planes
-from msrn.restoration.engine import Engine, Options, silent
+from msrn.restoration.engine import Engine, Options, Watch, silent
 from msrn.restoration.memory import Needs
 
 
@@ -39,6 +42,8 @@ class JoinedEngine:
 
     def __init__(self, luminance: Engine, chroma: Engine) -> None:
         self.luminance, self.chroma = luminance, chroma
+        self._watch: Watch | None = None
+        self._spreads = list[Planes]()
         both = luminance.config, chroma.config
         self.config = JoinedConfig(
             in_channels=3,
@@ -67,6 +72,16 @@ class JoinedEngine:
         """What was chosen and why, for ``-v``."""
         return f"luminance by {self.luminance}, chroma by {self.chroma}"
 
+    def watched(self, watch: Watch) -> "JoinedEngine":
+        """The same two, which tell what became of R, G and B; how much images differ is told of luminance alone.
+
+        See ``Engine.watched``.
+        """
+        other = copy.copy(self)
+        other._watch, other._spreads = watch, []
+        other.luminance = self.luminance.watched(lambda before, after, spread: other._spreads.append(spread))
+        return other
+
     def forecast(self, channels: int, height: int, width: int, passes: float = 1.0) -> Needs:
         """Forecast seconds and memory; see ``Engine.forecast``."""
         y = self.luminance.forecast(channels, height, width, passes)
@@ -84,6 +99,9 @@ class JoinedEngine:
             change = self.luminance.restore(given, lambda share: report(first + (1 - first) * share), at_once)[0]
             change -= luminance(out, "full")
             out += change
+        if self._watch is not None:
+            self._watch(planes, made, np.concatenate(self._spreads))
+            self._spreads.clear()
         return made
 
 

@@ -170,7 +170,9 @@ class Restorer:
 
     def watched(self, watch: Watch) -> "Restorer":
         """The same restorer, whose networks tell how much their images differ; see :meth:`Engine.watched`."""
-        return self._with_engines(lambda engine: engine.watched(watch))
+        other = self._with_engines(lambda engine: engine)
+        other.engine, vars(other)["color_engine"] = self.engine.watched(watch), self.color_engine.watched(watch)
+        return other
 
     def _with_engines(self, changed: Callable[[Engine], Engine]) -> "Restorer":
         """The same restorer with its engines changed; those of less effort are made anew, as they would be the old."""
