@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 
 from msrn import images
 from msrn.images.picture import Picture, to_uint8
-from msrn.network.weights import Weights
 from msrn.restoration import confidence
-from msrn.restoration.confidence.calibration import SHARES, Calibration, Measured, calibration_for, fit, kind_of
+from msrn.restoration.confidence.calibration import SHARES, Calibration, Measured, calibration_for, fit
 from msrn.restoration.confidence.calibration import root_mean_square as rms
+from msrn.restoration.confidence.estimate import known_as
 from msrn.restoration.confidence.features import Features
 from msrn.restoration.restorer import Restorer
 
@@ -88,12 +88,12 @@ Found = dict[tuple[float, str], list[Measured]]
 """By level and folder."""
 
 
-def chosen(options: argparse.Namespace) -> Iterator[tuple[Case, list[Restorer], Weights]]:
-    """The cases that are asked for, their steps, and the weights of the last one."""
+def chosen(options: argparse.Namespace) -> Iterator[tuple[Case, list[Restorer]]]:
+    """The cases that are asked for, and their steps."""
     for network in options.networks:
         for case in CASES:
             if "+".join(case.tasks) in options.cases and (steps := case.steps(network)):
-                yield case, steps, (steps[-1].engine if case.kind == "gray" else steps[-1].color_engine).weights
+                yield case, steps
 
 
 def found(case: Case, steps: list[Restorer], folders: list[Path], saved: Path | None) -> Found:
@@ -106,19 +106,19 @@ def found(case: Case, steps: list[Restorer], folders: list[Path], saved: Path | 
 def fit_all(options: argparse.Namespace) -> None:
     """Fit each case of each network."""
     print(f"| each tenth, predicted from the others | {HEAD}" if options.tenths else "fitting")
-    for case, steps, weights in chosen(options):
+    for case, steps in chosen(options):
         every = found(case, steps, [options.parts / "calibration"], options.saved)
         if options.tenths:
             tenths(case, every)
         else:
-            keep(case, weights, fit([each for level in every.values() for each in level]))
+            keep(case, steps, fit([each for level in every.values() for each in level]))
 
 
-def keep(case: Case, weights: Weights, calibration: Calibration) -> None:
+def keep(case: Case, steps: list[Restorer], calibration: Calibration) -> None:
     """Write a calibration into the package."""
     known: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
-    entry = known.setdefault(weights.sha256[:8], {"network": weights.name})
-    entry[kind_of(gray=case.kind == "gray", after=case.tasks[:-1])] = calibration.as_json()
+    weights, kind = known_as(steps, gray=case.kind == "gray")
+    known.setdefault(weights.sha256[:8], {"network": weights.name})[kind] = calibration.as_json()
     FILE.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     print(case.name, calibration, flush=True)
 
@@ -141,8 +141,8 @@ def check_all(options: argparse.Namespace) -> None:
     """Rows for pictures that nothing was calibrated on, and figures of them."""
     print(f"| result | {HEAD}")
     drawn = dict[str, list[tuple[Calibration, Measured]]]()
-    for case, steps, weights in chosen(options):
-        calibration = calibration_for(weights, kind_of(gray=case.kind == "gray", after=case.tasks[:-1]))
+    for case, steps in chosen(options):
+        calibration = calibration_for(*known_as(steps, gray=case.kind == "gray"))
         every = found(case, steps, folders_for(case, options), options.saved)
         checks = dict[str, Check]()
         for (level, folder), several in every.items():

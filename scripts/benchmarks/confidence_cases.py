@@ -20,6 +20,7 @@ from msrn.images.color import luminance
 from msrn.images.folder import list_images
 from msrn.images.picture import Picture, to_uint8
 from msrn.images.resize import multiple_of, resize
+from msrn.network.catalogue import find
 from msrn.restoration.chain import Chain
 from msrn.restoration.confidence.calibration import Measured
 from msrn.restoration.confidence.estimate import seen_by, watch
@@ -53,10 +54,17 @@ class Case(NamedTuple):
         return level if len(self.tasks) == 1 else 2.0
 
     def steps(self, network: str) -> list[Restorer]:
-        """What ``msrn`` takes by default, or weights of another shape; none where there are none."""
+        """What ``msrn`` takes by default, or weights of another shape; none where there are none.
+
+        ``mixed`` are the larger networks and then the default one, as where only the result is large.
+        """
         if network == "m4r1s2":
             return [Restorer(task) for task in self.tasks]
-        return [Restorer(f"msrn-{network}-{self.tasks[0]}")] if self.tasks in (("sr",), ("denoise",), ("jpeg",)) else []
+        if network == "mixed":
+            first = [f"msrn-m6r1s2-{task}" for task in self.tasks[:-1]]
+            return [Restorer(name) for name in (*first, self.tasks[-1])] if first else []
+        names = [f"msrn-{network}-{task}" for task in self.tasks]
+        return [Restorer(name) for name in names] if all(map(find, names)) else []
 
 
 def reduced(clean: Pixels, scale: float, seed: int) -> Picture:

@@ -127,9 +127,11 @@ def root_mean_square(values: Values) -> float:
     return float(np.sqrt(np.mean(values**2)))
 
 
-def kind_of(*, gray: bool, after: Sequence[str] = ()) -> str:
-    """What a calibration is for: ``gray`` or ``color`` pictures, perhaps after steps of other tasks."""
-    return " after ".join(["gray" if gray else "color", *after])
+def kind_of(*, gray: bool, chroma: Weights | None = None, after: Sequence[str] = ()) -> str:
+    """What a calibration is for: ``gray`` or ``color`` pictures, whose chroma other weights may restore, perhaps after
+    steps of other tasks."""
+    color = f"color, chroma by {chroma.sha256[:8]}" if chroma else "color"
+    return " after ".join(["gray" if gray else color, *after])
 
 
 def calibration_for(weights: Weights, kind: str) -> Calibration:

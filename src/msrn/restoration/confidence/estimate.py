@@ -11,6 +11,7 @@ from msrn.errors import UsageError
 from msrn.images.color import luminance
 from msrn.images.degradations import percent_of
 from msrn.images.picture import Picture
+from msrn.network.weights import Weights
 from msrn.restoration.chain import Chain
 from msrn.restoration.confidence.calibration import (
     SHARE,
@@ -20,6 +21,7 @@ from msrn.restoration.confidence.calibration import (
     kind_of,
 )
 from msrn.restoration.confidence.features import CELL, Features
+from msrn.restoration.joined import JoinedEngine
 from msrn.restoration.jpeg_quality import quality_of_file, quality_of_pixels
 from msrn.restoration.restorer import How, Restorer
 
@@ -136,7 +138,18 @@ def calibration_of(steps: Sequence[Restorer], picture: Picture) -> Calibration:
         options = step.engine_for(picture).options
         if options.strength < 1 or options.tta:
             raise UsageError("errors were measured for whole results of one pass: leave out strength and tta")
-    return _calibration(steps[-1], picture, after=[step.weights.card.task for step in steps[:-1]])
+    return calibration_for(*known_as(steps, gray=picture.is_gray))
+
+
+def known_as(steps: Sequence[Restorer], *, gray: bool) -> tuple[Weights, str]:
+    """The weights and the kind of pictures that the calibration of steps is found by: those of the last one.
+
+    Of the steps before it the task counts alone: how much they err is told by calibrations of their own.
+    """
+    engine = steps[-1].engine if gray else steps[-1].color_engine
+    chroma = engine.chroma.weights if isinstance(engine, JoinedEngine) else None
+    after = [step.weights.card.task for step in steps[:-1]]
+    return engine.weights, kind_of(gray=gray, chroma=chroma, after=after)
 
 
 def seen_by(steps: Sequence[Restorer], features: Sequence[Features], picture: Picture) -> Seen:
@@ -152,16 +165,14 @@ def seen_by(steps: Sequence[Restorer], features: Sequence[Features], picture: Pi
     ]
     if len(each) == 1:
         return each[0]
-    alone = [_calibration(step, picture).predict(seen).likely for step, seen in zip(steps, each, strict=True)]
+    alone = [
+        calibration_for(*known_as([step], gray=picture.is_gray)).predict(seen).likely
+        for step, seen in zip(steps, each, strict=True)
+    ]
     last = alone[-1]
     before = np.sqrt(sum((_stretched(likely, last.shape) ** 2 for likely in alone[:-1]), np.zeros_like(last)))
     both = np.hypot(before, last)
     return Seen(np.stack([before, last, both, np.zeros_like(last)]), each[0].change, each[0].level)
-
-
-def _calibration(step: Restorer, picture: Picture, after: Sequence[str] = ()) -> Calibration:
-    kind = kind_of(gray=picture.is_gray, after=after)
-    return calibration_for(step.engine_for(picture).weights, kind)
 
 
 def level_of(step: Restorer, picture: Picture, size: tuple[int, int]) -> float:
