@@ -5,16 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.helpers.networks import random_network, random_weights, weights_of
 
 import msrn
 from msrn.errors import UsageError
 from msrn.images.picture import Picture
 from msrn.network.config import MSRNConfig
+from msrn.network.weights import load
+from msrn.restoration.automatic import BETTER
 from msrn.restoration.chain import Chain
-from msrn.restoration.confidence import calibration, restore_with_confidence
+from msrn.restoration.confidence import NotMeasuredError, calibration, restore_with_confidence
 from msrn.restoration.confidence.calibration import Calibration, Measured, Seen, fit, quantile_of
-from msrn.restoration.confidence.estimate import level_of, seen_by, watch
+from msrn.restoration.confidence.estimate import known_as, level_of, seen_by, watch
 from msrn.restoration.confidence.features import Features
 from msrn.restoration.restorer import Restorer
 
@@ -170,6 +173,26 @@ def test_each_network_of_the_package_that_is_taken_by_default_was_measured():
         known = calibration.calibration_for(weights, calibration.kind_of(gray=gray))
         assert known.pictures >= 100
         assert list(known.damages) == sorted(known.damages)
+
+
+def test_the_larger_networks_of_pictures_that_keep_their_size_were_measured():
+    jpeg, photo = Restorer(BETTER["jpeg"]), Restorer(BETTER["photo"])
+    for steps, gray in (([jpeg], True), ([jpeg], False), ([photo], False)):
+        assert calibration.calibration_for(*known_as(steps, gray=gray)).pictures >= 100
+    # Without the network for chroma, R, G and B are restored one by one, with other errors.
+    with pytest.raises(NotMeasuredError):
+        calibration.calibration_for(*known_as([Restorer(load(BETTER["jpeg"]))], gray=False))
+
+
+@pytest.mark.parametrize("scale", [None, 2])
+def test_restore_takes_the_same_networks_for_small_pictures_as_without(tmp_path, clean, scale):
+    shown = np.rint(clean[:, :64, :72] * 255).astype(np.uint8).transpose(1, 2, 0)
+    Image.fromarray(shown).save(tmp_path / "photo.jpg", quality=30)
+    exact = {"scale": scale, "precision": "int8"}
+    made, confidence = msrn.with_confidence(tmp_path / "photo.jpg", **exact)
+    same = np.array_equal(made.pixels, msrn.restore(tmp_path / "photo.jpg", **exact).pixels)
+    assert same == (scale is None)  # the larger networks' errors were measured of pictures that keep their size
+    assert 0 < confidence.error < confidence.below < 30
 
 
 def test_one_call_from_python(clean):

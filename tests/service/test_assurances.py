@@ -27,20 +27,22 @@ def test_a_consistent_result_is_certified_and_stays_so(service, photo, tmp_path)
         job.result(format="jpg")
 
 
-def test_a_map_and_numbers_are_those_of_the_command(service, photo, tmp_path):
-    job = service.client.begin(photo, task="dejpeg", confidence=True)
+@pytest.mark.parametrize("task", ["dejpeg", "restore"])
+def test_a_map_and_numbers_are_those_of_the_command(service, photo, tmp_path, task):
+    job = service.client.begin(photo, task=task, confidence=True)
     result = job.result()
-    assert result == by_command(tmp_path, photo, "dejpeg", "--confidence", "map.png")
+    assert result == by_command(tmp_path, photo, task, "--confidence", "map.png")
+    assert result == by_command(tmp_path, photo, task, target="plain.png")
     status = job.status()
     assert 0 < status["confidence"]["error"] < status["confidence"]["below"]
     with service.client.request("GET", status["confidence_map"]) as answer:
         drawn = Image.open(BytesIO(answer.read()))
     with Image.open(tmp_path / "map.png") as by_the_command:
         assert (drawn.mode, drawn.tobytes()) == (by_the_command.mode, by_the_command.tobytes())
-    again = service.client.begin(photo, task="dejpeg", confidence=True)
+    again = service.client.begin(photo, task=task, confidence=True)
     assert again.result() == result
     assert again.status()["confidence"] == status["confidence"], "what is kept keeps it"
-    plain = service.client.begin(photo, task="dejpeg")
+    plain = service.client.begin(photo, task=task)
     plain.result()
     with pytest.raises(RefusedError, match="There is no map") as refused:
         service.client.request("GET", f"/v1/jobs/{plain.id}/confidence")

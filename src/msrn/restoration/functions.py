@@ -157,7 +157,8 @@ def with_confidence(
 ) -> "tuple[Any, Confidence]":
     """Restore one image as the named function does, and estimate how far the result is from the truth.
 
-    ``restore`` takes the same networks for small pictures as for large ones: the larger ones' errors were not measured.
+    Where ``restore`` also enlarges, it takes the same networks for small pictures as for large ones: the errors of the
+    larger ones were measured for pictures that keep their size.
 
     Args:
         image: as for :func:`upscale`, but not several.
@@ -192,7 +193,7 @@ def with_confidence(
         raise UsageError(f"{name} does not enlarge: leave out scale and size")
 
     def restore(picture: Picture) -> Picture:
-        settled = restorer.settled(picture, scale, size, quick=True)
+        settled = restorer.settled(picture, scale, size, quick=scale is not None or size is not None)
         made, confidence = restore_with_confidence(settled, picture, scale=scale, size=size)
         found.append(confidence)
         return made
