@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.helpers.command import msrn
 from tests.helpers.networks import identity_weights
 
@@ -29,6 +30,8 @@ from msrn.restoration.memory import Needs
 from msrn.restoration.restorer import Restorer
 from msrn.restoration.rules import tasks_for
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture
 def loaded():
@@ -39,7 +42,7 @@ def loaded():
 def chooser(loaded):
     def load(task):
         loaded.append(task)
-        return Restorer(task if task in ("denoise", "photo") else identity_weights(task), device="cpu")
+        return Restorer(identity_weights(task) if task == "sr" else task, device="cpu")
 
     return Automatic(load, better={})
 
@@ -84,6 +87,19 @@ def test_pictures_get_what_they_need(chooser, loaded, clean):
     assert sorted(loaded) == ["jpeg", "photo", "sr"]  # once each
 
 
+@pytest.mark.parametrize(("sigma", "quality"), [(8, 90), (12, 80), (20, 40), (30, 60)])
+def test_noise_under_a_jpeg_is_found_and_none_where_there_is_none(sigma, quality):
+    with Image.open(ROOT / "demo" / "photographs" / "coffee.png") as image:
+        clean = np.moveaxis(np.asarray(image.convert("RGB").crop((120, 60, 344, 284)), np.float32) / 255, -1, 0)
+    noisy = GaussianNoise().apply(clean, sigma, np.random.default_rng(1)).clip(0, 1)
+    choose = Automatic(better={})
+    for pixels, tasks in (noisy, ["photo"]), (clean, ["jpeg"]):
+        file = BytesIO()
+        Picture(np.ascontiguousarray(pixels)).to_pil().save(file, "JPEG", quality=quality)
+        picture = decode(file.getvalue(), Path("picture"))
+        assert [step.weights.card.task for step in choose.settled(picture, None, None).steps] == tasks
+
+
 @pytest.mark.parametrize(
     ("quality", "planes", "tasks"),
     [(92, 3, ["jpeg", "sr"]), (60, 1, ["jpeg", "sr"]), (93, 3, ["sr"]), (None, 3, ["sr"])],
@@ -116,7 +132,7 @@ def test_enlarging_a_jpeg_is_better_than_interpolating_it(clean):
     ],
 )
 def test_artifacts_are_removed_while_enlarging_where_there_is_a_network_for_it(clean, tasks, gray, chosen):
-    restore = Automatic(lambda task: Restorer("photo" if task == "photo" else identity_weights(task)), tasks, {})
+    restore = Automatic(lambda task: Restorer(task if task in ("photo", "jpeg") else identity_weights(task)), tasks, {})
     made = restore.settled(Picture(Jpeg().apply(clean[:1] if gray else clean, 40)), 2, None)
     assert [step.weights.card.task for step in made.steps] == chosen
 

@@ -14,7 +14,8 @@ from msrn.images.picture import JpegCoding, Picture, to_uint8
 from msrn.images.resize import resize
 from msrn.restoration.diagnosis import diagnose
 from msrn.restoration.jpeg_quality import quality_of_file, quality_of_pixels
-from msrn.restoration.noise_level import looks_like_noise, noise_level
+from msrn.restoration.noise_level import covers_noise, looks_like_noise, noise_level
+from msrn.restoration.rules import COVERED
 
 
 def jpeg(pixels, quality, **options):
@@ -130,3 +131,19 @@ def test_what_is_removed_must_look_like_noise(clean):
         assert not believed(0 * noise, 0)
         assert not believed(resize(noise[:, ::2, ::2], 2), 1)  # blotches, not grain
         assert not believed(noise * (rng.random(clean.shape) < 0.05), 1)  # here and there, as texture is
+
+
+def test_noise_is_covered_by_a_jpeg_where_far_more_is_removed_than_artifacts(clean):
+    rng = np.random.default_rng(0)
+    artifacts = rng.laplace(0, 2 / 255, clean.shape).astype(np.float32)
+    grain = rng.normal(0, 1 / 255, clean.shape)
+    before = (0.3 + 0.4 * clean).astype(np.float32)
+
+    def covered(noise):
+        return covers_noise(before, before - artifacts - noise.astype(np.float32), before - artifacts, *COVERED)
+
+    assert covered(8 * grain)
+    assert covered(resize(20 * grain[:, ::2, ::2], 2))  # a JPEG's noise need not be white
+    assert not covered(grain)  # no more than the artifacts
+    assert not covered(99 * grain * (rng.random(clean.shape) < 0.05))  # here and there
+    assert not covers_noise(before, before, before, *COVERED)  # nothing at all

@@ -24,7 +24,7 @@ from msrn.restoration.chain import Chain
 from msrn.restoration.diagnosis import Diagnosis, diagnose
 from msrn.restoration.joined import AnyEngine
 from msrn.restoration.jpeg_quality import quality_of_file
-from msrn.restoration.noise_level import looks_like_noise
+from msrn.restoration.noise_level import covers_noise, looks_like_noise
 from msrn.restoration.restorer import How, Restorer
 from msrn.types import ENLARGING, Size, Task
 
@@ -193,12 +193,13 @@ class Automatic(Chooser):
             return found.sigma >= rules.NOISE_UNDER_JPEG
         if not under_jpeg and found.sigma < rules.NOISE:
             return False
-        restorer = self._of(trial)
         parts = [Picture(part) for part in _parts(picture.pixels)]
-        before = np.concatenate([part.pixels for part in parts], axis=2)
-        after = np.concatenate([restorer(part).pixels for part in parts], axis=2)
-        least, kurtosis = rules.noise_looks(found)
-        return looks_like_noise(before, after, least * restorer.engine.options.strength, kurtosis)
+        before, after = _joined(parts), _joined(map(self._of(trial), parts))
+        share, kurtosis = rules.LOOKS_ALONE
+        least, kurtosis = rules.LOOKS_UNDER_JPEG if under_jpeg else (share * found.sigma, kurtosis)
+        if looks_like_noise(before, after, least * self._of(trial).engine.options.strength, kurtosis):
+            return True
+        return under_jpeg and covers_noise(before, after, _joined(map(self._of("jpeg"), parts)), *rules.COVERED)
 
 
 def automatic_loader(
@@ -259,6 +260,11 @@ def _by_kind(names: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"{chosen[kind]} and {name} are both for {kind!r}: give one of them")
         chosen[kind] = name
     return chosen
+
+
+def _joined(parts: Iterable[Picture]) -> NDArray[np.float32]:
+    """All pixels of several parts, ``(C, H, W)``."""
+    return np.concatenate([part.pixels for part in parts], axis=2)
 
 
 def _parts(pixels: NDArray[np.float32]) -> list[NDArray[np.float32]]:

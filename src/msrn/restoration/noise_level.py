@@ -1,5 +1,7 @@
 """Noise in a picture: how much there seems to be, and whether what a network removes looks like noise."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
@@ -77,16 +79,56 @@ def looks_like_noise(before: NDArray[np.float32], after: NDArray[np.float32], le
         least: the deviation it must have, on the scale of 0 to 255.
         kurtosis: the highest it may have: 3 where it is Gaussian, more if it is removed here and there.
     """
+    removed = _removed(before, after)
+    return (
+        removed.deviation >= max(least, 1e-9)
+        and removed.kurtosis < kurtosis
+        and all(
+            abs(_correlation(removed.values, removed.seen, axis)) < _CORRELATION * removed.deviation**2
+            for axis in (1, 2)
+        )
+    )
+
+
+def covers_noise(
+    before: NDArray[np.float32],
+    cleaned: NDArray[np.float32],
+    deblocked: NDArray[np.float32],
+    times: float,
+    kurtosis: float,
+) -> bool:
+    """Whether a JPEG covers noise: a network for both removes far more than one for artifacts, and evenly.
+
+    A JPEG leaves of noise what is not white any more, so that is not asked.
+
+    Args:
+        before: ``(C, H, W)``.
+        cleaned: what a network for noise and artifacts made of it.
+        deblocked: what a network for artifacts alone made of it.
+        times: how many times the deviation of the latter's removal that of the former's must be at least.
+        kurtosis: the highest that it may have, as in :func:`looks_like_noise`.
+    """
+    both, artifacts = _removed(before, cleaned), _removed(before, deblocked)
+    return both.deviation >= max(times * artifacts.deviation, 1e-9) and both.kurtosis < kurtosis
+
+
+class _Removed(NamedTuple):
+    """What a network removed, in grey levels, where pixels are not clipped: those have lost their noise."""
+
+    values: NDArray[np.float64]
+    seen: NDArray[np.float64]
+    """1 where a pixel counts, else 0."""
+    deviation: float
+    kurtosis: float
+
+
+def _removed(before: NDArray[np.float32], after: NDArray[np.float32]) -> _Removed:
     removed = (before - after).astype(np.float64) * 255
-    seen = ((before > 0) & (before < 1)).astype(np.float64)  # clipped pixels have lost their noise
+    seen = ((before > 0) & (before < 1)).astype(np.float64)
     pixels = max(1.0, seen.sum())
     removed = (removed - (removed * seen).sum() / pixels) * seen
     variance = (removed**2).sum() / pixels
-    if variance == 0 or variance**0.5 < least:
-        return False
-    return bool((removed**4).sum() / pixels / variance**2 < kurtosis) and all(
-        abs(_correlation(removed, seen, axis)) < _CORRELATION * variance for axis in (1, 2)
-    )
+    return _Removed(removed, seen, variance**0.5, (removed**4).sum() / pixels / (variance**2 or 1))
 
 
 def _correlation(removed: NDArray[np.float64], seen: NDArray[np.float64], axis: int) -> float:

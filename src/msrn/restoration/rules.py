@@ -5,7 +5,8 @@ The rules, in the order they are applied (``scripts/benchmarks/diagnosis.py`` sh
 * JPEG of quality 92 or less, as its file says, or by traces in the pixels of other files: remove the artifacts. Above
   there is little to gain.
 * Noise under such a JPEG: remove both by the network for photographs, if what that network removes from parts of the
-  picture looks like noise; from gray pictures the noise first, as the other order costs up to 2 dB.
+  picture looks like noise, or is far more than what the one for JPEGs removes, and even; from gray pictures the noise
+  first, as the other order costs up to 2 dB.
 * Noise of σ 6 or more without a JPEG: remove it, if what the network removes from parts looks like it; from pictures in
   colours by the one for photographs, which knows that files clip it.
 * JPEG artifacts alone, and enlarging, of small pictures: by the larger networks (``automatic.BETTER``), as they take no
@@ -29,17 +30,14 @@ LOOKS_ALONE = 0.45, 8.0
 """Least deviation of what is removed as noise, as a share of the estimate, and its highest kurtosis."""
 LOOKS_UNDER_JPEG = 2.0, 5.5
 """The same of noise under a JPEG, but in grey levels."""
+COVERED = 1.6, 4.75
+"""Of noise that a JPEG has made less white: how many times the deviation must be of what the network for JPEGs removes,
+and the highest kurtosis."""
 
 
 def thresholds() -> str:
     """All of them: pictures restored by others are restored anew."""
-    return " ".join(map(str, (JPEG_QUALITY, NOISE, NOISE_UNDER_JPEG, *LOOKS_ALONE, *LOOKS_UNDER_JPEG)))
-
-
-def noise_looks(found: Diagnosis) -> tuple[float, float]:
-    """The least deviation of noise that is removed from this picture, in grey levels, and its highest kurtosis."""
-    share, kurtosis = LOOKS_ALONE
-    return LOOKS_UNDER_JPEG if is_jpeg(found) else (share * found.sigma, kurtosis)
+    return " ".join(map(str, (JPEG_QUALITY, NOISE, NOISE_UNDER_JPEG, *LOOKS_ALONE, *LOOKS_UNDER_JPEG, *COVERED)))
 
 
 def is_jpeg(found: Diagnosis) -> bool:
