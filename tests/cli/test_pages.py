@@ -3,6 +3,7 @@
 The README, docs/python.md and docs/from_the_original.md have tests of their own.
 """
 
+import json
 import re
 import shlex
 import shutil
@@ -139,12 +140,15 @@ def serve(workplace):
 
 
 def run_curl(command: str, service: Service) -> None:
-    """Ask the running service what a page tells to ask, at its own port; the answer must be an image."""
+    """Ask the running service what a page tells to ask, at its own port; the answer must be an image, or a job."""
     if not shutil.which("curl"):
         pytest.skip("no curl")
     words = shlex.split(command.replace(":8765/", f":{service.port}/"))
-    subprocess.run([*words, "--fail", "--silent", "--show-error"], check=True)
-    Image.open(words[words.index("-o") + 1]).load()
+    said = subprocess.run([*words, "--fail", "--silent", "--show-error"], check=True, capture_output=True).stdout
+    if "-o" in words:
+        Image.open(words[words.index("-o") + 1]).load()
+    else:
+        assert json.loads(said)["events"]
 
 
 def run(command: str, msrn, serve) -> None:

@@ -51,7 +51,7 @@ def test_a_result_that_finds_no_room_is_told_so(number, code):
     class Full:
         """A studio on a full disk."""
 
-        def decode(self, source, name):
+        def decode(self, source, name, *, coefficients):
             raise OSError(number, os.strerror(number))
 
     heard = []
