@@ -9,7 +9,7 @@ from tests.helpers.fuzz import mutated
 from tests.helpers.manifests import manifest_of, png
 
 from msrn.batch.cluster import ManifestTable, Request, Shard, listing, make_manifest, place_at
-from msrn.batch.cluster.table import META
+from msrn.batch.cluster.table import META, check_of, parts_of
 from msrn.errors import OutputError, UsageError
 
 SIZES = [1, 0, 900, 40, 40, 40, 300, 0, 7, 7, 7, 7, 500, 20, 3, 0]
@@ -117,11 +117,16 @@ CHANGES = {
 
 
 def rewritten(path, change=lambda said, table: None, **options):
-    """A manifest that somebody has changed."""
+    """A manifest that somebody has changed, who knows how it is checked."""
     parquet = pytest.importorskip("pyarrow.parquet")
     table = parquet.read_table(path)
     said = json.loads(parquet.ParquetFile(path).metadata.metadata[META])
     table = change(said, table) or table
+    parquet.write_table(table, path, **options)
+    with suppress(ValueError, AttributeError):
+        said["check"] = check_of(
+            {key: said[key] for key in said if key != "check"}, parts_of(parquet.ParquetFile(path).metadata)
+        )
     parquet.write_table(table.replace_schema_metadata({META: json.dumps(said).encode()}), path, **options)
     return str(path)
 
@@ -134,9 +139,8 @@ def test_a_strangers_manifest_is_checked_before_it_is_followed(sized, tmp_path, 
 
 
 def test_a_manifest_without_statistics_is_refused(sized, tmp_path):
-    table = ManifestTable(rewritten(tmp_path / "m.parquet", write_statistics=False))
-    with pytest.raises(UsageError, match="is no manifest"):
-        list(table.entries())
+    with pytest.raises(UsageError, match="is no manifest: it was not made by"):
+        ManifestTable(rewritten(tmp_path / "m.parquet", write_statistics=False))
 
 
 def test_names_that_are_no_text_are_refused(sized, tmp_path):
@@ -161,6 +165,15 @@ def test_every_flipped_bit_of_a_manifests_pages_is_found(sized, tmp_path):
         (tmp_path / "m.parquet").write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
         with suppress(UsageError):
             assert [entry.output for entry in ManifestTable(str(tmp_path / "m.parquet")).entries()] == lines
+
+
+def test_bounds_of_row_groups_that_were_changed_are_refused(sized, tmp_path):
+    """They say which rows a shard reads, and Parquet has no checksum of them."""
+    whole = (tmp_path / "m.parquet").read_bytes()
+    place = whole.rindex((sum(SIZES[:3])).to_bytes(8, "little"))
+    (tmp_path / "m.parquet").write_bytes(whole[: place + 7] + b"\xff" + whole[place + 8 :])
+    with pytest.raises(UsageError, match="is no manifest"):
+        ManifestTable(str(tmp_path / "m.parquet"))
 
 
 def test_a_damaged_manifest_is_refused_or_read(sized, tmp_path):

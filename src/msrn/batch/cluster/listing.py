@@ -14,7 +14,7 @@ from urllib.parse import quote
 from msrn import images
 from msrn.batch.cluster.places import FolderPlace, Place, file_at, place_at
 from msrn.batch.cluster.request import Request
-from msrn.batch.cluster.table import META, schema
+from msrn.batch.cluster.table import META, Part, check_of, schema
 from msrn.batch.plan import Plan, checked_extension, output_name, walk
 from msrn.errors import OutputError, UsageError
 
@@ -88,11 +88,12 @@ def _write(
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
 
-    digest, seen, rows = hashlib.sha256(), array("Q"), list[tuple[Any, ...]]()
+    digest, seen, rows, parts = hashlib.sha256(), array("Q"), list[tuple[Any, ...]](), list[Part]()
     with ParquetWriter(path, schema(), compression="zstd", write_page_checksum=True) as writer:
 
         def flush() -> None:
             columns = [list(column) for column in zip(*rows, strict=True)]
+            parts.append((rows[0][0], rows[-1][0], rows[0][4], rows[-1][4]))
             writer.write_table(pa.table(columns, schema=schema()))
             rows.clear()
             progress(listed)
@@ -110,8 +111,14 @@ def _write(
             raise UsageError(f"no images in {place.uri}")
         if rows:
             flush()
-        said = {"digest": digest.hexdigest(), "rows": listed.images, "bytes": listed.bytes, "source": place.uri}
-        writer.add_key_value_metadata({META.decode(): json.dumps(said | {"request": request.to_json()})})
+        said: dict[str, Any] = {
+            "digest": digest.hexdigest(),
+            "rows": listed.images,
+            "bytes": listed.bytes,
+            "source": place.uri,
+        }
+        said["request"] = request.to_json()
+        writer.add_key_value_metadata({META.decode(): json.dumps(said | {"check": check_of(said, parts)})})
     _check_distinct(path, seen)
 
 

@@ -13,9 +13,10 @@
 Parquet keeps the least and the greatest value of each part.
 """
 
+import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -28,6 +29,8 @@ from msrn.system.atomic import reason
 META = b"msrn"
 """Key of what the file's metadata say."""
 COLUMNS = ("row", "id", "uri", "size", "start", "output")
+Part = tuple[int, int, int, int]
+"""Of a row group, the least and the greatest ``row``, and the same of ``start``."""
 _SHARD = re.compile(r"(\d+)/(\d+)")
 
 
@@ -97,6 +100,9 @@ class ManifestTable:
         try:
             self.file = ParquetFile(file, page_checksum_verification=True)
             said = json.loads(cast(Any, self.file.metadata.metadata)[META])
+            self._parts = parts_of(self.file.metadata)
+            if said.pop("check") != check_of(said, self._parts):
+                raise ValueError("other parts")
             self.digest, self.rows, self.bytes = str(said["digest"]), int(said["rows"]), int(said["bytes"])
             self.request, self.source_uri = Request.from_json(said["request"]), str(said["source"])
             if not self.file.schema_arrow.equals(schema()):
@@ -114,21 +120,16 @@ class ManifestTable:
 
     def groups(self, shard: Shard) -> list[int]:
         """Numbers of the row groups that rows of a shard are in."""
-        metadata, column, found = self.file.metadata, COLUMNS.index("start"), list[int]()
-        for group in range(metadata.num_row_groups):
-            known = metadata.row_group(group).column(column).statistics
-            if known is None or not isinstance(known.min, int):
-                raise UsageError(f"{self.where} is no manifest: it was not made by `msrn manifest`")
-            first, last = shard.of(known.min, self.bytes), shard.of(known.max, self.bytes)
-            if first <= shard.index <= last:
-                found.append(group)
-        return found
+        return [
+            group
+            for group, (_, _, least, greatest) in enumerate(self._parts)
+            if shard.of(least, self.bytes) <= shard.index <= shard.of(greatest, self.bytes)
+        ]
 
     def row_range(self, shard: Shard) -> tuple[int, int]:
         """The least and the greatest number that rows of a shard may have; ``(0, -1)`` where it has none."""
-        metadata, column, groups = self.file.metadata, COLUMNS.index("row"), self.groups(shard)
-        known = [metadata.row_group(group).column(column).statistics for group in groups]
-        return (known[0].min, known[-1].max) if known else (0, -1)
+        groups = self.groups(shard)
+        return (self._parts[groups[0]][0], self._parts[groups[-1]][1]) if groups else (0, -1)
 
     def batches(self, shard: Shard | None = None, size: int = 4096) -> Iterator[Any]:
         """A shard's rows as Arrow record batches, in order."""
@@ -150,6 +151,26 @@ class ManifestTable:
         """A shard's rows, in order."""
         for batch in self.batches(shard):
             yield from entries_of(batch)
+
+
+def parts_of(metadata: Any) -> list[Part]:
+    """What a file's metadata say of its row groups; no checksum of Parquet's covers that.
+
+    Raises:
+        ValueError: they say nothing.
+    """
+    found = list[Part]()
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        rows, starts = (group.column(COLUMNS.index(name)).statistics for name in ("row", "start"))
+        if rows is None or starts is None:
+            raise ValueError("no statistics")
+        found.append((rows.min, rows.max, starts.min, starts.max))
+    return found
+
+
+def check_of(said: Mapping[str, Any], parts: Sequence[Part]) -> str:
+    """A digest of what the file's metadata say, and of the bounds of its row groups, by which shards find rows."""
+    return hashlib.sha256(json.dumps([said, parts], sort_keys=True).encode()).hexdigest()
 
 
 def schema() -> Any:
