@@ -14,7 +14,7 @@ from urllib.parse import quote
 from msrn import images
 from msrn.batch.cluster.places import FolderPlace, Place, file_at, place_at
 from msrn.batch.cluster.request import Request
-from msrn.batch.cluster.table import META, Part, check_of, schema
+from msrn.batch.cluster.table import META, UNSEALED, group_digest, schema, seal
 from msrn.batch.plan import Plan, checked_extension, output_name, walk
 from msrn.errors import OutputError, UsageError
 
@@ -88,12 +88,13 @@ def _write(
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
 
-    digest, seen, rows, parts = hashlib.sha256(), array("Q"), list[tuple[Any, ...]](), list[Part]()
+    digest, seen, rows = hashlib.sha256(), array("Q"), list[tuple[Any, ...]]()
+    groups = list[str]()
     with ParquetWriter(path, schema(), compression="zstd", write_page_checksum=True) as writer:
 
         def flush() -> None:
             columns = [list(column) for column in zip(*rows, strict=True)]
-            parts.append((rows[0][0], rows[-1][0], rows[0][4], rows[-1][4]))
+            groups.append(group_digest(columns))
             writer.write_table(pa.table(columns, schema=schema()))
             rows.clear()
             progress(listed)
@@ -117,8 +118,9 @@ def _write(
             "bytes": listed.bytes,
             "source": place.uri,
         }
-        said["request"] = request.to_json()
-        writer.add_key_value_metadata({META.decode(): json.dumps(said | {"check": check_of(said, parts)})})
+        said |= {"request": request.to_json(), "groups": groups, "seal": UNSEALED}
+        writer.add_key_value_metadata({META.decode(): json.dumps(said)})
+    seal(path)
     _check_distinct(path, seen)
 
 

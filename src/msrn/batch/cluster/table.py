@@ -15,10 +15,12 @@ Parquet keeps the least and the greatest value of each part.
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 from msrn.batch.cluster.places import Place, file_at, place_at
@@ -29,8 +31,11 @@ from msrn.system.atomic import reason
 META = b"msrn"
 """Key of what the file's metadata say."""
 COLUMNS = ("row", "id", "uri", "size", "start", "output")
-Part = tuple[int, int, int, int]
-"""Of a row group, the least and the greatest ``row``, and the same of ``start``."""
+UNSEALED = 64 * "0"
+"""Stands for the digest while the footer is written without it, in the metadata's field ``seal``."""
+_SEAL = re.compile(rb'"seal": "([0-9a-f]{64})"')
+_END = 8
+"""Bytes behind the footer: its length, and what says that this is Parquet."""
 _SHARD = re.compile(r"(\d+)/(\d+)")
 
 
@@ -98,13 +103,15 @@ class ManifestTable:
         from pyarrow.parquet import ParquetFile
 
         try:
+            if not _is_sealed(_footer(file)):
+                raise ValueError("another footer")
             self.file = ParquetFile(file, page_checksum_verification=True)
             said = json.loads(cast(Any, self.file.metadata.metadata)[META])
-            self._parts = parts_of(self.file.metadata)
-            if said.pop("check") != check_of(said, self._parts):
-                raise ValueError("other parts")
             self.digest, self.rows, self.bytes = str(said["digest"]), int(said["rows"]), int(said["bytes"])
             self.request, self.source_uri = Request.from_json(said["request"]), str(said["source"])
+            self._digests = [str(digest) for digest in said["groups"]]
+            if len(self._digests) != self.file.metadata.num_row_groups:
+                raise ValueError("other row groups")
             if not self.file.schema_arrow.equals(schema()):
                 raise ValueError("other columns")
         except (ArrowException, OSError, KeyError, TypeError, ValueError) as error:
@@ -120,16 +127,21 @@ class ManifestTable:
 
     def groups(self, shard: Shard) -> list[int]:
         """Numbers of the row groups that rows of a shard are in."""
-        return [
-            group
-            for group, (_, _, least, greatest) in enumerate(self._parts)
-            if shard.of(least, self.bytes) <= shard.index <= shard.of(greatest, self.bytes)
-        ]
+        metadata, column, found = self.file.metadata, COLUMNS.index("start"), list[int]()
+        for group in range(metadata.num_row_groups):
+            known = metadata.row_group(group).column(column).statistics
+            if known is None or not isinstance(known.min, int):
+                raise UsageError(f"{self.where} is no manifest: it was not made by `msrn manifest`")
+            first, last = shard.of(known.min, self.bytes), shard.of(known.max, self.bytes)
+            if first <= shard.index <= last:
+                found.append(group)
+        return found
 
     def row_range(self, shard: Shard) -> tuple[int, int]:
         """The least and the greatest number that rows of a shard may have; ``(0, -1)`` where it has none."""
-        groups = self.groups(shard)
-        return (self._parts[groups[0]][0], self._parts[groups[-1]][1]) if groups else (0, -1)
+        metadata, column, groups = self.file.metadata, COLUMNS.index("row"), self.groups(shard)
+        known = [metadata.row_group(group).column(column).statistics for group in groups]
+        return (known[0].min, known[-1].max) if known else (0, -1)
 
     def batches(self, shard: Shard | None = None, size: int = 4096) -> Iterator[Any]:
         """A shard's rows as Arrow record batches, in order."""
@@ -140,10 +152,14 @@ class ManifestTable:
         if not groups:
             return
         try:
-            for batch in self.file.iter_batches(size, row_groups=groups):
-                batch.validate(full=True)  # that texts are UTF-8, too
-                inside = [shard.of(start, self.bytes) == shard.index for start in batch["start"].to_pylist()]
-                yield batch if all(inside) else batch.filter(array(inside))
+            for group in groups:
+                table = self.file.read_row_group(group)
+                table.validate(full=True)  # that texts are UTF-8, too
+                if group_digest(column.to_pylist() for column in table.columns) != self._digests[group]:
+                    raise OSError("a row group is damaged")
+                for batch in table.to_batches(size):
+                    inside = [shard.of(start, self.bytes) == shard.index for start in batch["start"].to_pylist()]
+                    yield batch if all(inside) else batch.filter(array(inside))
         except (ArrowException, OSError) as error:
             raise UsageError(f"cannot read {self.where}: {reason(error)}") from error
 
@@ -153,24 +169,40 @@ class ManifestTable:
             yield from entries_of(batch)
 
 
-def parts_of(metadata: Any) -> list[Part]:
-    """What a file's metadata say of its row groups; no checksum of Parquet's covers that.
+def group_digest(columns: Iterable[Sequence[Any]]) -> str:
+    """A digest of a row group's values; Parquet's checksums leave out the pages' heads."""
+    return hashlib.sha256(json.dumps(list(columns)).encode()).hexdigest()[:16]
 
-    Raises:
-        ValueError: they say nothing.
+
+def seal(path: Path) -> None:
+    """Put a digest of a written manifest's footer into it, in the place of :data:`UNSEALED`.
+
+    Parquet has checksums of pages, but not of what says where they are and what is in them, and its readers crash on
+    some footers.
     """
-    found = list[Part]()
-    for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        rows, starts = (group.column(COLUMNS.index(name)).statistics for name in ("row", "start"))
-        if rows is None or starts is None:
-            raise ValueError("no statistics")
-        found.append((rows.min, rows.max, starts.min, starts.max))
-    return found
+    with path.open("r+b") as file:
+        footer = _footer(file)
+        file.seek(-_END - len(footer), os.SEEK_END)
+        file.write(footer.replace(UNSEALED.encode(), hashlib.sha256(footer).hexdigest().encode()))
 
 
-def check_of(said: Mapping[str, Any], parts: Sequence[Part]) -> str:
-    """A digest of what the file's metadata say, and of the bounds of its row groups, by which shards find rows."""
-    return hashlib.sha256(json.dumps([said, parts], sort_keys=True).encode()).hexdigest()
+def _footer(file: Any) -> bytes:
+    """The footer of a Parquet file, as it is; empty if there is none."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _END))
+    length = int.from_bytes(file.read(4), "little")
+    if length + _END > size:
+        return b""
+    file.seek(size - _END - length)
+    return file.read(length)
+
+
+def _is_sealed(footer: bytes) -> bool:
+    found = _SEAL.search(footer)
+    if found is None:
+        return False
+    unsealed = footer[: found.start(1)] + UNSEALED.encode() + footer[found.end(1) :]
+    return hashlib.sha256(unsealed).hexdigest().encode() == found[1]
 
 
 def schema() -> Any:
