@@ -1,8 +1,8 @@
 """What is done to images before a network learns from them: they are reduced, cut off a JPEG's grid, painted into.
 
-Photographs show fine stripes, thin lines, dots and letters on flat ground too seldom. A network that has seen few takes
-them for noise, or for the traces of a JPEG, and removes them. It can tell: unlike noise they have a structure, and
-unlike a JPEG's artifacts no 8×8 grid.
+Photographs show fine stripes, patterns, thin lines, dots and letters on flat ground too seldom. A network that has
+seen few takes them for noise, or for the traces of a JPEG, and removes them. It can tell: unlike noise they have a
+structure, and unlike a JPEG's artifacts no 8×8 grid.
 """
 
 import math
@@ -23,6 +23,10 @@ _AREA = 56**2
 _RADIUS = 6.0, 40.0
 _LOG_CONTRAST = math.log(4), math.log(100)
 """Of stripes, amplitudes in grey levels."""
+_CELL = 1, 6
+"""Sides of chequers and bars in pixels, below the second."""
+_SCREEN = 3, 13
+"""Periods of halftones in pixels, below the second."""
 _TYPE = 7.0, 26.0
 """Sizes of letters in pixels."""
 _LETTERS = "etaoinshrdlucmfwypvbgkqjxzETAOINSHRDLUCMFWYPVBGKQJXZ0123456789.,:;-()/&%$?!"
@@ -58,8 +62,8 @@ def some_painted(images: Sequence[NDArray[np.uint8]], share: float) -> list[NDAr
 def painted(image: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
     """Paint figures into an image ``(C, H, W)``: others for every number, always the same for one.
 
-    Most are stripes of any frequency that pixels can show, in round regions with soft edges; others are lines, dots
-    and letters in squares, of which half are flat otherwise. In colours, some are coloured.
+    Half are stripes of any frequency that pixels can show, in round regions with soft edges; others are patterns,
+    lines, dots and letters in squares, of which half are flat otherwise. In colours, some are coloured.
     """
     rng = np.random.default_rng((number, 2))
     channels, height, width = image.shape
@@ -73,7 +77,7 @@ def painted(image: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
             for at, length in zip(centre, (height, width), strict=True)
         )
         region = canvas[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        kind = rng.choice(["stripes", "lines", "dots", "letters"], p=[0.6, 0.1, 0.1, 0.2])
+        kind = rng.choice(["stripes", "pattern", "lines", "dots", "letters"], p=[0.5, 0.15, 0.05, 0.15, 0.15])
         if kind == "stripes":
             y, x = np.meshgrid(rows - centre[0], columns - centre[1], indexing="ij")
             region += _colour(rng, channels, 1, -1) * _stripes(rng, y, x, radius)
@@ -99,11 +103,27 @@ def _wave(rng: np.random.Generator, y: NDArray[Any], x: NDArray[Any]) -> NDArray
     return np.cos(2 * math.pi * (down * y + right * x + rng.random()))
 
 
+def _pattern(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Chequers, bars or a halftone's dots, ``(H, W)`` from 0 to 1: the same again after a few whole pixels."""
+    y, x = np.mgrid[: shape[0], : shape[1]] + rng.integers(0, 60, size=2)[:, None, None]
+    if rng.random() < 0.5:  # turned by 45 degrees
+        y, x = y + x, y - x
+    kind = rng.choice(["chequers", "bars", "halftone"])
+    if kind == "halftone":
+        down, across = rng.integers(*_SCREEN, size=2)
+        return (1 + np.cos(2 * math.pi * y / down) * np.cos(2 * math.pi * x / across)) / 2
+    height, width = rng.integers(*_CELL, size=2)
+    return (y // height + (x // width if kind == "chequers" else 0)) % 2
+
+
 def _mask(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Where a figure's ink is, ``(H, W)`` from 0 to 1."""
     height, width = shape
-    if kind == "dots":
-        return (rng.random(shape) < rng.uniform(0.001, 0.05)).astype(np.float32)
+    if kind == "pattern":
+        return _pattern(rng, shape).astype(np.float32)
+    if kind == "dots":  # as bright as each other, or like stars
+        brightness = rng.uniform(rng.choice([0.2, 1]), 1, size=shape)
+        return (brightness * (rng.random(shape) < rng.uniform(0.001, 0.05))).astype(np.float32)
     image = Image.new("L", (width, height))
     pen = ImageDraw.Draw(image)
     if kind == "lines":
