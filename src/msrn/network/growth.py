@@ -33,13 +33,8 @@ def grow(network: MSRN, wanted: MSRNConfig) -> MSRN:
         >>> grow(MSRN(MSRNConfig(4, 1, 64)), MSRNConfig(6, 2, 96)).config.shape
         'M6R2C96'
     """
-    wrong = [
-        f"network.{key}: {old} -> {new}"
-        for (key, new), old in zip(vars(wanted).items(), vars(network.config).values(), strict=True)
-        if (old > new if key in GROWING else old != new)
-    ]
-    if wrong:
-        raise UsageError(f"{network.config.shape} cannot grow into {wanted.shape}: {'; '.join(wrong)}")
+    if wrong := misfits(network.config, wanted):
+        raise UsageError(f"{network.config.shape} cannot grow into {wanted.shape}: {wrong}")
     if not network.config.shared or network.config.units > 1:
         shape = network.config.shape
         raise UsageError(f"{shape} cannot grow: only a network whose recursions share their unit can")
@@ -48,6 +43,13 @@ def grow(network: MSRN, wanted: MSRNConfig) -> MSRN:
         grown = _widened(grown, wanted.channels)
         grown = _deepened(grown, wanted.memory_blocks)
         return grown if grown.config == wanted else _colored(grown)
+
+
+def misfits(config: MSRNConfig, wanted: MSRNConfig) -> str:
+    """Say in what a shape cannot become another, as ``network.key: old -> new; ...``; empty if it can."""
+    old = vars(config)
+    wrong = {key: new for key, new in vars(wanted).items() if (old[key] > new if key in GROWING else old[key] != new)}
+    return "; ".join(f"network.{key}: {old[key]} -> {new}" for key, new in wrong.items())
 
 
 def _with_recursions(network: MSRN, recursions: int) -> MSRN:

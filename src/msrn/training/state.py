@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from msrn.errors import UsageError, WeightsError
 from msrn.network.config import MSRNConfig
-from msrn.network.growth import GROWING, grow
+from msrn.network.growth import grow, misfits
 from msrn.network.memnet import MSRN, Outputs, build, initialise
 from msrn.network.weights import Weights, tensors_of
 from msrn.restoration.backends.pytorch import keep_compiled_code_private
@@ -263,9 +263,6 @@ def network_config(shape: NetworkRecipe, recursions: int | None = None) -> MSRNC
 
 def _fitted(initial: Weights, wanted: MSRNConfig, hint: str) -> MSRN:
     """The network of some weights, grown to the shape that is wanted."""
-    pairs = [(key, vars(initial.card.config)[key], value) for key, value in vars(wanted).items()]
-    other = [(key, old, new) for key, old, new in pairs if (old > new if key in GROWING else old != new)]
-    if other:
-        differing = "; ".join(f"network.{key}: {old} -> {new}" for key, old, new in other)
-        raise UsageError(f"{initial.name} does not fit the recipe's network: {differing}{hint}")
+    if wrong := misfits(initial.card.config, wanted):
+        raise UsageError(f"{initial.name} does not fit the recipe's network: {wrong}{hint}")
     return grow(build(initial), wanted)
