@@ -117,8 +117,10 @@ def _write(
             "rows": listed.images,
             "bytes": listed.bytes,
             "source": place.uri,
+            "request": request.to_json(),
+            "groups": groups,
+            "seal": UNSEALED,
         }
-        said |= {"request": request.to_json(), "groups": groups, "seal": UNSEALED}
         writer.add_key_value_metadata({META.decode(): json.dumps(said)})
     seal(path)
     _check_distinct(path, seen)
