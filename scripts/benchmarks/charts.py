@@ -2,11 +2,11 @@
 
     python scripts/benchmarks/charts.py [-w NAME ...] [--precision P] [--picture FILE]
 
-Each chart is degraded at several levels and restored: PSNR before and after in dB, and after alone at σ 0, where
-nothing is to be done. Prints a Markdown table for each weights file; docs/experiments keeps them. Below, the damaged
-charts that lost more than 1 dB are named; what came in counts as 60 dB at most, as some JPEGs keep a chart without any
-error. The letters are of another typeface than those that training paints. With ``--picture``, results at σ 15 or
-quality 90 are drawn below what came in.
+Each chart is degraded at several levels and restored: PSNR before and after in dB, of 8 bits as files hold them, and
+after alone at σ 0, where nothing is to be done. Prints a Markdown table for each weights file; docs/experiments keeps
+them. Below, the damaged charts that lost more than 1 dB are named; more than 60 dB count as 60, as some JPEGs keep a
+chart without any error. The letters are of another typeface than those that training paints. With ``--picture``,
+results at σ 15 or quality 90 are drawn below what came in.
 """
 
 import argparse
@@ -81,9 +81,9 @@ def table(restorer: Restorer, damage: Task) -> Iterator[FloatArray]:
         cells: list[str] = []
         for level in levels:
             before, after = restored(restorer, chart, damage, level)
-            scores = [psnr(image, chart, data_range=1) for image in (before, after)]
+            scores = [psnr(to_uint8(image), to_uint8(chart), data_range=255) for image in (before, after)]
             cells.append(f"{scores[1]:.1f}" if level == 0 else f"{scores[0]:.1f} → {scores[1]:.1f}")
-            if level > 0 and (loss := min(scores[0], EXACT) - scores[1]) > 1:
+            if level > 0 and (loss := min(scores[0], EXACT) - min(scores[1], EXACT)) > 1:
                 worse.append(f"{title} at {SYMBOLS[damage]}{level:g} ({-loss:.1f} dB)")
             if level == SHOWN[damage]:
                 yield np.concatenate([before, after], axis=1)
