@@ -42,6 +42,27 @@ def test_letters_are_drawn_in_full_contrast():
     assert (drawn == 255).mean() > 0.02
 
 
+def blocks(number, side):
+    """All squares of an image that figures were painted into, ``(N, side, side)``."""
+    drawn = painted(GRAY, number)[0].astype(int)
+    return np.lib.stride_tricks.sliding_window_view(drawn, (side, side))[::4, ::4].reshape(-1, side, side)
+
+
+def test_some_patterns_change_with_every_pixel_and_repeat_exactly():
+    def chequered(squares):
+        return (squares[:, :, 2:] == squares[:, :, :-2]) & (squares[:, :, 1:-1] != squares[:, :, :-2])
+
+    assert sum(chequered(blocks(number, 10)).all(axis=(1, 2)).any() for number in range(150)) >= 4
+
+
+def test_some_grounds_are_gradients():
+    def even(squares):
+        steps = [np.ptp(np.diff(squares, axis=axis), axis=(1, 2)) for axis in (1, 2)]
+        return (np.maximum(*steps) <= 1) & (np.ptp(squares, axis=(1, 2)) > 20)
+
+    assert any(even(blocks(number, 16)).any() for number in range(150))
+
+
 def test_some_figures_are_coloured_and_some_are_not():
     many = np.concatenate([painted(np.repeat(GRAY, 3, axis=0), number).astype(int) for number in range(30)], axis=1)
     painted_at = (many != 128).any(axis=0)

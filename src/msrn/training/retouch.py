@@ -63,7 +63,8 @@ def painted(image: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
     """Paint figures into an image ``(C, H, W)``: others for every number, always the same for one.
 
     Half are stripes of any frequency that pixels can show, in round regions with soft edges; others are patterns,
-    lines, dots and letters in squares, of which half are flat otherwise. In colours, some are coloured.
+    lines, dots and letters in squares, of which half have an even ground, some of these from one tone to another. In
+    colours, some are coloured.
     """
     rng = np.random.default_rng((number, 2))
     channels, height, width = image.shape
@@ -83,7 +84,7 @@ def painted(image: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
             region += _colour(rng, channels, 1, -1) * _stripes(rng, y, x, radius)
             continue
         if rng.random() < 0.5:
-            region[:] = _tone(rng, channels)
+            region[:] = _ground(rng, region.shape)
         ink = _tone(rng, channels)
         region += _mask(rng, str(kind), region.shape[1:]) * (ink - region)
     return np.rint(canvas).clip(0, 255).astype(np.uint8)
@@ -139,6 +140,17 @@ def _mask(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) -> NDArra
             pen.text((rng.uniform(-0.5, 0.5) * size, top), line, fill=255, font=font)
             top += 1.2 * size
     return np.asarray(image, np.float32) / np.float32(255)
+
+
+def _ground(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
+    """One tone, or a gradient of two in any direction, ``(C, H, W)`` from 0 to 255."""
+    channels, height, width = shape
+    first, second = (_tone(rng, channels) for _ in range(2))
+    angle = rng.uniform(0, 2 * math.pi)
+    y, x = np.mgrid[:height, :width]
+    along = math.sin(angle) * y + math.cos(angle) * x
+    share = (along - along.min()) / max(1.0, along.max() - along.min()) if rng.random() < 0.4 else np.zeros_like(along)
+    return first + (second - first) * share
 
 
 def _tone(rng: np.random.Generator, channels: int) -> NDArray[Any]:
