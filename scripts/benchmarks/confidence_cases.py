@@ -21,6 +21,7 @@ from msrn.images.folder import list_images
 from msrn.images.picture import Picture, to_uint8
 from msrn.images.resize import multiple_of, resize
 from msrn.network.catalogue import find
+from msrn.restoration.automatic import BETTER
 from msrn.restoration.chain import Chain
 from msrn.restoration.confidence.calibration import Measured
 from msrn.restoration.confidence.estimate import seen_by, watch
@@ -67,15 +68,26 @@ class Case(NamedTuple):
         return [Restorer(name) for name in names] if all(map(find, names)) else []
 
 
+def bounded(steps: list[Restorer]) -> bool:
+    """Whether ``msrn restore`` moves what the first of several steps makes into what the JPEG file allows."""
+    better = find(BETTER["jpeg"])
+    return len(steps) > 1 and better is not None and steps[0].weights.sha256 == better.sha256
+
+
+def rounded(pixels: NDArray[Any]) -> Pixels:
+    """As a file of 8 bits holds them."""
+    return to_uint8(pixels).astype(np.float32) / np.float32(255)
+
+
 def reduced(clean: Pixels, scale: float, seed: int) -> Picture:
     """A small picture."""
-    return Picture(to_uint8(resize(clean, 1 / scale)) / np.float32(255))
+    return Picture(rounded(resize(clean, 1 / scale)))
 
 
 def noisy(clean: Pixels, sigma: float, seed: int) -> Picture:
     """A picture with noise, clipped and rounded."""
     noise = np.random.default_rng((seed, int(sigma))).standard_normal(clean.shape, np.float32)
-    return Picture(to_uint8(clean + noise * np.float32(sigma / 255)) / np.float32(255))
+    return Picture(rounded(clean + noise * np.float32(sigma / 255)))
 
 
 def compressed(clean: Pixels, quality: float, seed: int) -> Picture:
@@ -125,7 +137,7 @@ def _pictures(folder: Path, kind: str) -> Iterator[Pixels]:
         pixels = luminance(pixels, "full") if kind == "gray" and len(pixels) == 3 else pixels
         top, left = (max(0, (length - SIDE) // 2) for length in pixels.shape[1:])
         part = pixels[:, top : top + SIDE, left : left + SIDE]
-        yield to_uint8(np.ascontiguousarray(part, dtype=np.float32)) / np.float32(255)
+        yield rounded(np.ascontiguousarray(part, dtype=np.float32))
 
 
 def patches(values: NDArray[Any]) -> NDArray[Any]:
@@ -153,7 +165,7 @@ def _measured(case: Case, steps: list[Restorer], folder: Path, level: float) -> 
         scale = case.scale(level)
         clean = multiple_of(clean, int(scale)) if scale else clean
         damaged, (watched, features) = case.damage(clean, level, number), watch(steps)
-        made = Chain(watched, "")(damaged, scale=scale)
+        made = Chain(watched, "", bounded=bounded(steps))(damaged, scale=scale)
         seen = seen_by(steps, features, damaged)
         height, width = (length // PATCH for length in clean.shape[1:])
         seen = seen._replace(maps=seen.maps[:, 2 : 4 * height : 4, 2 : 4 * width : 4].reshape(4, -1))

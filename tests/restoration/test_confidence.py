@@ -175,10 +175,11 @@ def test_each_network_of_the_package_that_is_taken_by_default_was_measured():
         assert list(known.damages) == sorted(known.damages)
 
 
-def test_the_larger_networks_of_pictures_that_keep_their_size_were_measured():
-    jpeg, photo = Restorer(BETTER["jpeg"]), Restorer(BETTER["photo"])
-    for steps, gray in (([jpeg], True), ([jpeg], False), ([photo], False)):
-        assert calibration.calibration_for(*known_as(steps, gray=gray)).pictures >= 100
+def test_the_larger_networks_that_restore_takes_were_measured():
+    jpeg, photo, sr = (Restorer(BETTER[task]) for task in ("jpeg", "photo", "sr"))
+    for steps in ([jpeg], [sr], [jpeg, sr], [photo], [photo, sr]):
+        for gray in (False,) if photo in steps else (False, True):
+            assert calibration.calibration_for(*known_as(steps, gray=gray)).pictures >= 100
     # Without the network for chroma, R, G and B are restored one by one, with other errors.
     with pytest.raises(NotMeasuredError):
         calibration.calibration_for(*known_as([Restorer(load(BETTER["jpeg"]))], gray=False))
@@ -190,8 +191,7 @@ def test_restore_takes_the_same_networks_for_small_pictures_as_without(tmp_path,
     Image.fromarray(shown).save(tmp_path / "photo.jpg", quality=30)
     exact = {"scale": scale, "precision": "int8"}
     made, confidence = msrn.with_confidence(tmp_path / "photo.jpg", **exact)
-    same = np.array_equal(made.pixels, msrn.restore(tmp_path / "photo.jpg", **exact).pixels)
-    assert same == (scale is None)  # the larger networks' errors were measured of pictures that keep their size
+    assert np.array_equal(made.pixels, msrn.restore(tmp_path / "photo.jpg", **exact).pixels)
     assert 0 < confidence.error < confidence.below < 30
 
 

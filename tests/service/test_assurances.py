@@ -27,22 +27,23 @@ def test_a_consistent_result_is_certified_and_stays_so(service, photo, tmp_path)
         job.result(format="jpg")
 
 
-@pytest.mark.parametrize("task", ["dejpeg", "restore"])
-def test_a_map_and_numbers_are_those_of_the_command(service, photo, tmp_path, task):
-    job = service.client.begin(photo, task=task, confidence=True)
+@pytest.mark.parametrize("words", [("dejpeg",), ("restore",), ("restore", "--scale", "2")], ids=" ".join)
+def test_a_map_and_numbers_are_those_of_the_command(service, photo, tmp_path, words):
+    asked = {"task": words[0]} | ({"scale": 2} if "--scale" in words else {})
+    job = service.client.begin(photo, confidence=True, **asked)
     result = job.result()
-    assert result == by_command(tmp_path, photo, task, "--confidence", "map.png")
-    assert result == by_command(tmp_path, photo, task, target="plain.png")
+    assert result == by_command(tmp_path, photo, *words, "--confidence", "map.png")
+    assert result == by_command(tmp_path, photo, *words, target="plain.png")
     status = job.status()
     assert 0 < status["confidence"]["error"] < status["confidence"]["below"]
     with service.client.request("GET", status["confidence_map"]) as answer:
         drawn = Image.open(BytesIO(answer.read()))
     with Image.open(tmp_path / "map.png") as by_the_command:
         assert (drawn.mode, drawn.tobytes()) == (by_the_command.mode, by_the_command.tobytes())
-    again = service.client.begin(photo, task=task, confidence=True)
+    again = service.client.begin(photo, confidence=True, **asked)
     assert again.result() == result
     assert again.status()["confidence"] == status["confidence"], "what is kept keeps it"
-    plain = service.client.begin(photo, task=task)
+    plain = service.client.begin(photo, **asked)
     plain.result()
     with pytest.raises(RefusedError, match="There is no map") as refused:
         service.client.request("GET", f"/v1/jobs/{plain.id}/confidence")

@@ -61,10 +61,7 @@ class Work:
 
     def decide(self, job: Job, picture: Picture, quick: bool = False) -> Decision:
         """Decide what restores a picture; see :func:`decide`."""
-        asked = self.settings
-        # Where something is enlarged, the larger networks' errors were not measured.
-        unmeasured = asked.confidence and (asked.scale is not None or asked.size is not None)
-        how = decide(job, self.restorer, asked, picture, quick=quick or unmeasured or bool(self.deadline))
+        how = decide(job, self.restorer, self.settings, picture, quick=quick or bool(self.deadline))
         if not self.deadline:
             return how
         hurried = how.restorer.within(self.deadline, picture, self.settings.scale, how.size)

@@ -193,7 +193,7 @@ def with_confidence(
         raise UsageError(f"{name} does not enlarge: leave out scale and size")
 
     def restore(picture: Picture) -> Picture:
-        settled = restorer.settled(picture, scale, size, quick=scale is not None or size is not None)
+        settled = restorer.settled(picture, scale, size)
         made, confidence = restore_with_confidence(settled, picture, scale=scale, size=size)
         found.append(confidence)
         return made

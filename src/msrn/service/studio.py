@@ -123,8 +123,7 @@ class Studio:
 
         if task == "restore":
             chooser = Automatic(load, better=better_for(options.effort))
-            enlarged = options.scale is not None or size is not None
-            chain = chooser.settled(picture, options.scale, size, quick=options.confidence and enlarged)
+            chain = chooser.settled(picture, options.scale, size)
         elif task == "upscale" and not options.model:
             chain = Enlarging(load).settled(picture, options.scale, size)
         else:
