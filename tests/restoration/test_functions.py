@@ -175,9 +175,11 @@ def test_what_does_not_go_together_is_refused(name):
         getattr(msrn, name)(image, effort=1, deadline=2.0)
     with pytest.raises(UsageError, match=r"^deadline is in seconds from 0"):
         getattr(msrn, name)(image, deadline=-1.0)
-    for given in ({"effort": 1}, {"tta": True}, {"strength": 0.5}):
-        with pytest.raises(UsageError, match=r"once and in full: leave out effort, deadline, tta and strength$"):
+    for given in ({"effort": 1}, {"strength": 0.5}):
+        with pytest.raises(UsageError, match=r"results in full: leave out effort, deadline and strength$"):
             msrn.with_confidence(image, name, **given)
+    with pytest.raises(UsageError, match=r"confidence is for one pass, .*: leave out tta$"):
+        msrn.with_confidence(image, name, tta=True)
 
 
 def test_neither_naming_nor_using_them_imports_torch():

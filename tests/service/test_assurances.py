@@ -53,8 +53,8 @@ def test_a_map_and_numbers_are_those_of_the_command(service, photo, tmp_path, wo
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"confidence": True, "effort": 1}, "Confidence is for the whole network's results, once and in full"),
-        ({"confidence": True, "strength": 0.5}, "leave out effort, deadline, tta and strength"),
+        ({"confidence": True, "effort": 1}, "Confidence is for the whole network's results in full"),
+        ({"confidence": True, "strength": 0.5}, "leave out effort, deadline and strength"),
         ({"consistent": True, "format": "jpg"}, "result.jpg would not hold the result exactly: consistent needs png"),
         ({"effort": 9}, "its effort is from 1 to 4, not 9"),
     ],

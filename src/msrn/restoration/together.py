@@ -39,10 +39,12 @@ def check_together(
         raise UsageError(f"{dashes}deadline is in seconds from 0, which is any time, not {deadline:g}")
     if deadline and effort:
         raise UsageError(f"give {dashes}effort or {dashes}deadline, not both")
-    if confidence and (deadline or effort or tta or strength < 1):
-        whole = "the whole network's results, once and in full"
-        others = f"leave out {dashes}effort, {dashes}deadline, {dashes}tta and {dashes}strength"
-        raise UsageError(f"{dashes}confidence is for {whole}: {others}")
+    if confidence and tta:
+        why = "what the eight results differ by tells hardly more of their error"
+        raise UsageError(f"{dashes}confidence is for one pass, as {why}: leave out {dashes}tta")
+    if confidence and (deadline or effort or strength < 1):
+        others = f"leave out {dashes}effort, {dashes}deadline and {dashes}strength"
+        raise UsageError(f"{dashes}confidence is for the whole network's results in full: {others}")
 
 
 def check_holds_exactly(target: Path, quality: int, dashes: str = "") -> None:
