@@ -168,6 +168,6 @@ def _measured(case: Case, steps: list[Restorer], folder: Path, level: float) -> 
         made = Chain(watched, "", bounded=bounded(steps))(damaged, scale=scale)
         seen = seen_by(steps, features, damaged)
         height, width = (length // PATCH for length in clean.shape[1:])
-        seen = seen._replace(maps=seen.maps[:, 2 : 4 * height : 4, 2 : 4 * width : 4].reshape(4, -1))
+        seen = seen._replace(maps=seen.maps[:, 2 : 4 * height : 4, 2 : 4 * width : 4].reshape(len(seen.maps), -1))
         difference = to_uint8(made.pixels).astype(np.float64) - to_uint8(clean)
         yield Measured(number, seen, np.sqrt(patches(difference)))

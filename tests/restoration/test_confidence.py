@@ -28,7 +28,7 @@ EAGER = {"device": "cpu", "backend": "eager", "precision": "fp32"}
 @pytest.fixture
 def measured(monkeypatch):
     """Every network's errors are taken to be what its last block still changed."""
-    as_spread = Calibration((1.0, 0, 0, 0, 0, 0, 0), (0.0,), ((np.log(2.0),),) * 5, (0.0, np.log(1.5)), 40)
+    as_spread = Calibration((1.0,), (0.0,), ((np.log(2.0),),) * 5, (0.0, np.log(1.5)), 40)
     monkeypatch.setattr("msrn.restoration.confidence.estimate.calibration_for", lambda weights, kind: as_spread)
 
 
@@ -47,8 +47,8 @@ def test_tiles_give_the_whole_and_the_result_is_the_same(config, backend):
         result = tiled.watched(features)(picture)
         assert np.allclose(result.pixels, tiled(picture).pixels, atol=1e-6)
         seen.append(features.maps())
-    assert seen[0].shape == (4, 13, 20)
-    assert seen[0][:3].min() > 0.01  # grey levels
+    assert seen[0].shape == (10, 13, 20)
+    assert seen[0][:-1].min() > 0.01  # grey levels
     assert np.allclose(*seen, rtol=1e-4)
 
 
@@ -63,14 +63,27 @@ def test_what_is_seen_is_what_it_says():
     result = restorer.watched(features)(picture).pixels * 255.0
     earlier = Restorer(weights, **EAGER, effort=1)(picture).pixels * 255.0
     window = np.s_[:, 8:40, 16:48]  # around the corner (24, 32)
-    spread, change, gradient, clipped = features.maps()[:, 3, 4]
+    spread, change, gradient, *rough, clipped = features.maps()[:, 3, 4]
     assert spread == pytest.approx(np.sqrt(((earlier - result)[window] ** 2).mean()), rel=1e-4)
     assert change == pytest.approx(np.sqrt(((picture.pixels * 255.0 - result)[window] ** 2).mean()), rel=1e-4)
     across, down = (np.diff(result, axis=axis)[window] ** 2 for axis in (2, 1))
     assert gradient == pytest.approx(np.sqrt((across + down).mean()), rel=1e-4)
+    for seen, image, distance in zip(rough, 3 * [result] + 3 * [picture.pixels * 255.0], 2 * [1, 2, 4], strict=True):
+        both = [image - (np.roll(image, distance, axis) + np.roll(image, -distance, axis)) / 2 for axis in (2, 1)]
+        assert seen == pytest.approx(2 * np.sqrt(sum((each[window] ** 2).mean() for each in both)), rel=1e-4)
     assert clipped == 0.25
     at_the_edge = features.maps()[0, -1, -1]  # 70 = 8 · 8 + 6, 81 = 10 · 8 + 1
     assert at_the_edge == pytest.approx(np.sqrt(((earlier - result)[:, 56:, 72:] ** 2).mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 8), (8, 9), (263, 5)])
+def test_of_small_pictures_roughness_is_that_of_the_neighbours_there_are(height, width):
+    features = Features()
+    Restorer(random_weights("jpeg", SMALL), **EAGER).watched(features)(plane(height, width))
+    finest, _, coarsest = features.maps()[6:9]
+    assert np.isfinite(features.maps()).all()
+    assert (coarsest.max() > 0) == (max(height, width) > 8)
+    assert (finest.max() > 0) == (max(height, width) > 2)
 
 
 def test_a_map_lies_between_its_corners(measured):

@@ -1,13 +1,13 @@
 """From what was seen of a picture to its likely error: a few numbers for each network, fitted to true errors.
 
-The logarithm of a window's error is a weighted sum: of the logarithms of its spread, change and gradient, of its
-clipped share if there may be noise, of the logarithm of the whole picture's change, and of that of the level where one
-is known: the factor of enlarging, JPEG's quantisation. By how much the true error may exceed that in 90 of 100 windows
-is a quantile for little to much damage (the level, otherwise the picture's change), interpolated between. It is one of
-pictures that the weights were not fitted to. Pictures can be exchanged for each other, windows of one picture cannot,
-so each picture counts alike (Lee, Barber, Willett: Distribution-free inference with hierarchical data, 2023). Their
-conformal quantile takes one more picture to be as bad as can be. None is added here: 90 of 100 is a mean over
-calibrations, and a single one is off by the sampling error of its pictures.
+The logarithm of a window's error is a weighted sum: of the logarithms of its spread, change, gradient and roughness,
+of its clipped share if there may be noise, of the logarithm of the whole picture's change, and of that of the level
+where one is known: the factor of enlarging, JPEG's quantisation. By how much the true error may exceed that in 90 of
+100 windows is a quantile for little to much damage (the level, otherwise the picture's change), interpolated between.
+It is one of pictures that the weights were not fitted to. Pictures can be exchanged for each other, windows of one
+picture cannot, so each picture counts alike (Lee, Barber, Willett: Distribution-free inference with hierarchical data,
+2023). Their conformal quantile takes one more picture to be as bad as can be. None is added here: 90 of 100 is a mean
+over calibrations, and a single one is off by the sampling error of its pictures.
 """
 
 import json
@@ -43,7 +43,7 @@ class Seen(NamedTuple):
     """A restored picture, in numbers."""
 
     maps: Values
-    """Spread, change, gradient and clipped share, ``(4, …)``, of any windows; or of several steps, see ``estimate``."""
+    """Those of ``Features``, clipped shares last, of any windows; or of several steps, see ``estimate``."""
     change: float
     """Of the whole picture; of several steps, the first one's."""
     level: float = 1.0
@@ -52,12 +52,13 @@ class Seen(NamedTuple):
 
     @property
     def terms(self) -> Values:
-        """What is weighted, ``(7, …)``."""
+        """What is weighted; a calibration may have weights for the first of them alone."""
         constant = [1.0, np.log(self.change + _FLOOR), np.log(self.level)]
         shape = self.maps.shape[1:]
         # Noise is clipped. Where nothing was, black and white are too rare to learn from, and a sky may be all white.
-        clipped = self.maps[3] if self.level == 1 else np.zeros(shape)
-        return np.stack([*np.log(self.maps[:3] + _FLOOR), clipped, *(np.full(shape, value) for value in constant)])
+        clipped = self.maps[-1] if self.level == 1 else np.zeros(shape)
+        first, more = np.split(np.log(self.maps[:-1] + _FLOOR), [3])
+        return np.stack([*first, clipped, *(np.full(shape, value) for value in constant), *more])
 
     @property
     def damage(self) -> float:
@@ -95,7 +96,7 @@ class Calibration:
 
     def predict(self, seen: Seen, share: float = SHARE) -> Predicted:
         """Return the likely errors of what was seen, and what they are below in one of :data:`SHARES`."""
-        logarithm = np.tensordot(np.array(self.weights), seen.terms, 1)
+        logarithm = np.tensordot(np.array(self.weights), seen.terms[: len(self.weights)], 1)
         likely, below = (errors(logarithm + more) for more in (0.0, self.quantile(seen, share)))
         whole = np.log(root_mean_square(likely) + _FLOOR)
         return Predicted(likely, below, *(float(errors(whole + more)) for more in self.picture))
@@ -162,7 +163,7 @@ class Measured(NamedTuple):
     number: int
     """Of the picture, whatever was done to it."""
     seen: Seen
-    """Of patches that do not overlap: maps ``(4, patches)``."""
+    """Of patches that do not overlap: maps ``(…, patches)``."""
     errors: Values
     """Their true root mean square errors, ``(patches,)``."""
 
