@@ -31,7 +31,7 @@ def test_the_basic_variants_single_image_counts_once():
     assert loss.item() == pytest.approx((image - clean).abs().mean().item())
 
 
-@pytest.mark.parametrize("kind", ["l2", "charbonnier", "l1"])
+@pytest.mark.parametrize("kind", ["l2", "charbonnier", "psnr", "l1"])
 def test_gradients_equal_finite_differences(kind):
     network = random_network(MSRNConfig(2, 2, 2)).double().train().requires_grad_(True)
     rng = torch.Generator().manual_seed(0)
@@ -59,6 +59,13 @@ def test_charbonnier_is_rounded_at_a_thousandth():
     plan = LossRecipe(kind="charbonnier", intermediate_weight=0)
     loss = objective(Outputs(clean + 0.003, [clean + 0.003]), clean, plan)
     assert loss.item() == pytest.approx(math.sqrt(0.003**2 + 0.001**2))
+
+
+def test_psnr_is_taken_of_each_patch_and_nothing_is_gained_below_a_quarter_of_a_grey_level():
+    clean = torch.zeros(3, 1, 2, 2)
+    image = clean + torch.tensor([0.1, 0.01, 0.0]).view(3, 1, 1, 1)
+    loss = objective(Outputs(image, [image, image]), clean, LossRecipe(kind="psnr"))
+    assert loss.item() == pytest.approx(-(20 + 40 + 60) / 3, abs=0.02)
 
 
 def test_a_sum_over_a_patch_is_averaged_over_the_batch():

@@ -6,8 +6,9 @@ from torch import Tensor
 from msrn.network.memnet import Outputs
 from msrn.training.recipe import LossRecipe
 
-_CHARBONNIER = 1e-3
-"""ε of √(d² + ε²), in units of the full range: a quarter of a grey level."""
+_QUARTER = 1e-3
+"""A quarter of a grey level, in units of the full range: ε of Charbonnier's √(d² + ε²), and of PSNR the root mean square
+below which nothing is gained."""
 
 
 def objective(outputs: Outputs, clean: Tensor, recipe: LossRecipe) -> Tensor:
@@ -29,4 +30,6 @@ def _mean(difference: Tensor, kind: str) -> Tensor:
         return difference.abs().mean()
     if kind == "l2":
         return difference.square().mean() / 2
-    return torch.sqrt(difference.square() + _CHARBONNIER**2).mean()
+    if kind == "psnr":
+        return 10 * torch.log10(difference.square().mean(dim=(1, 2, 3)) + _QUARTER**2).mean()
+    return torch.sqrt(difference.square() + _QUARTER**2).mean()
