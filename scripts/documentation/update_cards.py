@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from demo import run as demo  # noqa: E402
 from scripts.documentation.update_curves import curves  # noqa: E402
+from scripts.documentation.update_readme import path_of, ways_of  # noqa: E402
 
 from msrn.evaluation import tables  # noqa: E402
 from msrn.evaluation.results import Evaluation, from_json  # noqa: E402
@@ -64,6 +65,12 @@ it is the best there is here, for JPEG artifacts alone and weak noise it is wors
 `msrn restore` chooses.""",
 }
 
+OPTIONS = {
+    "-tta": "--tta",
+    "-tiles": "--protocol authors-tiles",
+    "-tiles-tta": "--protocol authors-tiles --tta",
+}
+"""Of ``msrn evaluate``, for the ways to score in ``update_readme.WAYS``."""
 UNCHECKED = "The paper's scores on these images are quoted from memory ([where the others are from](../protocol.md))."
 MORE_LIMITS = {
     "msrn-m6r1s2-denoise": """
@@ -94,6 +101,7 @@ def page(entry: CatalogueRow) -> str:
         "",
         _scores(entry),
         *(["", UNCHECKED] if entry.task == "denoise" and not entry.color else []),
+        *_other_ways(entry),
         *_in_fewer_bits(card),
     ]
     timed = _timings().get(entry.sha256)
@@ -207,8 +215,28 @@ def _scores(entry: CatalogueRow) -> str:
     return tables.markdown([replace(result, weights=entry.name) for result in _results(entry)])
 
 
-def _results(entry: CatalogueRow) -> list[Evaluation]:
-    return from_json((RESULTS / f"{entry.name}.json").read_text(encoding="utf-8"))
+def _other_ways(entry: CatalogueRow) -> list[str]:
+    """Scores with self-ensemble and on the authors' tiles, beside the paper's: of the paper's own network."""
+    ways = {way: _results(entry, way) for way in ways_of(entry)}
+    if len(ways) == 1:
+        return []
+    paper = [tables.pair(score) if (score := tables.reference(result)) else "–" for result in ways[""]]
+    rows = {
+        f"`{OPTIONS[way]}`" if way else "nothing else": [tables.pair(result.mean) for result in results]
+        for way, results in ways.items()
+    } | {"(the paper's scores)": paper}
+    lines = [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]
+    levels = [tables.level_name(result) for result in ways[""]]
+    head = [
+        "",
+        "The same images, restored in other ways ([what these are](../protocol.md)), by `--precision bf16`:",
+        "",
+    ]
+    return [*head, f"| `msrn evaluate` with | {' | '.join(levels)} |", "|---" * (1 + len(levels)) + "|", *lines]
+
+
+def _results(entry: CatalogueRow, way: str = "") -> list[Evaluation]:
+    return from_json(path_of(entry, way).read_text(encoding="utf-8"))
 
 
 def _timings() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from msrn.network.weights import Weights, load, tensors_of
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 LONG, SHORT, PLAIN, LINE = "#00695c", "#e65100", "#eceff1", "#37474f"
-SHOWN = "msrn-m6r1s2-sr"
+SHOWN = "msrn-m6r6-sr"
 
 
 def figures() -> dict[str, str]:

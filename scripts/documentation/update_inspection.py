@@ -15,7 +15,7 @@ from msrn.evaluation.plots import draw_png
 from msrn.network.weights import load
 
 ROOT = Path(__file__).parents[2]
-NAME = "msrn-m6r1s2-sr"
+NAME = "msrn-m6r6-sr"
 
 
 def main() -> None:

@@ -93,7 +93,7 @@ def test_every_command_runs(folders, msrn):
         assert done.returncode == 0, (command, done.stderr)
         said[command] = done
     texts = {command: done.stdout + done.stderr for command, done in said.items()}
-    assert any("msrn-m6r1s2-sr stands in for MSRN_M6R6_x2" in text for text in texts.values())
+    assert not any("stands in" in text for text in texts.values())
     (table,) = [done.stdout for command, done in said.items() if "--markdown" in command]
     assert "paper" in table
     assert all(f"×{scale}" in table for scale in (2, 3, 4))

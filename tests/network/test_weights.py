@@ -189,9 +189,8 @@ def test_embedded_files_load_under_all_their_names(entry):
 @pytest.mark.parametrize(
     ("name", "row"),
     [
-        ("MSRN_M6R6_x2", "msrn-m6r1s2-sr"),
-        ("MSRN_M6R6_x4-T91-2096ee7f", "msrn-m6r1s2-sr"),
-        ("memnet_m6r6", "msrn-m6r1s2-sr"),
+        ("MSRN_M6R4_x2", "msrn-m6r1s2-sr"),
+        ("MSRN_M6R4_x4-T91-2096ee7f", "msrn-m6r1s2-sr"),
         ("msrn_m4r6", "msrn-m4r1s2-sr"),
         ("MemNet_M10R10_denoise", "msrn-m6r1s2-denoise"),
         ("memnet-m6r8-jpeg", "msrn-m6r1s2-jpeg"),
@@ -207,6 +206,13 @@ def test_names_of_the_original_load_what_is_nearest_and_say_what_differs(name, r
     assert len(caplog.messages) == 1
 
 
+@pytest.mark.parametrize("name", ["MSRN_M6R6_x2", "MSRN_M6R6_x4-T91-2096ee7f", "memnet_m6r6", "MemNet-M6R6"])
+def test_the_papers_own_network_has_its_names(name, caplog):
+    assert weights.load(name).card.config == MSRNConfig()
+    assert catalogue.find(name).name == "msrn-m6r6-sr"
+    assert caplog.messages == []
+
+
 def test_a_published_network_of_that_size_takes_its_name_back():
     fields = {"name": "msrn-m6r1-sr", "file": "MSRN_M6R1C64_sr-291-00000000.safetensors"}
     rows = [*catalogue.CATALOGUE, replace(catalogue.CATALOGUE[0], **fields)]
@@ -216,7 +222,7 @@ def test_a_published_network_of_that_size_takes_its_name_back():
 
 def test_a_checkpoint_is_told_the_command_that_converts_it(tmp_path):
     path = tmp_path / "MSRN_M6R6_x2-T91-2096ee7f.pth.tar"
-    with pytest.raises(WeightsError, match="did you mean msrn-m6r1s2-sr"):
+    with pytest.raises(WeightsError, match="did you mean msrn-m6r6-sr"):
         weights.load(path)
     torch.save({"state_dict": {}}, path)
     with pytest.raises(WeightsError, match="msrn convert makes a weights file of it"):

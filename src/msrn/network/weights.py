@@ -135,7 +135,8 @@ def load(name_or_path: str | Path, rows: Sequence[CatalogueRow] = CATALOGUE) -> 
     """Load weights by catalogue name, by task (its default; ``denoise-color`` for colours), or from a file.
 
     Names may be spelt as the project's (``msrn-m4r1s2-sr``) or the field's (``MemNet_M4R1S2_sr``). Names of the paper's
-    network (``MSRN_M6R6_x2``, ``memnet_m6r6``) load what stands in for it, with a warning that says what differs.
+    network (``MSRN_M6R6_x2``, ``memnet_m6r6_denoise``) load it, or what stands in for it, with a warning that says what
+    differs.
 
     Raises:
         WeightsError: unknown name, missing or damaged file, wrong hash, or tensors that do not fit.
