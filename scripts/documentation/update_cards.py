@@ -60,7 +60,7 @@ partly taken for texture. A picture without noise loses a little, most where str
 Made for one compression, with its grid anywhere. Above quality 95 there is nothing to gain, and letters of full
 contrast lose a little; a strong halftone loses much. `msrn restore` leaves such pictures alone.""",
     "photo": """\
-Trained for two hours of a shared core in all so far: for noise under JPEG artifacts and for strong noise
+Trained for three hours of a shared core in all so far: for noise under JPEG artifacts and for strong noise
 it is the best there is here, for JPEG artifacts alone and weak noise it is worse than the networks for these.
 `msrn restore` chooses.""",
 }
