@@ -162,8 +162,7 @@ def _facts(entry: CatalogueRow) -> dict[str, str]:
         "Began with": _beginning(training),
         "Licence": card.licence,
         "File": f"`{entry.file}`, SHA-256 `{entry.sha256}`",
-        "Made by revision": f"`{card.commit}`",
-    }
+    } | ({"Made by revision": f"`{card.commit}`"} if card.commit else {})
 
 
 def _run(training: dict[str, Any]) -> str:
