@@ -50,7 +50,7 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         task="sr",
         file="MSRN_M6R6C64_sr-291-4050de72.safetensors",
         sha256="4050de72bf20c232e0871a5d76847a246a0e85685917a9ec6d4acdc12d656002",
-        summary="the paper's own network: enlarging by 2, 3 or 4, at 32 times the cost; 2.889 M multiply-adds per pixel",
+        summary="the paper's own network: enlarging by 2, 3 or 4, 32 times the cost; 2.889 M multiply-adds per pixel",
     ),
     CatalogueRow(
         name="msrn-m4r1s2-denoise",

@@ -7,8 +7,8 @@ from msrn.network.memnet import Outputs
 from msrn.training.recipe import LossRecipe
 
 _QUARTER = 1e-3
-"""A quarter of a grey level, in units of the full range: ε of Charbonnier's √(d² + ε²), and of PSNR the root mean square
-below which nothing is gained."""
+"""A quarter of a grey level, in units of the full range: ε of Charbonnier's √(d² + ε²), and the root mean square below
+which PSNR gains nothing."""
 
 
 def objective(outputs: Outputs, clean: Tensor, recipe: LossRecipe) -> Tensor:

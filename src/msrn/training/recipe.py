@@ -96,8 +96,8 @@ class LossRecipe(_Strict):
     """The objective: the final image's loss plus the intermediate ones', normalised to weight one."""
 
     kind: Literal["l1", "l2", "charbonnier", "psnr"] = "l1"
-    """``psnr`` is minus each patch's PSNR in dB: an error counts by what it is beside the patch's other errors, so those
-    of pictures that are nearly right already count as much as those of bad ones."""
+    """``psnr`` is minus each patch's PSNR in dB: an error counts by what it is beside the patch's other errors, so
+    those of pictures that are nearly right already count as much as those of bad ones."""
     intermediate_weight: float = Field(default=1.0, ge=0)
     """Weight of each intermediate image against the final one; 1 is the paper's α = 1/(M+1)."""
     reduction: Literal["mean", "patch"] = "mean"
