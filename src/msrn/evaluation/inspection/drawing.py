@@ -43,7 +43,7 @@ def draw_gate(axes: "Axes", gate: Gate, top: float) -> None:
         axes.text(*place, f"{norms.mean():.2f}", color=INK, ha="center", va="bottom", rotation=turned)
     middles = (np.arange(len(gate.memories)) + 0.5) * channels
     _plain(axes)
-    axes.set_xticks(middles, gate.memories)
+    axes.set_xticks(middles, gate.memories, rotation=90 if len(gate.memories) > 8 else 0)
     axes.set_xlim(0, gate.norms.size)
     axes.set_ylim(0, top)
 
