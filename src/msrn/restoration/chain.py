@@ -98,11 +98,13 @@ class Chain:
 
 
 def _within_bounds(picture: Picture, made: Picture) -> Picture:
-    """What was made of a JPEG's picture, moved into what its file allows; as it is where the file does not tell."""
+    """What was made of a JPEG, moved into what its file allows, or nearly; as it is where the file does not tell."""
     from msrn.restoration.certificate import keep_consistent
 
     coding = picture.metadata.jpeg
-    return keep_consistent(picture, made) if coding is not None and coding.coefficients is not None else made
+    if coding is None or coding.coefficients is None:
+        return made
+    return keep_consistent(picture, made, quick=True)
 
 
 def _multiply_adds(step: Restorer, picture: Picture, scale: float | None, size: Size | None) -> float:

@@ -13,7 +13,7 @@ from msrn.errors import UsageError
 from msrn.images import decode
 from msrn.images.picture import Metadata, Picture
 from msrn.images.resize import resize
-from msrn.restoration.certificate import keep_consistent, measure
+from msrn.restoration.certificate import keep_consistent, measure, projection
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,21 @@ def test_turned_pictures_are_checked_as_they_are_stored(photo, orientation):
     data = jpeg(photo.crop((0, 0, 40, 24)), exif.tobytes(), quality=60, subsampling="4:2:0")
     picture = decode(data, Path("x.jpg"), coefficients=True)
     assert measure(picture, keep_consistent(picture, spoilt(picture))).consistent
+
+
+def test_in_a_hurry_single_pixels_are_not_searched(photo, monkeypatch):
+    """A page of black letters on white has thousands of blocks that rounded pixels hardly pass in."""
+
+    def search(coder, mcu, number):
+        raise AssertionError("searched")
+
+    monkeypatch.setattr(projection, "search", search)
+    picture = decode(jpeg(photo.convert("1").convert("RGB"), quality=50), Path("x.jpg"), coefficients=True)
+    made = spoilt(picture)
+    with pytest.raises(AssertionError, match="searched"):
+        keep_consistent(picture, made)
+    moved = keep_consistent(picture, made, quick=True)
+    assert measure(picture, moved).outside < measure(picture, made).outside / 5
 
 
 def test_progress_towards_the_truth(photo):

@@ -14,7 +14,7 @@ _EXACT = 0.5
 """Grey levels within which what was reduced is rounded to the very picture."""
 
 
-def keep_consistent(source: Picture, result: Picture) -> Picture:
+def keep_consistent(source: Picture, result: Picture, *, quick: bool = False) -> Picture:
     """Move a result into what its input allows; see ``departure.py`` for what that is.
 
     An enlarged JPEG is reduced, moved into what the file allows, and brought back to that.
@@ -22,6 +22,7 @@ def keep_consistent(source: Picture, result: Picture) -> Picture:
     Args:
         source: the input, of a JPEG file with its coefficients.
         result: as large or larger; it will be written without loss, in the bits its metadata say.
+        quick: where a few pixels would take a long search, be content with nearly passing.
 
     Returns:
         The result in whole levels of these bits; ``measure`` tells whether it passes.
@@ -38,16 +39,16 @@ def keep_consistent(source: Picture, result: Picture) -> Picture:
     coded = bounding(source, larger)
     if not larger:
         if coded is not None:
-            pixels = _projected(coded, pixels)
+            pixels = _projected(coded, pixels, quick)
     elif coded is None:
         pixels = back_project(pixels, source.pixels * np.float32(255), bits, LEVELS)
     else:
         small = reduced(written(pixels, bits), (source.height, source.width)) / np.float32(255)
-        small = np.rint(_projected(coded, small) * np.float32(255))
+        small = np.rint(_projected(coded, small, quick) * np.float32(255))
         pixels = back_project(pixels, small, bits, _EXACT)
     return result.with_pixels(written(pixels, bits) / np.float32(255))
 
 
-def _projected(coded: JpegCoefficients, pixels: Floats) -> Floats:
-    moved = project(JpegCoder(coded), as_stored(pixels, coded.orientation))
+def _projected(coded: JpegCoefficients, pixels: Floats, quick: bool) -> Floats:
+    moved = project(JpegCoder(coded), as_stored(pixels, coded.orientation), quick=quick)
     return np.ascontiguousarray(upright(moved, coded.orientation))

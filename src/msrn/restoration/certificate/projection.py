@@ -22,12 +22,13 @@ _AT_ONCE = 2048
 """MCUs; they are for themselves, and so many spare memory."""
 
 
-def project(coder: JpegCoder, pixels: Floats) -> Floats:
+def project(coder: JpegCoder, pixels: Floats, *, quick: bool = False) -> Floats:
     """Move pixels into what a file allows.
 
     Args:
         coder: codes as the file was coded.
         pixels: ``(C, H, W)`` in [0, 1], as the file stores them: not turned.
+        quick: try no single pixels, which takes minutes where a whole page is black letters on white.
 
     Returns:
         Pixels ``(C, H, W)``, whole 255ths where they had to be moved. They should all pass; ``coder.outside`` tells.
@@ -39,7 +40,7 @@ def project(coder: JpegCoder, pixels: Floats) -> Floats:
     mcus = coder.cut(pixels * np.float32(255))
     for start in range(0, len(mcus), _AT_ONCE):
         which = np.arange(start, min(start + _AT_ONCE, len(mcus)))
-        mcus[which] = _projected(coder, mcus[which], which)
+        mcus[which] = _projected(coder, mcus[which], which, quick)
     return coder.joined(mcus) / np.float32(255)
 
 
@@ -48,7 +49,7 @@ def rounded(mcus: Floats) -> Floats:
     return np.floor(mcus + np.float32(0.5)).clip(0, 255)
 
 
-def _projected(coder: JpegCoder, mcus: Floats, which: NDArray[np.intp]) -> Floats:
+def _projected(coder: JpegCoder, mcus: Floats, which: NDArray[np.intp], quick: bool) -> Floats:
     done, x, numbers = rounded(mcus), mcus, np.arange(len(which))
     for turn in range(_TURNS):
         levels = rounded(x)
@@ -62,7 +63,7 @@ def _projected(coder: JpegCoder, mcus: Floats, which: NDArray[np.intp]) -> Float
         else:
             x = _moved(coder, x, which[numbers], coder.departures(levels, which[numbers]), _NARROWED_FED_BACK)
     for number, mcu in zip(numbers, x, strict=True):
-        done[number] = search(coder, mcu, int(which[number]))
+        done[number] = rounded(mcu) if quick else search(coder, mcu, int(which[number]))
     return done
 
 
