@@ -5,8 +5,8 @@
 Each chart is degraded at several levels and restored: PSNR before and after in dB, of 8 bits as files hold them, and
 after alone at σ 0, where nothing is to be done. Prints a Markdown table for each weights file; docs/experiments keeps
 them. Below, the damaged charts that lost more than 1 dB are named; more than 60 dB count as 60, as some JPEGs keep a
-chart without any error. The letters are of another typeface than those that training paints. With ``--picture``,
-results at σ 15 or quality 90 are drawn below what came in.
+chart without any error. The letters are of another typeface than those that training paints; the other kinds it paints,
+too. With ``--picture``, results at σ 15 or quality 90 are drawn below what came in.
 """
 
 import argparse
