@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from demo import run as demo  # noqa: E402
 from scripts.documentation.update_curves import curves  # noqa: E402
-from scripts.documentation.update_readme import path_of, ways_of  # noqa: E402
+from scripts.documentation.update_readme import WAYS, path_of, ways_of  # noqa: E402
 
 from msrn.evaluation import tables  # noqa: E402
 from msrn.evaluation.results import Evaluation, from_json  # noqa: E402
@@ -65,12 +65,6 @@ it is the best there is here, for JPEG artifacts alone and weak noise it is wors
 `msrn restore` chooses.""",
 }
 
-OPTIONS = {
-    "-tta": "--tta",
-    "-tiles": "--protocol authors-tiles",
-    "-tiles-tta": "--protocol authors-tiles --tta",
-}
-"""Of ``msrn evaluate``, for the ways to score in ``update_readme.WAYS``."""
 UNCHECKED = "The paper's scores on these images are quoted from memory ([where the others are from](../protocol.md))."
 MORE_LIMITS = {
     "msrn-m6r1s2-denoise": """
@@ -220,18 +214,26 @@ def _other_ways(entry: CatalogueRow) -> list[str]:
     if len(ways) == 1:
         return []
     paper = [tables.pair(score) if (score := tables.reference(result)) else "–" for result in ways[""]]
-    rows = {
-        f"`{OPTIONS[way]}`" if way else "nothing else": [tables.pair(result.mean) for result in results]
-        for way, results in ways.items()
-    } | {"(the paper's scores)": paper}
+    rows = {_options(way): [tables.pair(result.mean) for result in results] for way, results in ways.items()} | {
+        "(the paper's scores)": paper
+    }
     lines = [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]
     levels = [tables.level_name(result) for result in ways[""]]
     head = [
         "",
-        "The same images, restored in other ways ([what these are](../protocol.md)), by `--precision bf16`:",
+        "The same images, restored in other ways ([what these are](../protocol.md)), these in bf16:",
         "",
     ]
     return [*head, f"| `msrn evaluate` with | {' | '.join(levels)} |", "|---" * (1 + len(levels)) + "|", *lines]
+
+
+def _options(way: str) -> str:
+    """Those of ``msrn evaluate`` for a way to score."""
+    if not way:
+        return "nothing else"
+    protocol, tta = WAYS[way]
+    options = [*([f"--protocol {protocol}"] if protocol != "matlab" else []), *(["--tta"] if tta else [])]
+    return f"`{' '.join(options)} --precision bf16`"
 
 
 def _results(entry: CatalogueRow, way: str = "") -> list[Evaluation]:
