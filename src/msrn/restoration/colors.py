@@ -4,7 +4,7 @@ Networks that see luminance (``in_channels = 1``):
 
 =========  ==================================================================================================
 sr         Y (studio range, as the literature) is enlarged bicubically and restored by the network; Cb and Cr
-           are enlarged bicubically.
+           are enlarged bicubically, and follow what the network added to Y (``guidance.py``).
 denoise    Y, Cb and Cr (full range) are each restored by the network, which judges each plane's noise for
            itself: noise in RGB is noise in all three.
 jpeg       Y (full range, the plane a JPEG stores) is restored by the network; so are Cb and Cr at half resolution,
@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msrn.images.color import luminance, plane_of_ycbcr, rgb_to_ycbcr, ycbcr_becomes_rgb
+from msrn.images.color import luminance, rgb_to_ycbcr, ycbcr_becomes_rgb
 from msrn.images.resize import resize
 from msrn.restoration.backends import Planes
 from msrn.restoration.engine import Report
+from msrn.restoration.guidance import with_chroma
 from msrn.restoration.joined import AnyEngine
 
 Pixels = NDArray[np.float32]
@@ -52,23 +53,12 @@ def enlarged(engine: AnyEngine, pixels: Pixels, how: dict[str, Any], report: Rep
     """Return pixels enlarged and restored; ``how`` has the ``scale`` or ``size`` for :func:`resize`."""
     if _sees_all(engine, len(pixels)):
         return _together(engine, resize(pixels, **how), report, at_once)
-    return _with_chroma(_together(engine, resize(luminance(pixels), **how), report, at_once), pixels, how)
+    return with_chroma(_together(engine, resize(luminance(pixels), **how), report, at_once), pixels, how)
 
 
 def _sees_all(engine: AnyEngine, channels: int) -> bool:
     """Whether all planes of a picture go through the network together."""
     return engine.config.in_channels == 3 or channels == 1
-
-
-def _with_chroma(y: Planes, pixels: Pixels, how: dict[str, Any]) -> Pixels:
-    """RGB of a restored Y, ``(1, H, W)``, and of smaller pixels' chroma, which is enlarged a plane at a time."""
-    result = np.zeros((3, *y.shape[1:]), dtype=np.float32)
-    result[:1] = y
-    del y  # of everything as large as the result there is the result itself and one plane, never more
-    for k in (1, 2):
-        resize(plane_of_ycbcr(pixels, k), **how, onto=result[k : k + 1])
-    ycbcr_becomes_rgb(result, "studio")
-    return result
 
 
 def _together(engine: AnyEngine, planes: Planes, report: Report, at_once: int) -> Planes:

@@ -21,6 +21,9 @@ from msrn.types import Size
 
 _CHROMA_MARGIN = 16
 """Pixels that halving chroma and enlarging what changed read around a pixel, at most, a multiple of all squares."""
+_GUIDED_MARGIN = 8
+"""Pixels of the result around a pixel that decide its chroma beyond what resizing reads, at most: one of the picture's
+own, of which the result has four at most."""
 
 
 def restore_region(
@@ -91,6 +94,8 @@ def _with_halo(step: Restorer, picture: Image, region: Rectangle, height: int, w
     halo, multiple = config.halo, config.unshuffle
     if step.weights.card.task == "jpeg" and not picture.is_gray and config.in_channels == 1:
         halo, multiple = 2 * halo + _CHROMA_MARGIN, 2 * multiple  # chroma is restored at half resolution
+    elif step.enlarges and not picture.is_gray and config.in_channels == 1:
+        halo = max(halo, _GUIDED_MARGIN)
     return Rectangle(
         max(0, (region.top - halo) // multiple * multiple),
         min(height, -(-(region.bottom + halo) // multiple) * multiple),

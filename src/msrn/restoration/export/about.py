@@ -10,7 +10,7 @@ from msrn.network.weights import Weights
 from msrn.types import ENLARGING, Task
 
 _COLORS: dict[Task, str] = {
-    "sr": "Y restored; Cb and Cr enlarged bicubically",
+    "sr": "Y restored; Cb and Cr enlarged bicubically, along with what was added to Y",
     "denoise": "Y, Cb and Cr restored, each alone",
     "jpeg": "Y restored; Cb and Cr restored at half size, and only what changed there added",
     "photo": "R, G and B restored together",
@@ -37,7 +37,8 @@ def color_rule(weights: Weights) -> str:
 def input_halo(config: MSRNConfig, task: Task, scale: float) -> int:
     """How many pixels around a tile of the input decide its result, where enlargement and colour rule are inside."""
     if task in ENLARGING:
-        return math.ceil(config.receptive_radius / scale) + 2  # the bicubic kernel reaches two further
+        # The bicubic kernel reaches two further, and chroma one more.
+        return max(math.ceil(config.receptive_radius / scale) + 2, 3)
     halved = task == "jpeg" and config.in_channels == 1
     return 2 * config.receptive_radius + 2 * 2 + 4 if halved else config.receptive_radius
 

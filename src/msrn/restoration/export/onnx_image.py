@@ -21,6 +21,7 @@ from msrn.restoration.export.about import facts, input_halo
 from msrn.restoration.export.onnx_planes import add_network
 from msrn.restoration.export.onnx_resize import enlarge, halve, resize_to
 from msrn.restoration.export.parity import compare_images
+from msrn.restoration.guidance import DAMPING, WINDOW
 from msrn.system.atomic import write_atomically
 from msrn.types import ENLARGING, Range
 
@@ -79,9 +80,25 @@ def _enlarged(do: Operations, network: _Network, channels: int, scale: float) ->
         raise UsageError(f"the scale must be a number of at least 1, got {scale:g}")
     if channels == 3:
         return network(enlarge(do, "input", exact))
-    planes = enlarge(do, _mixed(do, "input", "studio"), exact)
-    restored = do.node("Concat", [network(_plane(do, planes, 0, 1)), _plane(do, planes, 1, 3)], axis=1)
-    return _mixed(do, restored, "studio", inverse=True)
+    planes = _mixed(do, "input", "studio")
+    larger = enlarge(do, do.join([planes, _slopes(do, planes)]), exact)
+    y, chroma, slopes = (_plane(do, larger, first, end) for first, end in ((0, 1), (1, 3), (3, 5)))
+    restored = network(y)
+    chroma = do.add(chroma, do.node("Mul", [slopes, do.node("Sub", [restored, y])]))
+    return _mixed(do, do.join([restored, chroma]), "studio", inverse=True)
+
+
+def _slopes(do: Operations, planes: str) -> str:
+    """How Cb and Cr change with Y: ``guidance.slopes``."""
+    y, chroma = _plane(do, planes, 0, 1), _plane(do, planes, 1, 3)
+    products = do.join([y, do.node("Mul", [y, y]), chroma, do.node("Mul", [y, chroma])])
+    wide = do.node("Pad", [products, do.integers(0, 0, 1, 1, 0, 0, 1, 1)], mode="edge")
+    kernel = np.broadcast_to(np.outer(WINDOW, WINDOW).astype(np.float32), (6, 1, 3, 3))
+    means = do.node("Conv", [wide, do.constant(kernel)], group=6)
+    mean, square, mean_chroma, product = (_plane(do, means, *ends) for ends in ((0, 1), (1, 2), (2, 4), (4, 6)))
+    common = do.node("Sub", [product, do.node("Mul", [mean, mean_chroma])])
+    variance = do.node("Sub", [square, do.node("Mul", [mean, mean])])
+    return do.node("Div", [common, do.add(variance, do.constant(np.float32(DAMPING)))])
 
 
 def _each_alone(do: Operations, network: _Network, planes: str) -> str:

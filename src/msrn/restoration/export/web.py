@@ -17,6 +17,7 @@ from msrn.images.color import matrix
 from msrn.network.weights import Weights
 from msrn.restoration.export.about import color_rule, provenance
 from msrn.restoration.export.onnx_planes import checked_model
+from msrn.restoration.guidance import DAMPING, WINDOW
 from msrn.system.atomic import write_atomically
 from msrn.types import ENLARGING
 
@@ -75,6 +76,7 @@ def described(weights: Weights, scale: float, version: str) -> dict[str, object]
         "channels": card.config.in_channels,
         "halo": card.config.halo,
         "step": card.config.unshuffle,
+        "guidance": {"window": WINDOW, "damping": DAMPING},
         **{name: {"matrix": by.tolist(), "offset": offset.tolist()} for name, (by, offset) in mixing.items()},
         "color_rule": color_rule(weights),
         "licence": card.licence,

@@ -20,6 +20,7 @@ from msrn.network.config import MSRNConfig
 from msrn.network.memnet import MSRN, build
 from msrn.network.weights import Weights
 from msrn.restoration.export.about import input_halo
+from msrn.restoration.guidance import DAMPING, WINDOW
 from msrn.types import ENLARGING, Range, Task
 
 FACTS = "msrn_facts"
@@ -72,9 +73,10 @@ class ImageNetwork(nn.Module):
     def _enlarged(self, image: Tensor) -> Tensor:
         if self.network.config.in_channels == 3:
             return self.network(_resized(image, float(self.scale)))
-        planes = _resized(_mixed(image, "studio"), float(self.scale))
-        restored = torch.cat([self.network(planes[:, :1]), planes[:, 1:]], 1)
-        return _mixed(restored, "studio", inverse=True)
+        planes = _mixed(image, "studio")
+        y, chroma, slopes = _resized(torch.cat([planes, _slopes(planes)], 1), float(self.scale)).split((1, 2, 2), 1)
+        restored = self.network(y)
+        return _mixed(torch.cat([restored, chroma + slopes * (restored - y)], 1), "studio", inverse=True)
 
     def _each_alone(self, planes: Tensor) -> Tensor:
         return self.network(planes.flatten(0, 1)[:, None]).view_as(planes)
@@ -120,6 +122,17 @@ def _mixed(image: Tensor, color_range: Range, inverse: bool = False) -> Tensor:
     """RGB as YCbCr or back, as a convolution of 1×1."""
     weight, offset = (torch.from_numpy(part.astype(np.float32)).to(image) for part in matrix(color_range, inverse))
     return F.conv2d(image, weight[:, :, None, None], offset)
+
+
+def _slopes(planes: Tensor) -> Tensor:
+    """How Cb and Cr change with Y, ``(N, 3, H, W)`` to ``(N, 2, H, W)``: ``guidance.slopes``."""
+    y, chroma = planes[:, :1], planes[:, 1:]
+    window = torch.tensor(WINDOW).to(planes)
+    kernel = torch.outer(window, window).expand(6, 1, 3, 3)
+    products = torch.cat([y, y * y, chroma, y * chroma], 1)
+    means = F.conv2d(F.pad(products, (1, 1, 1, 1), mode="replicate"), kernel, groups=6)
+    mean, square, mean_chroma, product = means.split((1, 1, 2, 2), 1)
+    return (product - mean * mean_chroma) / (square - mean * mean + DAMPING)
 
 
 def _resized(image: Tensor, scale: float | None, size: "torch.Size | None" = None) -> Tensor:

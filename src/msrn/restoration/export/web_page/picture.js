@@ -50,6 +50,25 @@ export function mixed(planes, { matrix, offset }) {
     row[0] * planes[0][n] + row[1] * planes[1][n] + row[2] * planes[2][n] + offset[k])));
 }
 
+/** How a plane of chroma changes with luminance: the slope of a line through each pixel and its neighbours. */
+export function slopes(y, chroma, [height, width], { window: [side, middle], damping }) {
+  const averaged = (plane) => {
+    const down = new Float32Array(plane.length), made = new Float32Array(plane.length);
+    for (let n = 0; n < plane.length; n++) {
+      const above = n < width ? n : n - width, below = n + width < plane.length ? n + width : n;
+      down[n] = side * (plane[above] + plane[below]) + middle * plane[n];
+    }
+    for (let n = 0; n < plane.length; n++) {
+      const x = n % width, left = x ? n - 1 : n, right = x + 1 < width ? n + 1 : n;
+      made[n] = side * (down[left] + down[right]) + middle * down[n];
+    }
+    return made;
+  };
+  const mean = averaged(y), square = averaged(y.map((value) => value * value));
+  const meanChroma = averaged(chroma), product = averaged(y.map((value, n) => value * chroma[n]));
+  return mean.map((m, n) => (product[n] - m * meanChroma[n]) / (square[n] - m * m + damping));
+}
+
 /** The enlarged sides: what is within a billionth of a whole number is that number. */
 export const enlarged = (side, scale) => Math.ceil(side * scale - 1e-9);
 
@@ -63,11 +82,13 @@ export const enlarged = (side, scale) => Math.ceil(side * scale - 1e-9);
  */
 export async function restore(run, rgb, height, width, about, scale, size, emit) {
   const together = about.channels === 3, { toYCbCr, toRGB } = about;
-  let planes = together ? rgb : mixed(rgb, toYCbCr);
+  let planes = together ? rgb : mixed(rgb, toYCbCr), follow = [];
   if (about.enlarges) {
     const before = [height, width];
+    if (!together) follow = planes.slice(1).map((plane) => slopes(planes[0], plane, before, about.guidance));
     [height, width] = before.map((side) => enlarged(side, scale));
-    if (scale !== 1) planes = planes.map((plane) => resize(plane, before, [height, width], [scale, scale]));
+    const larger = (plane) => (scale === 1 ? plane : resize(plane, before, [height, width], [scale, scale]));
+    [planes, follow] = [planes.map(larger), follow.map(larger)];
   }
   const tiles = (which, give) => throughTiles(run, which, height, width, size, about, give);
   const give = (tile, ycbcr, share) => emit(
@@ -81,11 +102,13 @@ export async function restore(run, rgb, height, width, about, scale, size, emit)
     planes = [planes[0], ...chroma];
   }
   return tiles(planes.slice(0, 1), (tile, [y], share) => {
-    const chroma = planes.slice(1).map((plane) => {
-      const part = new Float32Array(tile.rows * tile.columns);
-      copy(plane, width, tile.top, tile.left, part, tile.columns, 0, 0, tile.rows, tile.columns);
-      return part;
-    });
+    const part = (plane) => {
+      const cut = new Float32Array(tile.rows * tile.columns);
+      copy(plane, width, tile.top, tile.left, cut, tile.columns, 0, 0, tile.rows, tile.columns);
+      return cut;
+    };
+    const [before, ...chroma] = planes.map(part);
+    follow.map(part).forEach((slope, k) => slope.forEach((a, n) => { chroma[k][n] += a * (y[n] - before[n]); }));
     return give(tile, [y, ...chroma], begun + share * (1 - begun));
   });
 }
