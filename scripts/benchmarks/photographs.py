@@ -2,10 +2,11 @@
 
     python scripts/benchmarks/photographs.py FOLDER [--seed 0] [--only ROW ...] [--clean FOLDER ...] [--pictures FILE]
 
-FOLDER holds clean pictures in colours that no network was trained on, free of JPEG's traces. Each is damaged, written
-as a file in memory, and restored as the command line would; scores are PSNR in dB over R, G and B of 8-bit pictures.
-Prints a Markdown table. ``--clean`` names more folders of clean pictures that must stay as they are; ``--pictures`` is
-a file for crops at 1:1 (clean, damaged, restored): the best, the median and the worst gain of every row.
+FOLDER holds clean pictures that no network was trained on, free of JPEG's traces; gray ones are left out. Each is
+damaged, written as a file in memory, and restored as the command line would; scores are PSNR in dB over R, G and B of
+8-bit pictures. Prints a Markdown table. ``--clean`` names more folders of clean pictures that must stay as they are;
+``--pictures`` is a file for crops at 1:1 (clean, damaged, restored): the best, the median and the worst gain of every
+row.
 """
 
 import argparse
@@ -250,7 +251,8 @@ def main() -> None:
     parser.add_argument("--clean", type=Path, nargs="+", action="extend", default=[])
     parser.add_argument("--pictures", type=Path)
     options = parser.parse_args()
-    pictures = {path.stem: to_uint8(read(path).pixels) for path in list_images([options.folder])}
+    read_in = {path.stem: to_uint8(read(path).pixels) for path in list_images([options.folder])}
+    pictures = {name: pixels for name, pixels in read_in.items() if len(pixels) == 3}
     restore, shown = Automatic(), list[Pixels]()
     print("| damage | degraded | restored | gain | worst gain | made worse |\n|---|---|---|---|---|---|")
     for number, (key, (title, damage)) in enumerate(ROWS.items()):
