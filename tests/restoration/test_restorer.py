@@ -12,7 +12,7 @@ import torch
 from tests.helpers.networks import identity_weights, random_weights
 
 from msrn.errors import MSRNError, UsageError
-from msrn.images.color import luminance, rgb_to_ycbcr
+from msrn.images.color import rgb_to_ycbcr
 from msrn.images.picture import Picture
 from msrn.images.resize import resize
 from msrn.network.config import MSRNConfig
@@ -22,6 +22,7 @@ from msrn.restoration.autotune import Tuned
 from msrn.restoration.backends import Choice, Processor, create
 from msrn.restoration.backends.pytorch import choose_device
 from msrn.restoration.engine import Engine, Options
+from msrn.restoration.guidance import slopes
 from msrn.restoration.restorer import Restorer
 from msrn.restoration.tile_plan import TilePlanner
 
@@ -56,15 +57,15 @@ def test_restoring_in_place_by_a_network_that_returns_its_input_changes_nothing(
     assert result.alpha is image.alpha
 
 
-def test_super_resolution_touches_luminance_only():
+def test_super_resolution_restores_luminance_which_chroma_follows():
     image = picture()
-    weights = random_weights("sr", MSRNConfig(1, 1, 4))
-    restorer = Restorer(weights, device="cpu")
-    result = restorer(image, scale=2)
-    ycbcr = rgb_to_ycbcr(result.pixels)
-    np.testing.assert_allclose(ycbcr[1:], resize(rgb_to_ycbcr(image.pixels)[1:], 2), atol=2e-5)
-    y = restorer.restore_planes(resize(luminance(image.pixels), 2)[None])[0]
-    np.testing.assert_allclose(ycbcr[:1], y, atol=2e-5)
+    restorer = Restorer(random_weights("sr", MSRNConfig(1, 1, 4)), device="cpu")
+    ycbcr = rgb_to_ycbcr(restorer(image, scale=2).pixels)
+    enlarged = resize(rgb_to_ycbcr(image.pixels), 2)
+    np.testing.assert_allclose(ycbcr[:1], restorer.restore_planes(enlarged[None, :1])[0], atol=2e-5)
+    for k in (1, 2):
+        following = resize(slopes(image.pixels, k), 2) * (ycbcr[:1] - enlarged[:1])
+        np.testing.assert_allclose(ycbcr[k], enlarged[k] + following[0], atol=2e-5)
 
 
 def test_denoising_treats_all_three_planes():

@@ -19,10 +19,11 @@ from msrn.images.resize import part_of, resize
 WINDOW = (0.25, 0.5, 0.25)
 """Weights of a pixel and its two neighbours, down and across; beyond the edge, the edge is repeated."""
 DAMPING = 0.005
-"""ε, a variance of Y in [0, 1]: smaller changes, of fewer than 18 of 255 levels, are mostly noise or texture whose
-chroma does not follow (chosen on ``photos14``, docs/experiments/colour.md)."""
-_AT_ONCE = 64
-"""Rows of the result that are computed at once: large pictures have no room for copies."""
+"""ε, a variance of Y in [0, 1]: where Y deviates by less than 18 of 255 levels, chroma follows by less than half of the
+slope, as that is mostly noise or texture (chosen on ``photos14``, docs/experiments/colour.md)."""
+_ROWS, _PIXELS = 64, 2**18
+"""Of the result, how much is computed at once: so many rows, or more in narrow pictures. Large ones have no room for
+copies."""
 
 
 def with_chroma(y: NDArray[np.float32], pixels: NDArray[np.float32], how: dict[str, Any]) -> NDArray[np.float32]:
@@ -44,8 +45,9 @@ def with_chroma(y: NDArray[np.float32], pixels: NDArray[np.float32], how: dict[s
     result: NDArray[np.float32] = np.empty((3, *y.shape[1:]), np.float32)
     result[:1] = y
     del y
-    for top in range(0, result.shape[1], _AT_ONCE):
-        band = result[:, top : top + _AT_ONCE]
+    rows = max(_ROWS, _PIXELS // result.shape[2])
+    for top in range(0, result.shape[1], rows):
+        band = result[:, top : top + rows]
         first = whole.rows.start + top
         part = part_of(whole.whole, slice(first, first + band.shape[1]), whole.columns, **scaling)
         begin, end = (row - whole.needed[0].start for row in (part.needed[0].start, part.needed[0].stop))
