@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 from tests.helpers.networks import random_network
+from torch import nn
 
 from msrn.errors import UsageError
 from msrn.network.config import MSRNConfig
-from msrn.network.growth import grow
+from msrn.network.growth import grow, measure
 from msrn.network.memnet import MSRN
 
 SHAPES = [
@@ -112,6 +113,35 @@ def test_networks_neither_shrink_nor_change_otherwise(change, named):
     config = MSRNConfig(2, 3, 2)
     with pytest.raises(UsageError, match=f"network.{named}$"):
         grow(MSRN(config), replace(config, **change))
+
+
+@pytest.mark.parametrize("config", SHAPES)
+def test_new_recursions_are_normalised_by_what_they_see(config):
+    """Copies of the last one's statistics would be several times too small, as what recursions hand on grows."""
+    network = settled(config).requires_grad_(False)
+    grown = grow(network, replace(config, recursions=config.recursions + 3))
+    before = {key: value.clone() for key, value in grown.state_dict().items()}
+    batches = [torch.rand(8, config.in_channels, 16, 16) for _ in range(4)]
+    measure(grown, config.recursions, batches)
+    assert not grown.training
+    assert torch.allclose(grown(batches[0]), network(batches[0]), atol=1e-6)
+    assert {norm.momentum for norm in grown.modules() if isinstance(norm, nn.BatchNorm2d)} == {0.1}
+    after = grown.state_dict()
+    for key, old in network.state_dict().items():  # what is old stays; gates have old memories first
+        if old.ndim == 1:
+            assert torch.equal(after[key][: len(old)], before[key][: len(old)]), key
+    seen: dict[str, list[torch.Tensor]] = {}
+    for name, norm in grown.named_modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.register_forward_hook(lambda _, given, __, name=name: seen.setdefault(name, []).append(given[0]))
+    with torch.no_grad():
+        for batch in batches:
+            grown(batch)
+    for name, given in seen.items():
+        if ".gate_norm" in name or (".norm" in name and int(name.rpartition(".")[2]) >= config.recursions):
+            variance = torch.cat(given).var(dim=(0, 2, 3))[-config.channels :]
+            ratio = variance / after[f"{name}.running_var"][-config.channels :]
+            assert float(ratio.median()) == pytest.approx(1, rel=0.2), name
 
 
 def test_only_shared_recursions_can_grow():

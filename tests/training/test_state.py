@@ -4,9 +4,11 @@ import copy
 
 import pytest
 import torch
+from tests.helpers.networks import random_weights
 from tests.helpers.recipes import one_step, recipe
 
 from msrn.errors import WeightsError
+from msrn.network.config import MSRNConfig
 from msrn.network.growth import grow
 from msrn.training import state as runs
 from msrn.training.setting import Setting
@@ -33,6 +35,24 @@ def test_a_network_that_grows_takes_its_average_along():
     run.grow()
     bigger = run.average.state_dict()
     assert all(torch.equal(bigger[name], tensor) for name, tensor in expected.items())
+
+
+def test_new_recursions_are_measured_once_in_both_networks():
+    run = started(optimiser__freeze_batchnorm_step=0)
+    assert run.is_measured
+    run.grow()
+    assert not run.is_measured
+    run.measure([torch.rand(2, 1, 12, 12) for _ in range(2)])
+    assert run.is_measured
+    for network in (run.network, run.average):
+        variances = [norm.running_var for norm in network.blocks[0].norm1]
+        assert not torch.equal(variances[-1], variances[0])
+    fewer = random_weights("denoise", MSRNConfig(2, 1, 3))
+    begun = runs.start_run(recipe(growth=None, optimiser__freeze_batchnorm_step=0), fewer, Setting())
+    assert not begun.is_measured
+    learning = started()  # they see by themselves
+    learning.grow()
+    assert learning.is_measured
 
 
 def test_statistics_frozen_before_a_run_was_prolonged_stay_frozen():

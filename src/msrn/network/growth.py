@@ -4,16 +4,17 @@ What is added has no say at first: what reads it has weights of zero, or it hand
 that, and goes on from all that the smaller network learned.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from msrn.errors import UsageError
 from msrn.images.color import LUMINANCE
 from msrn.network.config import MSRNConfig
-from msrn.network.memnet import MSRN
+from msrn.network.memnet import MSRN, MemoryBlock
 
 GROWING = "recursions", "channels", "memory_blocks", "in_channels"
 """What of a network's shape can become larger."""
@@ -45,6 +46,48 @@ def grow(network: MSRN, wanted: MSRNConfig) -> MSRN:
         return grown if grown.config == wanted else _colored(grown)
 
 
+@torch.no_grad()
+def measure(network: MSRN, recursions: int, batches: Sequence[Tensor]) -> None:
+    """Give the BatchNorms of new recursions the statistics of what they see; at first they have the last older one's.
+
+    What recursions hand on grows from one to the next. Where BatchNorms are frozen, copies would stay wrong for good,
+    and new recursions of little use. A network that has just grown computes the same function before and after.
+
+    Args:
+        network: changed in place, and left in evaluation mode.
+        recursions: how many it had before it grew.
+        batches: of degraded patches, ``(N, C, H, W)`` each, as it is trained on.
+
+    Example:
+        >>> grown = grow(network, replace(network.config, recursions=3))
+        >>> measure(grown, network.config.recursions, [patches])
+    """
+    blocks = [cast(MemoryBlock, block) for block in network.blocks]
+    gates = [block.gate_norm for block in blocks]
+    kept = [[value.clone() for value in _statistics(norm)] for norm in gates]
+    added = [norm for block in blocks for norm in (*block.norm1[recursions:], *block.norm2[recursions:])]
+    norms = [cast(nn.BatchNorm2d, norm) for norm in (*added, *gates)]
+    network.eval()
+    momenta = [norm.momentum for norm in norms]
+    for number, batch in enumerate(batches, start=1):
+        for norm in norms:
+            norm.train()
+            norm.momentum = 1 / number  # so that each batch counts alike
+        network(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    for m, (norm, old) in enumerate(zip(gates, kept, strict=True), start=1):
+        known = network.config.channels * (m + recursions)  # of long-term memories and older recursions
+        for value, before in zip(_statistics(norm), old, strict=True):
+            value[:known] = before[:known]
+    network.eval()
+
+
+def _statistics(norm: nn.BatchNorm2d) -> list[Tensor]:
+    """The running mean and variance."""
+    return [cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)]
+
+
 def misfits(config: MSRNConfig, wanted: MSRNConfig) -> str:
     """Say in what a shape cannot become another, as ``network.key: old -> new; ...``; empty if it can."""
     old = vars(config)
@@ -56,7 +99,7 @@ def _with_recursions(network: MSRN, recursions: int) -> MSRN:
     """Apply each block's convolutions more often.
 
     They are shared, so they carry over as they are. Each new recursion takes a copy of the last one's BatchNorms, and
-    the gate's weights for its memory start at zero.
+    the gate's weights for its memory start at zero. :func:`measure` gives it statistics of its own.
     """
     config = network.config
     extra = recursions - config.recursions

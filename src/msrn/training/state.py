@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from msrn.errors import UsageError, WeightsError
 from msrn.network.config import MSRNConfig
-from msrn.network.growth import grow, misfits
+from msrn.network.growth import grow, measure, misfits
 from msrn.network.memnet import MSRN, Outputs, build, initialise
 from msrn.network.weights import Weights, tensors_of
 from msrn.restoration.backends.pytorch import keep_compiled_code_private
@@ -54,6 +54,8 @@ class TrainingRun:
         """Hash of its images, which a resumed run must have too, and what it computes in."""
         self.origin = ""
         """The weights it began with, if it did not begin with the recipe's seed: name and SHA-256."""
+        self.measured = network.config.recursions
+        """How many recursions have BatchNorms with statistics of their own, or that will learn them."""
         self._train(network)
 
     def _train(self, network: MSRN) -> None:
@@ -89,7 +91,20 @@ class TrainingRun:
         average = grow(self.average, wanted)
         self._train(grow(self.network, wanted))
         self.average.load_state_dict(average.state_dict())
+        if not self.recipe.optimiser.frozen_at(self.step):
+            self.measured = wanted.recursions
         self.skipped_in_a_row = 0
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether all recursions' BatchNorms have statistics of their own, or will learn them."""
+        return self.measured == self.network.config.recursions
+
+    def measure(self, batches: Sequence[Tensor]) -> None:
+        """Let new recursions' BatchNorms see some degraded batches, ``(N, C, P, P)`` each, in both networks."""
+        for network in (self.network, self.average):
+            measure(network, self.measured, batches)
+        self.measured = self.network.config.recursions
 
     @torch.no_grad()
     def update_average(self) -> None:
@@ -172,6 +187,8 @@ def start_run(recipe: Recipe, initial: Weights | None, setting: Setting) -> Trai
     if initial is not None:
         hint = " (--set growth=none begins with all recursions)" if recipe.growth else ""
         run = TrainingRun(recipe, setting, _fitted(initial, config, hint))
+        if recipe.optimiser.frozen_at(0):
+            run.measured = initial.card.config.recursions
         run.origin = f"{initial.name}, SHA-256 {initial.sha256}"
         return run
     network = MSRN(config)

@@ -32,6 +32,8 @@ from msrn.training.signals import Signals, caught_signals
 from msrn.training.state import TrainingRun, resume_run, start_run
 
 Report = Callable[[Progress], None]
+MEASURED_ON = 8
+"""Steps whose batches show a network that has grown what its new recursions see."""
 _JOB = ".job"
 """Names the job of torchrun that began a run: its other attempts go on with it."""
 
@@ -146,6 +148,9 @@ class Trainer:
         run, growth = self.run, self.recipe.growth
         if growth and run.step >= growth.step and not run.is_grown:
             run.grow()
+        if not run.is_measured:
+            steps = range(run.step, run.step + MEASURED_ON)
+            run.measure([degraded for step in steps for degraded, _ in self.feed.parts(step)])
         try:
             return train_step(run, self.feed.parts(run.step))
         except MSRNError as error:
