@@ -35,8 +35,8 @@ def test_bytes_per_pixel_of_the_result_from_file_to_file(measured):
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_pass_takes_what_is_estimated(measured, name, choice):
-    # Of what the process grew by, a quarter may have been there before, freed.
-    assert 0.6 < measured[f"{name}, {choice}"] < 1.1
+    # A part of what is grown by may have been there before, freed; too high an estimate only makes tiles small.
+    assert 0.5 < measured[f"{name}, {choice}"] < 1.1
 
 
 @pytest.mark.parametrize(("task", "side"), [("sr", 512), ("denoise", 1024), ("jpeg", 1024)])
