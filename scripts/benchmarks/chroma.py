@@ -8,19 +8,18 @@ table; docs/colour.md keeps it.
 """
 
 import argparse
-import io
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 import msrn
 from msrn.evaluation.metrics import psnr
 from msrn.images.color import rgb_to_ycbcr, ycbcr_to_rgb
+from msrn.images.degradations import degradation_for
 from msrn.images.folder import list_images
 from msrn.images.picture import to_uint8
 from msrn.images.resize import multiple_of, resize
+from msrn.types import Task
 
 Pixels = np.ndarray
 SIDE = 360
@@ -29,23 +28,15 @@ PLACES = ((0.5, 0.5), (0.25, 0.3))
 """Where they are, as shares of what is left of height and width."""
 
 
-def as_jpeg(pixels: Pixels) -> Pixels:
-    """As a JPEG of quality 75 with chroma at half resolution has it."""
-    stream = io.BytesIO()
-    Image.fromarray(to_uint8(pixels).transpose(1, 2, 0)).save(stream, "JPEG", quality=75)
-    return np.asarray(Image.open(stream), dtype=np.float32).transpose(2, 0, 1) / 255
+DAMAGE: dict[str, tuple[Task, float] | None] = {"clean": None, "JPEG 75": ("jpeg", 75), "noise 10": ("denoise", 10)}
 
 
-def noisy(pixels: Pixels) -> Pixels:
-    """With noise of σ 10."""
-    return pixels + np.random.default_rng(0).normal(0, 10 / 255, pixels.shape).astype(np.float32)
-
-
-DAMAGE: dict[str, Callable[[Pixels], Pixels]] = {
-    "clean": lambda pixels: pixels,
-    "JPEG 75": as_jpeg,
-    "noise 10": noisy,
-}
+def reduced(clean: Pixels, scale: int, damage: tuple[Task, float] | None) -> Pixels:
+    """As a damaged file of 8 bits has it."""
+    low = resize(clean, 1 / scale).clip(0, 1)
+    if damage:
+        low = degradation_for(damage[0]).apply(low, damage[1], np.random.default_rng(0))
+    return to_uint8(low) / np.float32(255)
 
 
 def crops(folder: Path) -> list[Pixels]:
@@ -82,17 +73,16 @@ def main() -> None:
     print(f"{len(originals)} crops\n")
     print("| | interpolated | along with luminance | true | gain: worst, mean, best | worse |")
     print("|---|---|---|---|---|---|")
-    for damage, apply in DAMAGE.items():
+    for name, damage in DAMAGE.items():
         for scale in (2, 3, 4):
             rows = []
             for clean in originals:
-                low = to_uint8(apply(resize(clean, 1 / scale)).clip(0, 1)) / np.float32(255)
-                rows.append(scores(restorer, clean, low, scale))
+                rows.append(scores(restorer, clean, reduced(clean, scale, damage), scale))
             alone, along, true = np.mean(rows, axis=0)
             gains = np.subtract(*np.transpose(rows)[1::-1])
             spread = " / ".join(f"{gain:+.3f}" for gain in (gains.min(), gains.mean(), gains.max()))
             worse = f"{np.sum(gains < -0.005)} of {len(gains)}"
-            print(f"| {damage}, ×{scale} | {alone:.3f} | {along:.3f} | {true:.3f} | {spread} | {worse} |", flush=True)
+            print(f"| {name}, ×{scale} | {alone:.3f} | {along:.3f} | {true:.3f} | {spread} | {worse} |", flush=True)
 
 
 if __name__ == "__main__":

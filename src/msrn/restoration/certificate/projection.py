@@ -58,7 +58,7 @@ def rounded(mcus: Floats) -> Floats:
 
 def _projected(coder: JpegCoder, mcus: Floats, which: NDArray[np.intp], quick: bool) -> Floats:
     done, x, numbers = rounded(mcus), mcus, np.arange(len(which))
-    rng = np.random.default_rng(which[0])
+    rng = np.random.default_rng(0)
     for turn in range(_QUICK_TURNS if quick else _TURNS):
         levels = rounded(x)
         passed = coder.passes(levels, which[numbers])
@@ -74,7 +74,8 @@ def _projected(coder: JpegCoder, mcus: Floats, which: NDArray[np.intp], quick: b
         elif turn < _SHAKEN_FROM or turn % _SHAKEN_EVERY:
             x = _moved(coder, x, which[numbers], coder.departures(levels, which[numbers]), _NARROWED_FED_BACK)
         else:
-            x = x + rng.uniform(-_SHAKEN_BY, _SHAKEN_BY, x.shape).astype(np.float32)
+            # All alike, so that what becomes of an MCU does not hang on which others are left.
+            x = x + rng.uniform(-_SHAKEN_BY, _SHAKEN_BY, x.shape[1:]).astype(np.float32)
             coder.fold(x, which[numbers])
     done[numbers] = rounded(x)
     return done
